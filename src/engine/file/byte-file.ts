@@ -1,0 +1,30 @@
+// The only door to bytes. Every call completes or faults; nothing is partial.
+
+import type { ByteSpan } from '../../base/byte-span.ts';
+import type { HostOffset } from '../format/offsets.ts';
+
+/** A file of bytes. Faults: `io-error`, `insufficient-storage`; offsets and lengths in bytes. */
+export interface ByteFile {
+  /** The length of the file in bytes. */
+  readonly size: number;
+  /** The bytes that the file occupies on its file system. */
+  readonly allocatedSize: number;
+  /** Fills `target`; bytes beyond the end of the file read as zeroes. */
+  readAt(offset: HostOffset, target: Uint8Array): void;
+  /** Writes all of `source`, growing the file if needed. */
+  writeAt(offset: HostOffset, source: Uint8Array): void;
+  /** Gives the bytes back to the file system where it can; they read as zeroes afterwards, and the size stays. */
+  punch(offset: HostOffset, length: number): void;
+  /** Reserves space, growing the file if needed; unwritten bytes read as zeroes. */
+  preallocate(offset: HostOffset, length: number): void;
+  /** The next stretch at or after `offset` that occupies space, or none. */
+  nextData(offset: HostOffset): ByteSpan | undefined;
+  /** Cuts the file or grows it with zeroes. */
+  resize(size: number): void;
+  /** Starts writing a span to the disk without waiting for it: pacing for bulk writers, never durability. */
+  startWriteBack(offset: HostOffset, length: number): void;
+  /** When this returns, everything written before it survives a crash. */
+  flush(): void;
+  /** Releases the file; no other call may follow. */
+  close(): void;
+}

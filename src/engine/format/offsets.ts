@@ -1,0 +1,31 @@
+// Positions: on the virtual disk (guest) and in the image file (host). Never mixed.
+
+import { assert } from '../../base/assert.ts';
+import type { Brand } from '../../base/brand.ts';
+
+/** A byte position on the virtual disk. */
+export type GuestOffset = Brand<number, 'GuestOffset'>;
+
+/** A byte position in the image file. */
+export type HostOffset = Brand<number, 'HostOffset'>;
+
+/** A cluster of the image file, by index. */
+export type HostCluster = Brand<number, 'HostCluster'>;
+
+export function guestOffset(value: number): GuestOffset {
+  assert(Number.isSafeInteger(value), 'a guest offset is a safe integer');
+  assert(value >= 0, 'a guest offset is not negative');
+  return value as GuestOffset;
+}
+
+export function hostOffset(value: number): HostOffset {
+  assert(Number.isSafeInteger(value), 'a host offset is a safe integer');
+  assert(value >= 0, 'a host offset is not negative');
+  return value as HostOffset;
+}
+
+export function hostCluster(value: number): HostCluster {
+  assert(Number.isSafeInteger(value), 'a host cluster index is a safe integer');
+  assert(value >= 0, 'a host cluster index is not negative');
+  return value as HostCluster;
+}

@@ -1,0 +1,27 @@
+// Anything readable beneath an image: a link of a backing chain that does not know what the next one is.
+
+import type { GuestOffset } from '../format/offsets.ts';
+
+/** What a layer, with all layers below it, has at one offset, and how far that holds. */
+export type LayerExtent =
+  | {
+      /** Present bytes: stored plain, compressed, or read as zeroes by their own declaration. */
+      readonly kind: 'data' | 'zero';
+      readonly length: number;
+      /** 0 is the layer that was asked, 1 the one below it, and so on. */
+      readonly depth: number;
+      readonly compressed: boolean;
+      /** Where the bytes lie in the layer's file; only for uncompressed bytes that have a place. */
+      readonly host: number | undefined;
+    }
+  | { readonly kind: 'absent'; readonly length: number; readonly depth: number };
+
+/** A readable layer. All lengths in bytes; reads beyond `size` are the caller's bug. */
+export interface Layer {
+  readonly size: number;
+  /** Fills `target` with the bytes from `offset`; the span lies inside `size`. */
+  read(offset: GuestOffset, target: Uint8Array): void;
+  /** What is at `offset`, for at most `lengthMax` bytes (inside `size`); always at least one byte. */
+  extentAt(offset: GuestOffset, lengthMax: number): LayerExtent;
+  close(): void;
+}

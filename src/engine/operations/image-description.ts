@@ -1,0 +1,41 @@
+// Everything an open image tells about itself, in qemu-img's words (OPS-32, OPS-33).
+
+/** A snapshot as listed. `vmClockNanoseconds` and `icount` are opaque 64-bit values in decimal; sizes in bytes. */
+export interface SnapshotDescription {
+  /** The snapshot's id in the file, a decimal string. */
+  readonly id: string;
+  readonly name: string;
+  readonly virtualSize: number;
+  readonly vmStateSize: number;
+  readonly createdAtSeconds: number;
+  readonly createdAtNanoseconds: number;
+  readonly vmClockNanoseconds: string;
+  /** Absent when unknown (all ones in the file). */
+  readonly icount?: string;
+}
+
+/** The facts of an open image. All sizes in bytes. */
+export interface ImageDescription {
+  readonly virtualSize: number;
+  /** Length of the image file. */
+  readonly fileSize: number;
+  /** Bytes the file occupies on its file system. */
+  readonly allocatedSize: number;
+  readonly clusterSize: number;
+  readonly compat: '0.10' | '1.1';
+  readonly compressionType: 'zlib' | 'zstd';
+  readonly refcountBits: number;
+  readonly lazyRefcounts: boolean;
+  readonly extendedL2: boolean;
+  readonly dirty: boolean;
+  readonly corrupt: boolean;
+  /** The backing file name as the header has it. */
+  readonly backingFileName?: string;
+  readonly backingFormat?: string;
+  readonly snapshots: readonly SnapshotDescription[];
+  /** Names of persistent bitmaps in the file are counted only; 0 without bitmaps. */
+  readonly bitmapCount: number;
+  /** The smallest span that zeroing and discarding act on without reading, and the cluster for discards. */
+  readonly zeroAlignment: number;
+  readonly discardAlignment: number;
+}

@@ -1,0 +1,21 @@
+// A long run as a generator: bounded steps, the file sound at every yield.
+
+/** How far a run has come; the unit is the run's own (bytes, clusters). */
+export interface Progress {
+  readonly done: number;
+  readonly total: number;
+}
+
+/** A long run. Cancel by `return()`, then `next()` until done: undoing is stepped too. */
+export type Steps<Result> = Generator<Progress, Result, undefined>;
+
+/** At most this many data bytes are touched by one step. */
+export const stepLengthMax = 4 * 1024 * 1024;
+
+/** Runs to the end on the spot. */
+export function runToEnd<Result>(steps: Steps<Result>): Result {
+  for (;;) {
+    const next = steps.next();
+    if (next.done === true) return next.value;
+  }
+}

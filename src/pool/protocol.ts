@@ -1,0 +1,86 @@
+// The messages between services and engine threads, as one table of calls and runs. A new verb is a new row.
+
+import type {
+  CheckReport,
+  CreateSpec,
+  ExtentPage,
+  ExtentQuery,
+  ImageDescription,
+  RepairMode,
+  SnapshotDescription,
+} from '../engine/image.ts';
+
+/** A run's or image's file below the image: the name that the header above holds, and the file it stands for. */
+export interface BackingSource {
+  /** The backing name exactly as the layer above stores it. */
+  readonly fileName: string;
+  readonly path: string;
+  readonly format: 'qcow2' | 'raw';
+}
+
+/** What a thread needs to open an image. */
+export interface OpenRequest {
+  readonly imageId: string;
+  readonly path: string;
+  readonly writable: boolean;
+  /** The chain below, nearest first; nothing else that an image names is opened. */
+  readonly backing: readonly BackingSource[];
+  /** The generation to go on counting from; see {@link Changed}. */
+  readonly generation: number;
+}
+
+/** What a thread needs to make an image file. */
+export interface CreateRequest {
+  readonly imageId: string;
+  readonly path: string;
+  readonly spec: CreateSpec;
+}
+
+/** What a thread needs to judge a foreign file and make it sound before anybody may use it. */
+export interface AdmitRequest {
+  readonly path: string;
+  /** The backing name that the file may carry afterwards, or none; an own backing name is refused without. */
+  readonly backing: BackingSource | undefined;
+  /** The chain below `backing`, nearest first. */
+  readonly below: readonly BackingSource[];
+  readonly repair: RepairMode;
+}
+
+/** Every answer of a changing call or run tells the generation after it. */
+export interface Changed {
+  readonly generation: number;
+}
+
+/** Calls: one bounded piece of work each, answered in order. */
+export interface EngineCalls {
+  read: { args: { offset: number; length: number }; result: { bytes: Uint8Array; generation: number } };
+  readSnapshot: { args: { snapshot: string; offset: number; length: number }; result: { bytes: Uint8Array } };
+  /** `bytes` is transferred: the caller's view is empty afterwards. */
+  write: { args: { offset: number; bytes: Uint8Array; detectZeroes: boolean }; result: Changed };
+  flush: { args: Record<never, never>; result: Changed };
+  extents: { args: ExtentQuery & { snapshot?: string }; result: ExtentPage & { virtualSize: number; generation: number } };
+  describe: { args: Record<never, never>; result: ImageDescription & { generation: number } };
+  /** Plans a standalone file that is never stored; `id` is good until `closeExport` or the handle's end. */
+  planExport: {
+    args: { format: 'qcow2' | 'raw'; snapshot?: string; layer: 'all' | 'top' };
+    result: { id: number; length: number; generation: number };
+  };
+  /** Faults `export-stale` when the live image has changed since the plan. */
+  readExport: { args: { id: number; offset: number; length: number }; result: { bytes: Uint8Array } };
+  closeExport: { args: { id: number }; result: Record<never, never> };
+}
+
+/** Runs: long work in bounded steps, with progress and cancel. */
+export interface EngineRuns {
+  zero: { args: { offset: number; length: number; unmap: boolean }; result: Changed };
+  discard: { args: { offset: number; length: number }; result: Changed };
+  resize: { args: { virtualSize: number; allowShrink: boolean; preallocation: 'off' | 'metadata' | 'falloc' | 'full' }; result: Changed };
+  check: { args: Record<never, never>; result: CheckReport };
+  repair: { args: { mode: 'leaks' | 'all' }; result: CheckReport };
+  createSnapshot: { args: { name: string; seconds: number; nanoseconds: number; idFloor: number }; result: SnapshotDescription };
+  deleteSnapshot: { args: { snapshot: string }; result: Record<never, never> };
+  revertSnapshot: { args: { snapshot: string }; result: Changed };
+}
+
+export type CallName = keyof EngineCalls;
+export type RunName = keyof EngineRuns;
