@@ -56,6 +56,7 @@ export const faultCodes = {
   'refcount-table-invalid': { kind: 'corrupt', title: 'The refcount table breaks its limits' },
   'refcount-entry-invalid': { kind: 'corrupt', title: 'A refcount table entry is not aligned to a cluster' },
   'snapshot-table-invalid': { kind: 'corrupt', title: 'The snapshot table breaks its limits' },
+  'bitmap-directory-invalid': { kind: 'corrupt', title: 'The bitmap directory breaks its limits' },
   'virtual-size-too-large': { kind: 'unsupported', title: 'The virtual size is above 8 PiB' },
 } as const satisfies Record<string, FaultRow>;
 

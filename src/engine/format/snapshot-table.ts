@@ -1,0 +1,146 @@
+// Entries of the snapshot table (section "Snapshots"; SNT-01…SNT-05). Entries follow each other at multiples of 8.
+
+import { assert } from '../../base/assert.ts';
+import { Fault } from '../../base/fault.ts';
+import { alignUp, highHalf, lowHalf } from '../../base/integers.ts';
+import { MiB } from '../../base/units.ts';
+import { readMask64, readUint64, viewOf, writeMask64, writeUint64 } from './big-endian.ts';
+import type { Mask64 } from './features.ts';
+import { bytesOf, textOf } from './header-extensions.ts';
+import { hostOffset } from './offsets.ts';
+import type { HostOffset } from './offsets.ts';
+
+/** Bytes of an entry before its extra data, id and name. */
+export const snapshotFixedLength = 40;
+/** What QEMU writes as extra data: VM state size, disk size, icount (SNT-02). */
+const knownExtraLength = 24;
+/** Version 3 entries have at least VM state size and disk size. */
+export const extraLengthMinV3 = 16;
+/** SNT-04. */
+export const extraLengthMax = 1024;
+/** SNT-05. */
+export const snapshotTableLengthMax = 64 * MiB;
+/** An icount of all ones is "unknown" (T70). */
+export const icountUnknown: Mask64 = { high: 0xffff_ffff, low: 0xffff_ffff };
+
+/** One entry. Sizes in bytes. */
+export interface SnapshotRecord {
+  readonly l1TableOffset: HostOffset;
+  readonly l1Entries: number;
+  /** A decimal string when QEMU or we wrote it. */
+  readonly id: string;
+  readonly name: string;
+  readonly seconds: number;
+  readonly nanoseconds: number;
+  readonly vmClock: Mask64;
+  /** The 64-bit size from the extra data where there is one, else the 32-bit one (T73). */
+  readonly vmStateSize: number;
+  /** The disk size at that moment; undefined: the entry does not say, the current size holds. */
+  readonly virtualSize: number | undefined;
+  readonly icount: Mask64;
+  /** Bytes of extra data as stored. */
+  readonly extraLength: number;
+  /** Extra data behind the known 24 bytes, kept as it is. */
+  readonly unknownExtra: Uint8Array;
+  /** Id and name as stored, for bytes that are no UTF-8. */
+  readonly idBytes: Uint8Array;
+  readonly nameBytes: Uint8Array;
+}
+
+/** The length of the entry whose first {@link snapshotFixedLength} bytes are given, without padding. */
+export function snapshotEntryLength(fixed: Uint8Array): number {
+  const view = viewOf(fixed);
+  return snapshotFixedLength + view.getUint32(36) + view.getUint16(12) + view.getUint16(14);
+}
+
+/** Whether the entry has more extra data than any reader accepts (SNT-04). */
+export function hasTooMuchExtra(fixed: Uint8Array): boolean {
+  return viewOf(fixed).getUint32(36) > extraLengthMax;
+}
+
+/** Decodes one entry of exactly {@link snapshotEntryLength} bytes. Fault `snapshot-table-invalid`. */
+export function decodeSnapshotEntry(entry: Uint8Array): SnapshotRecord {
+  assert(entry.length === snapshotEntryLength(entry), 'a snapshot entry is given whole');
+  const view = viewOf(entry);
+  const extraLength = view.getUint32(36);
+  if (extraLength > extraLengthMax) throw new Fault('snapshot-table-invalid', { extraLength });
+  const idStart = snapshotFixedLength + extraLength;
+  const nameStart = idStart + view.getUint16(12);
+  const idBytes = entry.slice(idStart, nameStart);
+  const nameBytes = entry.slice(nameStart);
+  return {
+    l1TableOffset: hostOffset(readUint64(view, 0, 'snapshot l1_table_offset')),
+    l1Entries: view.getUint32(8),
+    id: textOf(idBytes),
+    name: textOf(nameBytes),
+    seconds: view.getUint32(16),
+    nanoseconds: view.getUint32(20),
+    vmClock: readMask64(view, 24),
+    vmStateSize: extraLength >= 8 ? readUint64(view, 40, 'snapshot VM state size') : view.getUint32(32),
+    virtualSize: extraLength >= 16 ? readUint64(view, 48, 'snapshot disk size') : undefined,
+    icount: extraLength >= 24 ? readMask64(view, 56) : icountUnknown,
+    extraLength,
+    unknownExtra: entry.slice(snapshotFixedLength + Math.min(extraLength, knownExtraLength), idStart),
+    idBytes,
+    nameBytes,
+  };
+}
+
+/** A new entry; id and name in UTF-8. */
+export function newSnapshotRecord(
+  facts: Omit<SnapshotRecord, 'extraLength' | 'unknownExtra' | 'idBytes' | 'nameBytes'>,
+): SnapshotRecord {
+  return {
+    ...facts,
+    extraLength: knownExtraLength,
+    unknownExtra: new Uint8Array(0),
+    idBytes: bytesOf(facts.id),
+    nameBytes: bytesOf(facts.name),
+  };
+}
+
+/**
+ * Encodes one entry without padding. Known extra data is always written, as QEMU does; `currentSize` stands in where
+ * the entry has no disk size of its own.
+ */
+export function encodeSnapshotEntry(record: SnapshotRecord, currentSize: number): Uint8Array {
+  const { idBytes, nameBytes, unknownExtra } = record;
+  const extraLength = knownExtraLength + unknownExtra.length;
+  assert(extraLength <= extraLengthMax, 'extra data stays inside its limit');
+  const entry = new Uint8Array(snapshotFixedLength + extraLength + idBytes.length + nameBytes.length);
+  const view = viewOf(entry);
+  writeUint64(view, 0, record.l1TableOffset);
+  view.setUint32(8, record.l1Entries);
+  view.setUint16(12, idBytes.length);
+  view.setUint16(14, nameBytes.length);
+  view.setUint32(16, record.seconds);
+  view.setUint32(20, record.nanoseconds);
+  writeMask64(view, 24, record.vmClock);
+  // SNT-03: a state that does not fit 32 bits shows as none to old readers.
+  view.setUint32(32, highHalf(record.vmStateSize) === 0 ? lowHalf(record.vmStateSize) : 0);
+  view.setUint32(36, extraLength);
+  writeUint64(view, 40, record.vmStateSize);
+  writeUint64(view, 48, record.virtualSize ?? currentSize);
+  writeMask64(view, 56, record.icount);
+  entry.set(unknownExtra, snapshotFixedLength + knownExtraLength);
+  entry.set(idBytes, snapshotFixedLength + extraLength);
+  entry.set(nameBytes, snapshotFixedLength + extraLength + idBytes.length);
+  return entry;
+}
+
+/** Encodes a whole table: entries at multiples of 8, no padding after the last. */
+export function encodeSnapshotTable(records: readonly SnapshotRecord[], currentSize: number): Uint8Array {
+  const entries = records.map((record) => encodeSnapshotEntry(record, currentSize));
+  const starts: number[] = [];
+  let length = 0;
+  for (const entry of entries) {
+    length = alignUp(length, 8);
+    starts.push(length);
+    length += entry.length;
+  }
+  const table = new Uint8Array(length);
+  entries.forEach((entry, index) => {
+    table.set(entry, starts[index] ?? 0);
+  });
+  return table;
+}
