@@ -10,6 +10,17 @@ import type {
   SnapshotDescription,
 } from '../engine/image.ts';
 
+export type {
+  CheckFinding,
+  CheckReport,
+  CreateSpec,
+  ExtentItem,
+  ExtentPage,
+  ImageDescription,
+  RepairMode,
+  SnapshotDescription,
+} from '../engine/image.ts';
+
 /** A run's or image's file below the image: the name that the header above holds, and the file it stands for. */
 export interface BackingSource {
   /** The backing name exactly as the layer above stores it. */

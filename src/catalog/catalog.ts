@@ -1,0 +1,157 @@
+// The face of the catalog: what is known of images, as records, and asynchronous verbs that are whole atomic steps.
+
+/** Where an image is in its life. Only `ready` images can be used. */
+export type ImageState = 'creating' | 'importing' | 'ready' | 'failed' | 'deleting';
+
+/** What lists show of a file without opening it; written by whoever changes the file. All sizes in bytes. */
+export interface ImageFacts {
+  readonly virtualSize: number;
+  /** Length of the image file. */
+  readonly fileSize: number;
+  /** Bytes the file occupies on its file system. */
+  readonly allocatedSize: number;
+  readonly clusterSize: number;
+  readonly compat: '0.10' | '1.1';
+  readonly refcountBits: number;
+  readonly compressionType: 'zlib' | 'zstd';
+  readonly extendedL2: boolean;
+  readonly lazyRefcounts: boolean;
+  readonly encrypted: boolean;
+  readonly dirty: boolean;
+  readonly corrupt: boolean;
+  readonly snapshotCount: number;
+  readonly bitmapCount: number;
+}
+
+/** An image by id and name: how records name each other. */
+export interface ImageReference {
+  readonly id: string;
+  readonly name: string;
+}
+
+export type Labels = Readonly<Record<string, string>>;
+
+/** What everybody may know of an image. Times in milliseconds since 1970. */
+export interface Image {
+  /** `img_` and a UUIDv7: sorts by creation. */
+  readonly id: string;
+  readonly name: string;
+  readonly description: string;
+  readonly labels: Labels;
+  readonly state: ImageState;
+  /** Why the image is `failed`. */
+  readonly stateReason: string | undefined;
+  /** Known once the file exists: always for a `ready` image, perhaps not for one that is still being imported. */
+  readonly facts: ImageFacts | undefined;
+  readonly backing: ImageReference | undefined;
+  /** How many overlays name this image as their backing image. */
+  readonly dependentCount: number;
+  /** Grows with every change of guest data and never repeats. */
+  readonly generation: number;
+  /** Grows with every change of the metadata. */
+  readonly version: number;
+  readonly createdAtMs: number;
+  readonly updatedAtMs: number;
+}
+
+/** What tells a file from a changed or exchanged one. */
+export interface FileIdentity {
+  readonly size: number;
+  readonly modifiedAtMs: number;
+  readonly inode: number;
+}
+
+/** A structural operation, which must not be left half done. */
+export type StructuralOperation =
+  'resize' | 'repair' | 'snapshot-create' | 'snapshot-delete' | 'snapshot-revert';
+
+/** An image with what only the keepers of its file need. */
+export interface ImageRecord extends Image {
+  /**
+   * Whether `generation` is exact. Otherwise the image was open for changes when it was last heard of, and generations
+   * up to `generationCeiling` may have been given out.
+   */
+  readonly settled: boolean;
+  readonly generationCeiling: number;
+  /** The largest snapshot id that the image ever had. */
+  readonly snapshotIdCeiling: number;
+  /** The operation that was under way: the next open repairs before anybody gets in. */
+  readonly structural: StructuralOperation | undefined;
+  /** The file as it was last left closed, or undefined when that is not known. */
+  readonly identity: FileIdentity | undefined;
+}
+
+/** A new row. */
+export interface ImageReservation {
+  readonly id: string;
+  readonly name: string;
+  readonly description: string;
+  readonly labels: Labels;
+  readonly state: 'creating' | 'importing';
+  readonly backingId: string | undefined;
+  readonly facts: ImageFacts | undefined;
+  readonly nowMs: number;
+}
+
+/** Which images to list; every given member must match. */
+export interface ImageQuery {
+  /** At most so many. */
+  readonly limit: number;
+  /** Only ids after this one. */
+  readonly after: string | undefined;
+  readonly name: string | undefined;
+  readonly state: ImageState | undefined;
+  readonly backingId: string | undefined;
+  readonly labels: Labels;
+}
+
+/** What was learned from the file. */
+export interface ImageUpdate {
+  readonly facts: ImageFacts;
+  /** The generation of the guest data now. */
+  readonly generation: number;
+  /** Whether that generation is final until {@link Catalog.reserveGenerations} is called again. */
+  readonly settled: boolean;
+  /** The largest snapshot id in the file. */
+  readonly snapshotIdMax: number;
+  /** The closed file; undefined while it is open. */
+  readonly identity: FileIdentity | undefined;
+  readonly nowMs: number;
+}
+
+/** How many generations one reservation covers: more changes than one opening of an image can make. */
+export const generationsReserved = 2 ** 30;
+
+/** Every verb is one atomic, durable step. */
+export interface Catalog {
+  /** Adds a row; takes the name. Faults `name-conflict`; for the backing image `image-not-found`, `image-not-ready`. */
+  reserveImage(reservation: ImageReservation): Promise<ImageRecord>;
+  /** `creating` or `importing` becomes `ready`. */
+  publishImage(id: string, update: ImageUpdate): Promise<ImageRecord>;
+  /** Takes a row away, with its labels; no row is no harm. */
+  removeImage(id: string): Promise<void>;
+  /** Any state but `deleting` becomes `deleting`. Faults `image-not-found`, `image-has-dependents`. */
+  beginDelete(id: string): Promise<ImageRecord>;
+  /** The file is gone or unusable: `failed`, with a reason. */
+  failImage(id: string, change: { readonly reason: string; readonly nowMs: number }): Promise<void>;
+  /** By id (`img_…`) or by name. */
+  findImage(image: string): Promise<ImageRecord | undefined>;
+  /** In the order of ids. */
+  listImages(query: ImageQuery): Promise<readonly ImageRecord[]>;
+  /** The overlays that name this image, in the order of ids. */
+  listDependents(id: string): Promise<readonly ImageReference[]>;
+  /** The image and all images below it, top first. */
+  listChain(id: string): Promise<readonly ImageRecord[]>;
+  /**
+   * Reserves {@link generationsReserved} generations and returns the one to count from: the last one of a settled
+   * image, or one that was never given out when the last one is not known or must not be used again (`jump`).
+   */
+  reserveGenerations(id: string, options: { readonly jump: boolean }): Promise<number>;
+  /** Stores what was learned from the file; the version grows when it changes what clients see as metadata. */
+  updateImage(id: string, update: ImageUpdate): Promise<ImageRecord>;
+  markStructural(id: string, operation: StructuralOperation): Promise<void>;
+  clearStructural(id: string): Promise<void>;
+  /** Proves that the catalog answers. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}

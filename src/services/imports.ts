@@ -1,0 +1,50 @@
+// Images that come in as one stream: staged, judged completely, then published, or nothing is left of them.
+
+import type { Image, Labels } from '../catalog/catalog.ts';
+import type { RepairMode } from '../pool/protocol.ts';
+import type { CreateOptions } from './images.ts';
+
+/** What comes in. */
+export interface ImportOptions {
+  readonly name: string;
+  readonly description: string;
+  readonly labels: Labels;
+  /** What the client says the body's length is, in bytes, or undefined when it does not. */
+  readonly bodyLength: number | undefined;
+  /** The expected SHA-256 of the body. */
+  readonly sha256: Uint8Array | undefined;
+  readonly source:
+    | {
+        /** The bytes are kept as sent; only a mapped backing name is rewritten. */
+        readonly format: 'qcow2';
+        /** The image of this service, by id or name, that the file's backing name stands for. */
+        readonly backing: string | undefined;
+        /** Leaks and the dirty bit are always mended; `all` mends what can be mended. */
+        readonly repair: Exclude<RepairMode, 'none'>;
+      }
+    | {
+        /** The guest bytes of a new image; its size is the body's, rounded up to 512. */
+        readonly format: 'raw';
+        readonly create: Pick<
+          CreateOptions,
+          | 'clusterSize'
+          | 'compat'
+          | 'refcountBits'
+          | 'lazyRefcounts'
+          | 'extendedL2'
+          | 'compressionType'
+          | 'preallocation'
+        >;
+      };
+  /** Aborted when the client has gone: the import ends and leaves nothing. */
+  readonly signal: AbortSignal | undefined;
+}
+
+export declare class Imports {
+  /**
+   * Nothing is taken from the body before the name is taken and the request is judged. Faults `name-conflict`,
+   * `insufficient-storage`, `content-range-mismatch` (the body ended early), `digest-mismatch`, `unsafe-image` with
+   * `violations`, and those of create.
+   */
+  importImage(options: ImportOptions, body: AsyncIterable<Uint8Array>): Promise<Image>;
+}
