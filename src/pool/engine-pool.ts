@@ -1,13 +1,24 @@
 // The pool as services see it: handles on open images, calls and runs on them. Says nothing about threads.
 
 import type { CheckReport, ImageDescription } from '../engine/image.ts';
-import type { AdmitRequest, CallName, CreateRequest, EngineCalls, EngineRuns, OpenRequest, RunName } from './protocol.ts';
+import type {
+  AdmitRequest,
+  CallName,
+  CreateRequest,
+  EngineCalls,
+  EngineRuns,
+  OpenRequest,
+  RunName,
+} from './protocol.ts';
 
 /** Progress of a run, in the run's own unit. */
 export type ProgressListener = (done: number, total: number) => void;
 
 export interface CallOptions {
-  /** An aborted signal drops a call that has not started, and asks a run to stop at its next step. */
+  /**
+   * An aborted signal drops what has not started, and asks a run to stop at its next step; the promise is then
+   * rejected with the signal's reason, a run's once everything is undone. What was over by then is answered as usual.
+   */
   readonly signal: AbortSignal | undefined;
 }
 
@@ -18,21 +29,50 @@ export interface RunOptions extends CallOptions {
 /** An image opened on one engine thread. Release it when done; the image closes some idle seconds after the last release. */
 export interface EngineHandle {
   readonly imageId: string;
-  call<Name extends CallName>(name: Name, args: EngineCalls[Name]['args'], options: CallOptions): Promise<EngineCalls[Name]['result']>;
-  run<Name extends RunName>(name: Name, args: EngineRuns[Name]['args'], options: RunOptions): Promise<EngineRuns[Name]['result']>;
+  /** In bytes, as of the latest answer of the image's thread: whatever was answered to anybody before now is counted. */
+  readonly virtualSize: number;
+  /** The generation of the guest data, as of the latest answer like `virtualSize`. */
+  readonly generation: number;
+  /**
+   * How often this pool has lost the image while it was open for writing (its thread died, it broke, it could not be
+   * closed). As long as this number stays, everything that was answered is still there for the next flush.
+   */
+  readonly lossCount: number;
+  /** Faults of every call: `engine-busy`, `engine-lost`, `image-failed`, and those of the engine. */
+  call<Name extends CallName>(
+    name: Name,
+    args: EngineCalls[Name]['args'],
+    options: CallOptions,
+  ): Promise<EngineCalls[Name]['result']>;
+  run<Name extends RunName>(
+    name: Name,
+    args: EngineRuns[Name]['args'],
+    options: RunOptions,
+  ): Promise<EngineRuns[Name]['result']>;
+  /** Ends the handle, and the exports planned with it. Repeated releases are no harm; calls after it are a bug. */
   release(): void;
 }
 
 /** Faults: `engine-busy`, `engine-lost`, `image-in-use`, and every fault of the engine. */
 export interface EnginePool {
-  /** Opens an image, or joins it where it is open already. A dirty image is recovered before the handle is given. */
+  /**
+   * Opens an image, or joins it where it is open already. A dirty image that is opened writable is recovered before
+   * the handle is given. An image that is open read-only is drained and opened again for a writable request; the
+   * handles on it stay good.
+   */
   open(request: OpenRequest, options: CallOptions): Promise<EngineHandle>;
   /** Makes an image file; sound before its magic is valid, durable when answered. */
   create(request: CreateRequest, options: RunOptions): Promise<ImageDescription>;
   /** Judges a foreign file completely and makes it sound: leaks and the dirty bit are mended, worse is `unsafe-image`. */
-  admit(request: AdmitRequest, options: RunOptions): Promise<{ description: ImageDescription; report: CheckReport }>;
-  /** Flushes and closes an image that nobody holds, on whichever thread it is open; waits until its file is closed. */
+  admit(
+    request: AdmitRequest,
+    options: RunOptions,
+  ): Promise<{ description: ImageDescription; report: CheckReport }>;
+  /**
+   * Flushes and closes an image on whichever thread it is open, at once after its last release; waits until its file
+   * is closed. Not open is no harm.
+   */
   evict(imageId: string): Promise<void>;
-  /** Flushes and closes everything and ends the threads. */
+  /** Stops the runs, flushes and closes everything and ends the threads. */
   close(): Promise<void>;
 }

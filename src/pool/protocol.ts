@@ -1,5 +1,6 @@
 // The messages between services and engine threads, as one table of calls and runs. A new verb is a new row.
 
+import { MiB } from '../base/units.ts';
 import type {
   CheckReport,
   CreateSpec,
@@ -20,6 +21,12 @@ export type {
   RepairMode,
   SnapshotDescription,
 } from '../engine/image.ts';
+
+/** How much one `read`, `readSnapshot` or `readExport` may ask for, in bytes. */
+export const readLengthMax = 1 * MiB;
+
+/** How much one `write` may bring, in bytes: 2 MiB, and a cluster of the largest size to end on a cluster boundary. */
+export const writeLengthMax = 4 * MiB;
 
 /** A run's or image's file below the image: the name that the header above holds, and the file it stands for. */
 export interface BackingSource {
@@ -45,6 +52,8 @@ export interface CreateRequest {
   readonly imageId: string;
   readonly path: string;
   readonly spec: CreateSpec;
+  /** The chain below, nearest first, of what `spec.backing` names; empty without. Only for the description. */
+  readonly backing: readonly BackingSource[];
 }
 
 /** What a thread needs to judge a foreign file and make it sound before anybody may use it. */
@@ -57,26 +66,46 @@ export interface AdmitRequest {
   readonly repair: RepairMode;
 }
 
-/** Every answer of a changing call or run tells the generation after it. */
+/**
+ * Every answer of a changing call or run tells the generation after it. Two reads with one generation saw the same
+ * bytes: a run raises it at each of its steps, a failed change too.
+ */
 export interface Changed {
   readonly generation: number;
 }
 
-/** Calls: one bounded piece of work each, answered in order. */
+/**
+ * Calls: one bounded piece of work each, done in order (reads may pass what waits for a run). Spans outside the disk
+ * fault `range-not-satisfiable` {size}.
+ */
 export interface EngineCalls {
+  /** At most {@link readLengthMax} bytes. */
   read: { args: { offset: number; length: number }; result: { bytes: Uint8Array; generation: number } };
   readSnapshot: { args: { snapshot: string; offset: number; length: number }; result: { bytes: Uint8Array } };
-  /** `bytes` is transferred: the caller's view is empty afterwards. */
+  /**
+   * At most {@link writeLengthMax} bytes. They are the pool's from now on: a view on its whole buffer is transferred
+   * and empty afterwards, any other is copied.
+   */
   write: { args: { offset: number; bytes: Uint8Array; detectZeroes: boolean }; result: Changed };
+  /** Flushes that wait together are answered by one. */
   flush: { args: Record<never, never>; result: Changed };
-  extents: { args: ExtentQuery & { snapshot?: string }; result: ExtentPage & { virtualSize: number; generation: number } };
+  extents: {
+    args: ExtentQuery & { snapshot?: string };
+    result: ExtentPage & { virtualSize: number; generation: number };
+  };
   describe: { args: Record<never, never>; result: ImageDescription & { generation: number } };
-  /** Plans a standalone file that is never stored; `id` is good until `closeExport` or the handle's end. */
+  /**
+   * Plans a standalone file that is never stored; `id` is good until `closeExport` or the handle's end. At most
+   * `exportPlansMax` at a time on one image (`engine-busy`).
+   */
   planExport: {
     args: { format: 'qcow2' | 'raw'; snapshot?: string; layer: 'all' | 'top' };
     result: { id: number; length: number; generation: number };
   };
-  /** Faults `export-stale` when the live image has changed since the plan. */
+  /**
+   * At most {@link readLengthMax} bytes. Faults `export-stale` when the live image has changed since the plan; a plan
+   * of a snapshot lives as long as its snapshot.
+   */
   readExport: { args: { id: number; offset: number; length: number }; result: { bytes: Uint8Array } };
   closeExport: { args: { id: number }; result: Record<never, never> };
 }
@@ -85,10 +114,20 @@ export interface EngineCalls {
 export interface EngineRuns {
   zero: { args: { offset: number; length: number; unmap: boolean }; result: Changed };
   discard: { args: { offset: number; length: number }; result: Changed };
-  resize: { args: { virtualSize: number; allowShrink: boolean; preallocation: 'off' | 'metadata' | 'falloc' | 'full' }; result: Changed };
+  resize: {
+    args: {
+      virtualSize: number;
+      allowShrink: boolean;
+      preallocation: 'off' | 'metadata' | 'falloc' | 'full';
+    };
+    result: Changed;
+  };
   check: { args: Record<never, never>; result: CheckReport };
   repair: { args: { mode: 'leaks' | 'all' }; result: CheckReport };
-  createSnapshot: { args: { name: string; seconds: number; nanoseconds: number; idFloor: number }; result: SnapshotDescription };
+  createSnapshot: {
+    args: { name: string; seconds: number; nanoseconds: number; idFloor: number };
+    result: SnapshotDescription;
+  };
   deleteSnapshot: { args: { snapshot: string }; result: Record<never, never> };
   revertSnapshot: { args: { snapshot: string }; result: Changed };
 }
