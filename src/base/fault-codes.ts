@@ -58,6 +58,15 @@ export const faultCodes = {
   'snapshot-table-invalid': { kind: 'corrupt', title: 'The snapshot table breaks its limits' },
   'bitmap-directory-invalid': { kind: 'corrupt', title: 'The bitmap directory breaks its limits' },
   'virtual-size-too-large': { kind: 'unsupported', title: 'The virtual size is above 8 PiB' },
+
+  // catalog, store, services: what the product cannot do for a client
+  'catalog-too-new': { kind: 'unsupported', title: 'The catalog was written by a later version' },
+  'image-not-found': { kind: 'not_found', title: 'No such image' },
+  'snapshot-not-found': { kind: 'not_found', title: 'No such snapshot' },
+  'name-conflict': { kind: 'conflict', title: 'The name is taken' },
+  'image-not-ready': { kind: 'conflict', title: 'The image cannot be used in its state' },
+  'insufficient-storage': { kind: 'storage', title: 'There is not enough space' },
+  'image-has-dependents': { kind: 'conflict', title: 'Other images are built on this image' },
 } as const satisfies Record<string, FaultRow>;
 
 /** A code of the table. */

@@ -1,5 +1,7 @@
 // The face of the catalog: what is known of images, as records, and asynchronous verbs that are whole atomic steps.
 
+import type { FileIdentity } from '../base/file-identity.ts';
+
 /** Where an image is in its life. Only `ready` images can be used. */
 export type ImageState = 'creating' | 'importing' | 'ready' | 'failed' | 'deleting';
 
@@ -52,13 +54,6 @@ export interface Image {
   readonly version: number;
   readonly createdAtMs: number;
   readonly updatedAtMs: number;
-}
-
-/** What tells a file from a changed or exchanged one. */
-export interface FileIdentity {
-  readonly size: number;
-  readonly modifiedAtMs: number;
-  readonly inode: number;
 }
 
 /** A structural operation, which must not be left half done. */
@@ -130,7 +125,10 @@ export interface Catalog {
   publishImage(id: string, update: ImageUpdate): Promise<ImageRecord>;
   /** Takes a row away, with its labels; no row is no harm. */
   removeImage(id: string): Promise<void>;
-  /** Any state but `deleting` becomes `deleting`. Faults `image-not-found`, `image-has-dependents`. */
+  /**
+   * `ready`, `failed` or (once more) `deleting` becomes `deleting`. Faults `image-not-found`, `image-not-ready`,
+   * `image-has-dependents`.
+   */
   beginDelete(id: string): Promise<ImageRecord>;
   /** The file is gone or unusable: `failed`, with a reason. */
   failImage(id: string, change: { readonly reason: string; readonly nowMs: number }): Promise<void>;

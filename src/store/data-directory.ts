@@ -1,9 +1,118 @@
 // The data directory: image files by id, staging files, the catalog's file; publish, unlink, free space.
+//
+//   <dir>/catalog.sqlite
+//   <dir>/images/<id>.qcow2     published images: the only files that the catalog's records stand for
+//   <dir>/staging/<id>.qcow2    files that still come in, under the id that they will have
 
-import type { FileIdentity } from './file-identity.ts';
+import { constants } from 'node:fs';
+import { mkdir, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
 
-export declare class DataDirectory {
-  readonly catalogPath: string;
-  static open(path: string): Promise<DataDirectory>;
-  identify(id: string): Promise<FileIdentity | undefined>;
+import { assert } from '../base/assert.ts';
+import type { FileIdentity } from '../base/file-identity.ts';
+import { StagingWriter } from './staging-writer.ts';
+
+/** Bytes of the file system that holds the data directory. */
+export interface Space {
+  /** What this process may still use. */
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+}
+
+/** Which of the two folders of image files. */
+export type ImageFolder = 'images' | 'staging';
+
+/** File names are ids that we made; names given by users never reach the file system. */
+export class DataDirectory {
+  readonly #path: string;
+
+  private constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** Makes the folders that are missing, for this user only. */
+  static async open(path: string): Promise<DataDirectory> {
+    for (const folder of [path, join(path, 'images'), join(path, 'staging')]) {
+      await mkdir(folder, { recursive: true, mode: folderMode });
+    }
+    await syncPath(path);
+    return new DataDirectory(path);
+  }
+
+  get catalogPath(): string {
+    return join(this.#path, 'catalog.sqlite');
+  }
+
+  /** The name of an image's file, also as overlays store it. */
+  fileName(id: string): string {
+    assert(idPattern.test(id), 'a file is named by an id that we made');
+    return `${id}.qcow2`;
+  }
+
+  imagePath(id: string): string {
+    return join(this.#path, 'images', this.fileName(id));
+  }
+
+  stagingPath(id: string): string {
+    return join(this.#path, 'staging', this.fileName(id));
+  }
+
+  /** Starts an empty staging file. */
+  async stage(id: string, options: { readonly digest: boolean }): Promise<StagingWriter> {
+    return StagingWriter.create(this.stagingPath(id), options);
+  }
+
+  /** Moves a staging file to the images. When this returns, file and move survive a crash. */
+  async publish(id: string): Promise<void> {
+    await syncPath(this.stagingPath(id));
+    await rename(this.stagingPath(id), this.imagePath(id));
+    await syncPath(join(this.#path, 'images'));
+    await syncPath(join(this.#path, 'staging'));
+  }
+
+  /** Removes a file durably; no file is no harm. */
+  async remove(folder: ImageFolder, id: string): Promise<void> {
+    await rm(join(this.#path, folder, this.fileName(id)), { force: true });
+    await syncPath(join(this.#path, folder));
+  }
+
+  /** The ids that have a file in a folder. Files that we did not name are not ours to touch. */
+  async list(folder: ImageFolder): Promise<readonly string[]> {
+    const names = await readdir(join(this.#path, folder));
+    return names
+      .filter((name) => name.endsWith('.qcow2'))
+      .map((name) => name.slice(0, -'.qcow2'.length))
+      .filter((id) => idPattern.test(id))
+      .toSorted();
+  }
+
+  /** What the image's file is now, or undefined without one. */
+  async identify(id: string): Promise<FileIdentity | undefined> {
+    try {
+      const { ino, size, mtimeNs } = await stat(this.imagePath(id), { bigint: true });
+      return `${ino}:${size}:${mtimeNs}` as FileIdentity;
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+
+  /** Also proves that the folder of images is there. */
+  async space(): Promise<Space> {
+    const { bsize, bavail, blocks } = await statfs(join(this.#path, 'images'));
+    return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+  }
+}
+
+const folderMode = 0o700;
+const idPattern = /^img_[0-9a-f-]{36}$/;
+
+/** Makes a file's bytes, or a folder's names, survive a crash. */
+async function syncPath(path: string): Promise<void> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
 }

@@ -1,0 +1,282 @@
+// The catalog in SQLite: every verb is one transaction, durable when it answers.
+
+import Sqlite from 'better-sqlite3';
+import type { Database, Statement } from 'better-sqlite3';
+
+import { assert, present } from '../base/assert.ts';
+import { Fault } from '../base/fault.ts';
+import { generationsReserved } from './catalog.ts';
+import type {
+  Catalog,
+  ImageFacts,
+  ImageQuery,
+  ImageRecord,
+  ImageReference,
+  ImageReservation,
+  ImageUpdate,
+  StructuralOperation,
+} from './catalog.ts';
+import { selectImages, toFactsRow, toImageRecord } from './image-records.ts';
+import type { ImageRow } from './image-records.ts';
+import { migrate } from './migrate.ts';
+
+/** The first generation of every image: a file that nobody has changed yet. */
+const generationFirst = 1;
+const versionFirst = 1;
+
+/** One connection, and the only one that writes. */
+export class SqliteCatalog implements Catalog {
+  readonly #database: Database;
+  readonly #statements = new Map<string, Statement>();
+
+  private constructor(database: Database) {
+    this.#database = database;
+  }
+
+  /** Opens the file, makes it if needed, and brings its schema up to date. `:memory:` is one that nobody keeps. */
+  static open(path: string): SqliteCatalog {
+    const database = new Sqlite(path);
+    try {
+      database.pragma('journal_mode = WAL');
+      // Every verb is a promise to a client: FULL syncs the log before the promise is given.
+      database.pragma('synchronous = FULL');
+      database.pragma('foreign_keys = ON');
+      migrate(database);
+      return new SqliteCatalog(database);
+    } catch (error) {
+      database.close();
+      throw error;
+    }
+  }
+
+  async reserveImage(reservation: ImageReservation): Promise<ImageRecord> {
+    return this.#atomically(() => {
+      const holder = this.#find(reservation.name);
+      if (holder !== undefined) {
+        throw new Fault('name-conflict', { name: reservation.name, imageId: holder.id });
+      }
+      if (reservation.backingId !== undefined) this.#requireReady(reservation.backingId);
+      this.#insert(reservation);
+      return this.#require(reservation.id);
+    });
+  }
+
+  async publishImage(id: string, update: ImageUpdate): Promise<ImageRecord> {
+    return this.#atomically(() => {
+      const { state } = this.#require(id);
+      assert(state === 'creating' || state === 'importing', 'only a new image is published');
+      this.#run(`UPDATE images SET state = 'ready', version = version + 1 WHERE id = ?`, id);
+      return this.#update(id, update);
+    });
+  }
+
+  async removeImage(id: string): Promise<void> {
+    this.#run('DELETE FROM images WHERE id = ?', id);
+  }
+
+  async beginDelete(id: string): Promise<ImageRecord> {
+    return this.#atomically(() => {
+      const { name, state } = this.#require(id);
+      if (state === 'creating' || state === 'importing')
+        throw new Fault('image-not-ready', { imageId: id, name, state });
+      const dependents = this.#dependents(id);
+      if (dependents.length > 0) throw new Fault('image-has-dependents', { imageId: id, name, dependents });
+      this.#run(`UPDATE images SET state = 'deleting', version = version + 1 WHERE id = ?`, id);
+      return this.#require(id);
+    });
+  }
+
+  async failImage(id: string, change: { readonly reason: string; readonly nowMs: number }): Promise<void> {
+    this.#run(
+      `UPDATE images SET state = 'failed', state_reason = ?, version = version + 1, updated_at_ms = ? WHERE id = ?`,
+      change.reason,
+      Math.floor(change.nowMs),
+      id,
+    );
+  }
+
+  async findImage(image: string): Promise<ImageRecord | undefined> {
+    return this.#find(image);
+  }
+
+  async listImages(query: ImageQuery): Promise<readonly ImageRecord[]> {
+    const conditions: string[] = [];
+    const values: unknown[] = [];
+    const require = (condition: string, ...operands: unknown[]): void => {
+      conditions.push(condition);
+      values.push(...operands);
+    };
+    if (query.after !== undefined) require('images.id > ?', query.after);
+    if (query.name !== undefined) require('images.name = ?', query.name);
+    if (query.state !== undefined) require('images.state = ?', query.state);
+    if (query.backingId !== undefined) require('images.backing_id = ?', query.backingId);
+    for (const [key, value] of Object.entries(query.labels)) {
+      require('EXISTS (SELECT 1 FROM image_labels WHERE image_id = images.id AND key = ? AND value = ?)', key, value);
+    }
+    const where = conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`;
+    const rows = this.#all<ImageRow>(
+      `${selectImages} ${where} ORDER BY images.id LIMIT ?`,
+      ...values,
+      query.limit,
+    );
+    return rows.map(toImageRecord);
+  }
+
+  async listDependents(id: string): Promise<readonly ImageReference[]> {
+    return this.#dependents(id);
+  }
+
+  async listChain(id: string): Promise<readonly ImageRecord[]> {
+    const rows = this.#all<ImageRow>(
+      `WITH RECURSIVE chain (id, depth) AS (
+         SELECT ?, 0
+         UNION ALL
+         SELECT images.backing_id, depth + 1 FROM chain JOIN images ON images.id = chain.id
+         WHERE images.backing_id IS NOT NULL
+       )
+       ${selectImages} JOIN chain ON chain.id = images.id ORDER BY chain.depth`,
+      id,
+    );
+    return rows.map(toImageRecord);
+  }
+
+  async reserveGenerations(id: string, options: { readonly jump: boolean }): Promise<number> {
+    // Nothing above the ceiling was ever given out; a settled image's last generation may go on being its current one.
+    const start = `CASE WHEN settled = 1 AND :jump = 0 THEN generation ELSE generation_ceiling + 1 END`;
+    const row = this.#statement(
+      `UPDATE images SET generation = ${start}, generation_ceiling = ${start} + :reserved, settled = 0
+       WHERE id = :id RETURNING generation`,
+    ).get({ id, jump: Number(options.jump), reserved: generationsReserved });
+    return present(
+      row as { readonly generation: number } | undefined,
+      'generations are reserved for an image',
+    ).generation;
+  }
+
+  async updateImage(id: string, update: ImageUpdate): Promise<ImageRecord> {
+    return this.#atomically(() => this.#update(id, update));
+  }
+
+  async markStructural(id: string, operation: StructuralOperation): Promise<void> {
+    this.#run('UPDATE images SET structural = ? WHERE id = ?', operation, id);
+  }
+
+  async clearStructural(id: string): Promise<void> {
+    this.#run('UPDATE images SET structural = NULL WHERE id = ?', id);
+  }
+
+  async ping(): Promise<void> {
+    this.#all('SELECT count(*) FROM (SELECT id FROM images LIMIT 1)');
+  }
+
+  async close(): Promise<void> {
+    this.#database.close();
+  }
+
+  #insert(reservation: ImageReservation): void {
+    this.#statement(
+      `INSERT INTO images (id, name, description, state, backing_id, version, generation, generation_ceiling, settled,
+         snapshot_id_ceiling, created_at_ms, updated_at_ms)
+       VALUES (:id, :name, :description, :state, :backingId, :version, :generation, :generation, 1, 0, :nowMs, :nowMs)`,
+    ).run({
+      id: reservation.id,
+      name: reservation.name,
+      description: reservation.description,
+      state: reservation.state,
+      backingId: reservation.backingId ?? null,
+      version: versionFirst,
+      generation: generationFirst,
+      nowMs: Math.floor(reservation.nowMs),
+    });
+    for (const [key, value] of Object.entries(reservation.labels)) {
+      this.#run(
+        'INSERT INTO image_labels (image_id, key, value) VALUES (?, ?, ?)',
+        reservation.id,
+        key,
+        value,
+      );
+    }
+    if (reservation.facts !== undefined) this.#storeFacts(reservation.id, reservation.facts);
+  }
+
+  #update(id: string, update: ImageUpdate): ImageRecord {
+    const before = this.#require(id);
+    assert(update.generation >= before.generation, 'a generation never falls back');
+    this.#storeFacts(id, update.facts);
+    const seen = changesMetadata(before.facts, update.facts);
+    const changed = seen || update.generation > before.generation;
+    this.#statement(
+      `UPDATE images SET generation = :generation, generation_ceiling = max(generation_ceiling, :generation),
+         settled = :settled, snapshot_id_ceiling = max(snapshot_id_ceiling, :snapshotIdMax), identity = :identity,
+         version = version + :seen, updated_at_ms = :updatedAtMs
+       WHERE id = :id`,
+    ).run({
+      id,
+      generation: update.generation,
+      settled: Number(update.settled),
+      snapshotIdMax: update.snapshotIdMax,
+      identity: update.identity ?? null,
+      seen: Number(seen),
+      updatedAtMs: changed ? Math.floor(update.nowMs) : before.updatedAtMs,
+    });
+    return this.#require(id);
+  }
+
+  #storeFacts(id: string, facts: ImageFacts): void {
+    const row = toFactsRow(id, facts);
+    const columns = Object.keys(row);
+    const values = columns.map((column) => `:${column}`);
+    this.#statement(`REPLACE INTO image_facts (${columns.join(', ')}) VALUES (${values.join(', ')})`).run(
+      row,
+    );
+  }
+
+  #find(image: string): ImageRecord | undefined {
+    const column = image.startsWith('img_') ? 'images.id' : 'images.name';
+    const [row] = this.#all<ImageRow>(`${selectImages} WHERE ${column} = ?`, image);
+    return row === undefined ? undefined : toImageRecord(row);
+  }
+
+  #require(id: string): ImageRecord {
+    const record = this.#find(id);
+    if (record === undefined) throw new Fault('image-not-found', { image: id });
+    return record;
+  }
+
+  #requireReady(id: string): void {
+    const { name, state } = this.#require(id);
+    if (state !== 'ready') throw new Fault('image-not-ready', { imageId: id, name, state });
+  }
+
+  #dependents(id: string): ImageReference[] {
+    return this.#all<ImageReference>('SELECT id, name FROM images WHERE backing_id = ? ORDER BY id', id);
+  }
+
+  /** All of it or nothing; the write lock is taken first, so that nothing read inside is out of date. */
+  #atomically<Result>(work: () => Result): Result {
+    return this.#database.transaction(work).immediate();
+  }
+
+  #all<Row>(sql: string, ...values: unknown[]): Row[] {
+    return this.#statement(sql).all(...values) as Row[];
+  }
+
+  #run(sql: string, ...values: unknown[]): void {
+    this.#statement(sql).run(...values);
+  }
+
+  #statement(sql: string): Statement {
+    const known = this.#statements.get(sql);
+    if (known !== undefined) return known;
+    const statement = this.#database.prepare(sql);
+    this.#statements.set(sql, statement);
+    return statement;
+  }
+}
+
+/** Whether clients see a new version of the metadata: sizes of the file alone are none. */
+function changesMetadata(before: ImageFacts | undefined, after: ImageFacts): boolean {
+  if (before === undefined) return true;
+  const seen = (facts: ImageFacts): string => JSON.stringify({ ...facts, fileSize: 0, allocatedSize: 0 });
+  return seen(before) !== seen(after);
+}

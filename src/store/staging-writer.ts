@@ -1,0 +1,95 @@
+// Writes one staging file from front to back: counts, digests, and never holds more than one piece.
+
+import { createHash } from 'node:crypto';
+import type { Hash } from 'node:crypto';
+import { constants } from 'node:fs';
+import { open, rm } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+
+import { assert } from '../base/assert.ts';
+import { Fault } from '../base/fault.ts';
+import { MiB } from '../base/units.ts';
+
+/**
+ * How much is written between two syncs of the data: a sync of everything at the end would stall the disk for all
+ * others (0.3 ms a dirty MiB).
+ */
+const syncEvery = 64 * MiB;
+
+/** Bytes are written in the order in which they come; every `write` is awaited before the next. */
+export class StagingWriter {
+  readonly #path: string;
+  readonly #file: FileHandle;
+  readonly #hash: Hash = createHash('sha256');
+  readonly #digest: boolean;
+  #length = 0;
+  #unsynced = 0;
+
+  private constructor(parts: { readonly path: string; readonly file: FileHandle; readonly digest: boolean }) {
+    this.#path = parts.path;
+    this.#file = parts.file;
+    this.#digest = parts.digest;
+  }
+
+  /** Makes the file; it must not exist. With `digest` the SHA-256 of everything is computed on the way. */
+  static async create(path: string, options: { readonly digest: boolean }): Promise<StagingWriter> {
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+    return new StagingWriter({ path, file: await open(path, flags, fileMode), digest: options.digest });
+  }
+
+  /** Bytes so far. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Faults `insufficient-storage`. */
+  async write(bytes: Uint8Array): Promise<void> {
+    if (this.#digest) this.#hash.update(bytes);
+    let done = 0;
+    while (done < bytes.length) {
+      done += await this.#writeSome(bytes.subarray(done));
+    }
+  }
+
+  /** Closes the finished file; its bytes survive a crash. Returns the SHA-256 if it was asked for. */
+  async finish(): Promise<Uint8Array | undefined> {
+    try {
+      await this.#file.sync();
+    } finally {
+      await this.#file.close();
+    }
+    return this.#digest ? this.#hash.digest() : undefined;
+  }
+
+  /** Closes and removes the file. */
+  async abort(): Promise<void> {
+    await this.#file.close();
+    await rm(this.#path, { force: true });
+  }
+
+  async #writeSome(bytes: Uint8Array): Promise<number> {
+    try {
+      const { bytesWritten } = await this.#file.write(bytes, 0, bytes.length, this.#length);
+      assert(bytesWritten > 0, 'a write makes progress');
+      this.#length += bytesWritten;
+      this.#unsynced += bytesWritten;
+      if (this.#unsynced >= syncEvery) {
+        this.#unsynced = 0;
+        await this.#file.datasync();
+      }
+      return bytesWritten;
+    } catch (error) {
+      throw toFault(error, { required: bytes.length, written: this.#length });
+    }
+  }
+}
+
+const fileMode = 0o600;
+
+/** No space, no quota, file too large for the file system: one fault; anything else is as it came. */
+function toFault(error: unknown, facts: { readonly required: number; readonly written: number }): unknown {
+  const full = ['ENOSPC', 'EDQUOT', 'EFBIG'];
+  if (!(error instanceof Error) || !('code' in error)) return error;
+  if (typeof error.code !== 'string' || !full.includes(error.code)) return error;
+  return new Fault('insufficient-storage', { ...facts, available: 0 });
+}
