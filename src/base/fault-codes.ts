@@ -58,15 +58,70 @@ export const faultCodes = {
   'snapshot-table-invalid': { kind: 'corrupt', title: 'The snapshot table breaks its limits' },
   'bitmap-directory-invalid': { kind: 'corrupt', title: 'The bitmap directory breaks its limits' },
   'virtual-size-too-large': { kind: 'unsupported', title: 'The virtual size is above 8 PiB' },
+  'host-offset-invalid': { kind: 'corrupt', title: 'An offset points outside the places where clusters may be' },
+  'compressed-data-invalid': { kind: 'corrupt', title: 'A compressed cluster cannot be unpacked' },
+
+  // engine/file, engine/layer
+  'io-error': { kind: 'internal', title: 'The file system failed' },
+  'insufficient-storage': { kind: 'storage', title: 'There is not enough space' },
+  'backing-refused': { kind: 'unprocessable', title: 'The image names a backing file that it may not open' },
+  'backing-missing': { kind: 'corrupt', title: 'The backing file of the image is not there' },
+
+  // engine/metadata, engine/allocation, engine/mapping: found while the image is used
+  'image-marked-corrupt': { kind: 'corrupt', title: 'The image is marked as corrupt' },
+  'metadata-overlap': { kind: 'corrupt', title: 'A write would have hit metadata' },
+  'refcount-underflow': { kind: 'corrupt', title: 'A cluster was to be released more often than it was used' },
+  'refcount-overflow': { kind: 'conflict', title: 'A cluster is used as often as the refcount width can count' },
+  'image-full': { kind: 'storage', title: 'The image file cannot grow beyond the limits of its format' },
+  'header-full': { kind: 'conflict', title: 'The first cluster has no room for this change' },
+  'image-read-only': { kind: 'conflict', title: 'The image can only be read' },
+
+  // engine/operations
+  'range-not-satisfiable': { kind: 'range', title: 'The span lies outside the image' },
+  'invalid-geometry': { kind: 'unprocessable', title: 'The sizes do not go together' },
+  'unsupported-option': { kind: 'unprocessable', title: 'The option is not supported' },
+  'shrink-not-allowed': { kind: 'conflict', title: 'The new size is smaller and shrinking was not allowed' },
+  'snapshots-prevent-resize': { kind: 'conflict', title: 'A version 2 image with snapshots cannot be resized' },
+  'bitmaps-prevent-revert': { kind: 'conflict', title: 'An image with bitmaps cannot be reverted' },
+  'bitmaps-prevent-resize': { kind: 'conflict', title: 'An image with bitmaps cannot be resized yet' },
+  'snapshot-not-found': { kind: 'not_found', title: 'No such snapshot' },
+  'too-many-snapshots': { kind: 'conflict', title: 'The image has as many snapshots as the format allows' },
+  'export-stale': { kind: 'precondition', title: 'The image has changed since its file was laid out' },
+  'unsafe-image': { kind: 'unprocessable', title: 'The file cannot be taken in as it is' },
+
+  // pool
+  'engine-busy': { kind: 'unavailable', title: 'The engine has too much to do' },
+  'engine-lost': { kind: 'unavailable', title: 'The engine thread ended before it answered' },
+  'image-failed': { kind: 'internal', title: 'The image was closed because of an internal error' },
 
   // catalog, store, services: what the product cannot do for a client
   'catalog-too-new': { kind: 'unsupported', title: 'The catalog was written by a later version' },
   'image-not-found': { kind: 'not_found', title: 'No such image' },
-  'snapshot-not-found': { kind: 'not_found', title: 'No such snapshot' },
   'name-conflict': { kind: 'conflict', title: 'The name is taken' },
   'image-not-ready': { kind: 'conflict', title: 'The image cannot be used in its state' },
-  'insufficient-storage': { kind: 'storage', title: 'There is not enough space' },
+  'image-in-use': { kind: 'conflict', title: 'The image is in use' },
   'image-has-dependents': { kind: 'conflict', title: 'Other images are built on this image' },
+  'chain-too-deep': { kind: 'conflict', title: 'The backing chain is too deep' },
+  'size-mismatch': { kind: 'unprocessable', title: 'The body is not as long as the image' },
+  'content-range-mismatch': { kind: 'invalid', title: 'The body is not as long as its Content-Range says' },
+  'digest-mismatch': { kind: 'invalid', title: 'The body does not have the digest that was announced' },
+  'writes-lost': { kind: 'conflict', title: 'Changes that were not flushed may have been lost' },
+
+  // http, routes: what is wrong with a request
+  'invalid-request': { kind: 'invalid', title: 'The request is not valid' },
+  'invalid-content-range': { kind: 'invalid', title: 'The Content-Range is not valid' },
+  'route-not-found': { kind: 'not_found', title: 'No such route' },
+  'method-not-allowed': { kind: 'method_not_allowed', title: 'The route does not know this method' },
+  'request-timeout': { kind: 'timeout', title: 'The request took too long to arrive' },
+  'precondition-failed': { kind: 'precondition', title: 'A precondition of the request does not hold' },
+  'content-too-large': { kind: 'too_large', title: 'The body is too large' },
+  'uri-too-long': { kind: 'uri_too_long', title: 'The URI is too long' },
+  'headers-too-large': { kind: 'headers_too_large', title: 'The headers are too large' },
+  'unsupported-media-type': { kind: 'media_type', title: 'The body has a media type that is not taken here' },
+  'forbidden': { kind: 'forbidden', title: 'The request is not allowed' },
+  'draining': { kind: 'unavailable', title: 'The service is stopping' },
+  'not-ready': { kind: 'unavailable', title: 'The service cannot serve yet' },
+  'internal': { kind: 'internal', title: 'An internal error' },
 } as const satisfies Record<string, FaultRow>;
 
 /** A code of the table. */
