@@ -12,7 +12,13 @@ const bitmapFixedLength = 24;
 export const bitmapInUseFlag = 1;
 /** Where an entry keeps its flags. */
 export const bitmapFlagsAt = 12;
+/** BMP-05. */
 const bitmapTableEntriesMax = 0x800_0000;
+const bitmapNameLengthMax = 1023;
+const granularityBitsMin = 9;
+const granularityBitsMax = 31;
+/** BMP-01: a dirty tracking bitmap, the only type there is. */
+const bitmapType = 1;
 
 /** One persistent bitmap. */
 export interface BitmapRecord {
@@ -25,7 +31,7 @@ export interface BitmapRecord {
   readonly entryAt: number;
 }
 
-/** Decodes a whole directory. Fault `bitmap-directory-invalid`. */
+/** Decodes a whole directory of `count` entries. Faults `bitmap-directory-invalid`, `number-too-large`. */
 export function decodeBitmapDirectory(bytes: Uint8Array, count: number): readonly BitmapRecord[] {
   const view = viewOf(bytes);
   const records: BitmapRecord[] = [];
@@ -34,6 +40,12 @@ export function decodeBitmapDirectory(bytes: Uint8Array, count: number): readonl
     if (at + bitmapFixedLength > bytes.length) throw new Fault('bitmap-directory-invalid', { index });
     const nameLength = view.getUint16(at + 18);
     const extraLength = view.getUint32(at + 20);
+    if (view.getUint8(at + 16) !== bitmapType) throw new Fault('bitmap-directory-invalid', { index, reason: 'type' });
+    if (nameLength < 1 || nameLength > bitmapNameLengthMax) throw new Fault('bitmap-directory-invalid', { index, nameLength });
+    const granularityBits = view.getUint8(at + 17);
+    if (granularityBits < granularityBitsMin || granularityBits > granularityBitsMax) {
+      throw new Fault('bitmap-directory-invalid', { index, granularityBits });
+    }
     const nameAt = at + bitmapFixedLength + extraLength;
     if (nameAt + nameLength > bytes.length) throw new Fault('bitmap-directory-invalid', { index });
     const tableEntries = view.getUint32(at + 8);
@@ -43,7 +55,7 @@ export function decodeBitmapDirectory(bytes: Uint8Array, count: number): readonl
       tableOffset: hostOffset(readUint64(view, at, 'bitmap_table_offset')),
       tableEntries,
       flags: view.getUint32(at + bitmapFlagsAt),
-      granularityBits: view.getUint8(at + 17),
+      granularityBits,
       entryAt: at,
     });
     at = alignUp(nameAt + nameLength, 8);

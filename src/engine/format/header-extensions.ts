@@ -2,7 +2,7 @@
 
 import { assert } from '../../base/assert.ts';
 import { Fault } from '../../base/fault.ts';
-import { alignUp } from '../../base/integers.ts';
+import { alignUp, countMax } from '../../base/integers.ts';
 import { readUint64, viewOf, writeUint64 } from './big-endian.ts';
 import { featureNames } from './features.ts';
 import type { FeatureName } from './features.ts';
@@ -21,6 +21,8 @@ export const backingFormatLengthMax = 15;
 const featureNameRowLength = 48;
 /** QEMU leaves the name table out for clusters of 4 KiB and less (EXT-02, T65). */
 const featureNamesClusterMin = 8192;
+/** Nobody writes more than a handful; a cluster of 2 MiB could hold 262,144 empty ones. */
+export const extensionCountMax = 4096;
 /** EXT-03. */
 export const bitmapCountMax = 65_535;
 export const bitmapDirectoryLengthMax = 1024 * 65_535;
@@ -28,6 +30,8 @@ export const bitmapDirectoryLengthMax = 1024 * 65_535;
 /** Where the bitmap directory lies (EXT-03); lengths in bytes. */
 export interface BitmapsExtension {
   readonly count: number;
+  /** Zero in every sound image. */
+  readonly reserved: number;
   readonly directoryLength: number;
   readonly directoryOffset: HostOffset;
 }
@@ -67,34 +71,41 @@ export function decodeExtensions(cluster: Uint8Array, area: { readonly start: nu
   assert(area.start <= area.end && area.end <= cluster.length, 'the extension area lies in the first cluster');
   const view = viewOf(cluster);
   let found: HeaderExtensions = noExtensions;
+  const unknown: UnknownExtension[] = [];
+  let count = 0;
   let at = area.start;
   while (at + 8 <= area.end) {
     const type = view.getUint32(at);
     const length = view.getUint32(at + 4);
     if (type === extensionEnd) break;
+    count += 1;
+    if (count > extensionCountMax) throw new Fault('extension-invalid', { type, reason: 'too many' });
     at += 8;
     if (length > area.end - at) throw new Fault('extension-invalid', { type, length, reason: 'too large' });
-    found = withExtension(found, type, cluster.slice(at, at + length));
+    const data = cluster.slice(at, at + length);
+    const known = knownExtension(type, data);
+    if (known === undefined) unknown.push({ type, data });
+    else found = { ...found, ...known };
     at += alignUp(length, 8);
   }
-  return found;
+  return { ...found, unknown };
 }
 
-function withExtension(found: HeaderExtensions, type: number, data: Uint8Array): HeaderExtensions {
+function knownExtension(type: number, data: Uint8Array): Partial<HeaderExtensions> | undefined {
   switch (type) {
     case extensionBackingFormat:
       if (data.length > backingFormatLengthMax) throw new Fault('extension-invalid', { type, length: data.length });
-      return { ...found, backingFormat: textOf(data) };
+      return { backingFormat: textOf(data) };
     case extensionFeatureNames:
-      return { ...found, featureNames: decodeFeatureNames(data) };
+      return { featureNames: decodeFeatureNames(data) };
     case extensionBitmaps:
-      return { ...found, bitmaps: decodeBitmaps(data) };
+      return { bitmaps: decodeBitmaps(data) };
     case extensionEncryption:
-      return { ...found, encryption: decodeEncryption(data) };
+      return { encryption: decodeEncryption(data) };
     case extensionDataFile:
-      return { ...found, dataFileName: textOf(data) };
+      return { dataFileName: textOf(data) };
     default:
-      return { ...found, unknown: [...found.unknown, { type, data }] };
+      return undefined;
   }
 }
 
@@ -114,6 +125,7 @@ function decodeBitmaps(data: Uint8Array): BitmapsExtension {
   const view = viewOf(data);
   return {
     count: view.getUint32(0),
+    reserved: view.getUint32(4),
     directoryLength: readUint64(view, 8, 'bitmap_directory_size'),
     directoryOffset: hostOffset(readUint64(view, 16, 'bitmap_directory_offset')),
   };
@@ -123,6 +135,31 @@ function decodeEncryption(data: Uint8Array): EncryptionExtension {
   if (data.length !== 16) throw new Fault('extension-invalid', { type: extensionEncryption, length: data.length });
   const view = viewOf(data);
   return { offset: hostOffset(readUint64(view, 0, 'encryption offset')), length: readUint64(view, 8, 'encryption length') };
+}
+
+/** What the header says that decides which extensions may be there and which count. */
+export interface ExtensionUse {
+  readonly clusterSize: number;
+  /** Autoclear bit 0: without it the bitmaps are lost and their extension is ignored (BIT-A0). */
+  readonly bitmapsConsistent: boolean;
+  readonly luks: boolean;
+}
+
+/** Judges the extensions against their limits (EXT-03, EXT-04). Fault `extension-invalid`. */
+export function judgeExtensions(extensions: HeaderExtensions, use: ExtensionUse): void {
+  const { bitmaps, encryption } = extensions;
+  if (encryption !== undefined && (!use.luks || encryption.offset % use.clusterSize !== 0)) {
+    throw new Fault('extension-invalid', { type: extensionEncryption, hostOffset: encryption.offset, luks: use.luks });
+  }
+  if (bitmaps === undefined || !use.bitmapsConsistent) return;
+  const { count, reserved, directoryLength, directoryOffset } = bitmaps;
+  const isCountSound = count >= 1 && count <= bitmapCountMax && reserved === 0;
+  const isLengthSound = directoryLength >= 1 && directoryLength <= bitmapDirectoryLengthMax;
+  const isPlaceSound =
+    directoryOffset > 0 && directoryOffset % use.clusterSize === 0 && directoryOffset <= countMax - directoryLength;
+  if (!isCountSound || !isLengthSound || !isPlaceSound) {
+    throw new Fault('extension-invalid', { type: extensionBitmaps, count, directoryLength, hostOffset: directoryOffset });
+  }
 }
 
 /**
@@ -163,6 +200,7 @@ function encodePair(extension: EncryptionExtension): Uint8Array {
 function encodeBitmaps(extension: BitmapsExtension): Uint8Array {
   const data = new Uint8Array(24);
   viewOf(data).setUint32(0, extension.count);
+  viewOf(data).setUint32(4, extension.reserved);
   writeUint64(viewOf(data), 8, extension.directoryLength);
   writeUint64(viewOf(data), 16, extension.directoryOffset);
   return data;
@@ -189,7 +227,7 @@ function joined(parts: readonly Uint8Array[]): Uint8Array {
 
 /** UTF-8 text of a name field; bytes that are none become replacement characters and so never match a real name. */
 export function textOf(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes);
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
 }
 
 export function bytesOf(text: string): Uint8Array {

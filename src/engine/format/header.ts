@@ -2,15 +2,16 @@
 
 import { assert } from '../../base/assert.ts';
 import { Fault } from '../../base/fault.ts';
-import { alignDown } from '../../base/integers.ts';
-import { PiB, MiB, sectorSize } from '../../base/units.ts';
-import { readMask64, readUint64, viewOf, writeMask64, writeUint64 } from './big-endian.ts';
+import { alignDown, countMax } from '../../base/integers.ts';
+import { MiB, sectorSize } from '../../base/units.ts';
+import { readMask64, readUint64, readVirtualSize, viewOf, writeMask64, writeUint64, writeVirtualSize } from './big-endian.ts';
 import { bitsOf, emptyMask, hasBit, incompatibleBits } from './features.ts';
 import type { Mask64 } from './features.ts';
 import { clusterBitsMax, clusterBitsMin, extendedClusterBitsMin, geometryOf, l1EntriesFor, refcountOrderMax } from './geometry.ts';
 import type { Geometry } from './geometry.ts';
 import { hostOffset } from './offsets.ts';
 import type { HostOffset } from './offsets.ts';
+import { snapshotTableLengthMax } from './snapshot-table.ts';
 
 /** `QFI\xfb` (FMT-01). */
 export const magic = 0x5146_49fb;
@@ -21,13 +22,12 @@ export const headerLengthV3 = 112;
 /** LIM-07. */
 export const backingNameLengthMax = 1023;
 /** LIM-01: 32 MiB of L1 table. */
-export const l1EntriesMax = (32 * MiB) / 8;
+export const l1EntrySize = 8;
+export const l1EntriesMax = (32 * MiB) / l1EntrySize;
 /** LIM-02: 8 MiB of refcount table. */
 export const refcountTableLengthMax = 8 * MiB;
 /** LIM-03. */
 export const snapshotCountMax = 65_536;
-/** The largest virtual disk here; well below 2^53. */
-export const virtualSizeMax = 8 * PiB;
 
 /** 0 none, 1 legacy AES, 2 LUKS (FMT-11). */
 export type EncryptionMethod = 0 | 1 | 2;
@@ -96,9 +96,9 @@ export function decodeHeader(bytes: Uint8Array): Header {
 
   const header: Header = {
     version,
-    ...decodeBackingName(view, clusterSize),
+    ...decodeBackingName(view, { headerLength: length, clusterSize }),
     clusterBits,
-    size: readUint64(view, 24, 'size'),
+    size: readVirtualSize(view, 24),
     encryptionMethod: decodeEncryptionMethod(view.getUint32(32)),
     l1Entries: view.getUint32(36),
     l1TableOffset: hostOffset(readUint64(view, 40, 'l1_table_offset')),
@@ -118,12 +118,17 @@ export function decodeHeader(bytes: Uint8Array): Header {
   return judged({ ...header, compressionType: decodeCompressionType(header, compressionByte) });
 }
 
-function decodeBackingName(view: DataView, clusterSize: number): Pick<Header, 'backingNameOffset' | 'backingNameLength'> {
+/** FMT-10; a name that begins inside the header itself is nobody's work and refused too. */
+function decodeBackingName(
+  view: DataView,
+  room: { readonly headerLength: number; readonly clusterSize: number },
+): Pick<Header, 'backingNameOffset' | 'backingNameLength'> {
   const backingNameOffset = readUint64(view, 8, 'backing_file_offset');
   const backingNameLength = view.getUint32(16);
   if (backingNameOffset === 0) return { backingNameOffset, backingNameLength: 0 };
-  const lengthMax = Math.min(backingNameLengthMax, clusterSize - backingNameOffset);
-  if (backingNameOffset > clusterSize || backingNameLength > lengthMax) {
+  const inside = backingNameOffset >= room.headerLength && backingNameOffset <= room.clusterSize;
+  const lengthMax = Math.min(backingNameLengthMax, room.clusterSize - backingNameOffset);
+  if (!inside || backingNameLength > lengthMax) {
     throw new Fault('backing-name-invalid', { backingNameOffset, backingNameLength });
   }
   return { backingNameOffset, backingNameLength };
@@ -149,7 +154,6 @@ function judged(header: Header): Header {
   if (hasBit(header.incompatible, incompatibleBits.extendedL2) && header.clusterBits < extendedClusterBitsMin) {
     throw new Fault('subcluster-size-invalid', { clusterBits: header.clusterBits });
   }
-  if (header.size > virtualSizeMax) throw new Fault('virtual-size-too-large', { size: header.size });
   return header;
 }
 
@@ -158,19 +162,22 @@ function judged(header: Header): Header {
  * the snapshot rules and the presence of a refcount table (OPS-02).
  */
 export function judgeTables(header: Header, geometry: Geometry, use: { readonly forCheck: boolean }): void {
-  const aligned = (offset: number): boolean => offset % geometry.clusterSize === 0;
-  if (header.l1Entries > l1EntriesMax || !aligned(header.l1TableOffset)) {
+  // Aligned, behind the header, and its last byte still has a safe offset.
+  const isPlace = (offset: number, length: number): boolean =>
+    offset % geometry.clusterSize === 0 && (length === 0 || offset > 0) && offset <= countMax - length;
+  if (header.l1Entries > l1EntriesMax || !isPlace(header.l1TableOffset, header.l1Entries * l1EntrySize)) {
     throw new Fault('l1-table-invalid', { l1Entries: header.l1Entries, hostOffset: header.l1TableOffset });
   }
   const needed = l1EntriesFor(geometry, virtualSizeOf(header));
   if (header.l1Entries < needed) throw new Fault('l1-table-too-small', { l1Entries: header.l1Entries, needed });
   const tableLength = header.refcountTableClusters * geometry.clusterSize;
-  if (tableLength > refcountTableLengthMax || !aligned(header.refcountTableOffset)) {
+  if (tableLength > refcountTableLengthMax || !isPlace(header.refcountTableOffset, tableLength)) {
     throw new Fault('refcount-table-invalid', { length: tableLength, hostOffset: header.refcountTableOffset });
   }
   if (use.forCheck) return;
   if (header.refcountTableClusters === 0) throw new Fault('refcount-table-invalid', { length: 0 });
-  if (header.snapshotCount > snapshotCountMax || (header.snapshotCount > 0 && !aligned(header.snapshotsOffset))) {
+  const snapshotsLengthMax = header.snapshotCount > 0 ? snapshotTableLengthMax : 0;
+  if (header.snapshotCount > snapshotCountMax || (header.snapshotCount > 0 && !isPlace(header.snapshotsOffset, snapshotsLengthMax))) {
     throw new Fault('snapshot-table-invalid', { count: header.snapshotCount, hostOffset: header.snapshotsOffset });
   }
 }
@@ -186,7 +193,7 @@ export function encodeHeader(header: Header): Uint8Array {
   writeUint64(view, 8, header.backingNameOffset);
   view.setUint32(16, header.backingNameLength);
   view.setUint32(20, header.clusterBits);
-  writeUint64(view, 24, header.size);
+  writeVirtualSize(view, 24, header.size);
   view.setUint32(32, header.encryptionMethod);
   view.setUint32(36, header.l1Entries);
   writeUint64(view, 40, header.l1TableOffset);

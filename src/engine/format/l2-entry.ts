@@ -6,6 +6,8 @@
 //                                                 bits 0…x-1 byte offset, x…61 additional sectors
 //   extended entries add a second word: bits 0–31 subcluster allocated, bits 32–63 subcluster reads as zero
 
+import { assert } from '../../base/assert.ts';
+import { highHalf, lowHalf } from '../../base/integers.ts';
 import { sectorSize } from '../../base/units.ts';
 import type { Geometry } from './geometry.ts';
 import { entryOffset } from './l1-entry.ts';
@@ -68,7 +70,10 @@ export interface CompressedDescriptor {
   readonly length: number;
 }
 
-/** Decodes a compressed entry. The offset may exceed 2^53 in a broken image: the caller bounds it. */
+/**
+ * Decodes a compressed entry. In a broken image the offset reaches 2^61 and is rounded above 2^53: the caller bounds
+ * it (LIM-06) before it looks at the length.
+ */
 export function decodeCompressed(high: number, low: number, geometry: Geometry): CompressedDescriptor {
   const offsetBitsHigh = 70 - geometry.clusterBits - 32;
   const offset = (high & (2 ** offsetBitsHigh - 1)) * 0x1_0000_0000 + low;
@@ -76,15 +81,21 @@ export function decodeCompressed(high: number, low: number, geometry: Geometry):
   return { offset, length: (additionalSectors + 1) * sectorSize - (offset % sectorSize) };
 }
 
+/** The first byte that no descriptor of this geometry, and no safe number, reaches (CMP-08, LIM-06). */
+export function compressedOffsetMax(geometry: Geometry): number {
+  return Math.min(2 ** (70 - geometry.clusterBits), 2 ** 53);
+}
+
 /** Encodes a blob of `length` bytes at `offset` as the two halves of an entry (CMP-01, CMP-02). */
 export function encodeCompressed(blob: CompressedDescriptor, geometry: Geometry): { readonly high: number; readonly low: number } {
   const offsetBitsHigh = 70 - geometry.clusterBits - 32;
   const last = Math.floor((blob.offset + blob.length - 1) / sectorSize);
   const additionalSectors = last - Math.floor(blob.offset / sectorSize);
-  const offsetHigh = Math.floor(blob.offset / 0x1_0000_0000);
+  assert(blob.length > 0 && additionalSectors < 2 ** (geometry.clusterBits - 8), 'the blob is smaller than a cluster');
+  assert(blob.offset >= 0 && blob.offset < compressedOffsetMax(geometry), 'the blob lies where a descriptor can point');
   return {
-    high: (compressedBit | (additionalSectors << offsetBitsHigh) | offsetHigh) >>> 0,
-    low: blob.offset % 0x1_0000_0000,
+    high: (compressedBit | (additionalSectors << offsetBitsHigh) | highHalf(blob.offset)) >>> 0,
+    low: lowHalf(blob.offset),
   };
 }
 

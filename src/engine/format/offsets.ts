@@ -2,8 +2,12 @@
 
 import { assert } from '../../base/assert.ts';
 import type { Brand } from '../../base/brand.ts';
+import { PiB } from '../../base/units.ts';
 
-/** A byte position on the virtual disk. */
+/** The largest virtual disk here, and so the end of the last guest byte: 2^53, still an exact number. */
+export const virtualSizeMax = 8 * PiB;
+
+/** A byte position on the virtual disk; its end may be {@link virtualSizeMax}. */
 export type GuestOffset = Brand<number, 'GuestOffset'>;
 
 /** A byte position in the image file. */
@@ -13,7 +17,7 @@ export type HostOffset = Brand<number, 'HostOffset'>;
 export type HostCluster = Brand<number, 'HostCluster'>;
 
 export function guestOffset(value: number): GuestOffset {
-  assert(Number.isSafeInteger(value), 'a guest offset is a safe integer');
+  assert(Number.isInteger(value) && value <= virtualSizeMax, 'a guest offset is a whole number up to 8 PiB');
   assert(value >= 0, 'a guest offset is not negative');
   return value as GuestOffset;
 }

@@ -4,7 +4,7 @@ import { assert } from '../../base/assert.ts';
 import { Fault } from '../../base/fault.ts';
 import { alignUp, highHalf, lowHalf } from '../../base/integers.ts';
 import { MiB } from '../../base/units.ts';
-import { readMask64, readUint64, viewOf, writeMask64, writeUint64 } from './big-endian.ts';
+import { readMask64, readUint64, readVirtualSize, viewOf, writeMask64, writeUint64, writeVirtualSize } from './big-endian.ts';
 import type { Mask64 } from './features.ts';
 import { bytesOf, textOf } from './header-extensions.ts';
 import { hostOffset } from './offsets.ts';
@@ -18,6 +18,8 @@ const knownExtraLength = 24;
 export const extraLengthMinV3 = 16;
 /** SNT-04. */
 export const extraLengthMax = 1024;
+/** SNT-05: ids and names have 16-bit lengths. */
+const textLengthMax = 0xffff;
 /** SNT-05. */
 export const snapshotTableLengthMax = 64 * MiB;
 /** An icount of all ones is "unknown" (T70). */
@@ -58,7 +60,10 @@ export function hasTooMuchExtra(fixed: Uint8Array): boolean {
   return viewOf(fixed).getUint32(36) > extraLengthMax;
 }
 
-/** Decodes one entry of exactly {@link snapshotEntryLength} bytes. Fault `snapshot-table-invalid`. */
+/**
+ * Decodes one entry of exactly {@link snapshotEntryLength} bytes. Faults `snapshot-table-invalid`,
+ * `number-too-large`, `virtual-size-too-large`.
+ */
 export function decodeSnapshotEntry(entry: Uint8Array): SnapshotRecord {
   assert(entry.length === snapshotEntryLength(entry), 'a snapshot entry is given whole');
   const view = viewOf(entry);
@@ -77,7 +82,7 @@ export function decodeSnapshotEntry(entry: Uint8Array): SnapshotRecord {
     nanoseconds: view.getUint32(20),
     vmClock: readMask64(view, 24),
     vmStateSize: extraLength >= 8 ? readUint64(view, 40, 'snapshot VM state size') : view.getUint32(32),
-    virtualSize: extraLength >= 16 ? readUint64(view, 48, 'snapshot disk size') : undefined,
+    virtualSize: extraLength >= 16 ? readVirtualSize(view, 48) : undefined,
     icount: extraLength >= 24 ? readMask64(view, 56) : icountUnknown,
     extraLength,
     unknownExtra: entry.slice(snapshotFixedLength + Math.min(extraLength, knownExtraLength), idStart),
@@ -107,6 +112,7 @@ export function encodeSnapshotEntry(record: SnapshotRecord, currentSize: number)
   const { idBytes, nameBytes, unknownExtra } = record;
   const extraLength = knownExtraLength + unknownExtra.length;
   assert(extraLength <= extraLengthMax, 'extra data stays inside its limit');
+  assert(idBytes.length <= textLengthMax && nameBytes.length <= textLengthMax, 'id and name have at most 65535 bytes');
   const entry = new Uint8Array(snapshotFixedLength + extraLength + idBytes.length + nameBytes.length);
   const view = viewOf(entry);
   writeUint64(view, 0, record.l1TableOffset);
@@ -120,7 +126,7 @@ export function encodeSnapshotEntry(record: SnapshotRecord, currentSize: number)
   view.setUint32(32, highHalf(record.vmStateSize) === 0 ? lowHalf(record.vmStateSize) : 0);
   view.setUint32(36, extraLength);
   writeUint64(view, 40, record.vmStateSize);
-  writeUint64(view, 48, record.virtualSize ?? currentSize);
+  writeVirtualSize(view, 48, record.virtualSize ?? currentSize);
   writeMask64(view, 56, record.icount);
   entry.set(unknownExtra, snapshotFixedLength + knownExtraLength);
   entry.set(idBytes, snapshotFixedLength + extraLength);
