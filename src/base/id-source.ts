@@ -40,11 +40,7 @@ const randomLength = 8;
 /** The 12 bits beside the version count ids within one millisecond. */
 const sequenceMax = 0xfff;
 
-function printUuid(parts: {
-  readonly timeMs: number;
-  readonly sequence: number;
-  readonly random: Uint8Array;
-}): string {
+function printUuid(parts: { readonly timeMs: number; readonly sequence: number; readonly random: Uint8Array }): string {
   assert(parts.random.length === randomLength, 'as much entropy arrives as was asked for');
   const time = parts.timeMs.toString(16).padStart(12, '0');
   const sequence = parts.sequence.toString(16).padStart(3, '0');

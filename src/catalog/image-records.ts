@@ -74,7 +74,7 @@ export function toImageRecord(row: ImageRow): ImageRecord {
 }
 
 /** The facts under the names of their columns. */
-export function toFactsRow(imageId: string, facts: ImageFacts) {
+export function toFactsRow(imageId: string, facts: ImageFacts): Readonly<Record<string, string | number>> {
   return {
     image_id: imageId,
     virtual_size: facts.virtualSize,

@@ -114,11 +114,7 @@ export class SqliteCatalog implements Catalog {
       require('EXISTS (SELECT 1 FROM image_labels WHERE image_id = images.id AND key = ? AND value = ?)', key, value);
     }
     const where = conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`;
-    const rows = this.#all<ImageRow>(
-      `${selectImages} ${where} ORDER BY images.id LIMIT ?`,
-      ...values,
-      query.limit,
-    );
+    const rows = this.#all<ImageRow>(`${selectImages} ${where} ORDER BY images.id LIMIT ?`, ...values, query.limit);
     return rows.map(toImageRecord);
   }
 
@@ -147,10 +143,8 @@ export class SqliteCatalog implements Catalog {
       `UPDATE images SET generation = ${start}, generation_ceiling = ${start} + :reserved, settled = 0
        WHERE id = :id RETURNING generation`,
     ).get({ id, jump: Number(options.jump), reserved: generationsReserved });
-    return present(
-      row as { readonly generation: number } | undefined,
-      'generations are reserved for an image',
-    ).generation;
+    return present(row as { readonly generation: number } | undefined, 'generations are reserved for an image')
+      .generation;
   }
 
   async updateImage(id: string, update: ImageUpdate): Promise<ImageRecord> {
@@ -189,12 +183,7 @@ export class SqliteCatalog implements Catalog {
       nowMs: Math.floor(reservation.nowMs),
     });
     for (const [key, value] of Object.entries(reservation.labels)) {
-      this.#run(
-        'INSERT INTO image_labels (image_id, key, value) VALUES (?, ?, ?)',
-        reservation.id,
-        key,
-        value,
-      );
+      this.#run('INSERT INTO image_labels (image_id, key, value) VALUES (?, ?, ?)', reservation.id, key, value);
     }
     if (reservation.facts !== undefined) this.#storeFacts(reservation.id, reservation.facts);
   }
@@ -226,9 +215,7 @@ export class SqliteCatalog implements Catalog {
     const row = toFactsRow(id, facts);
     const columns = Object.keys(row);
     const values = columns.map((column) => `:${column}`);
-    this.#statement(`REPLACE INTO image_facts (${columns.join(', ')}) VALUES (${values.join(', ')})`).run(
-      row,
-    );
+    this.#statement(`REPLACE INTO image_facts (${columns.join(', ')}) VALUES (${values.join(', ')})`).run(row);
   }
 
   #find(image: string): ImageRecord | undefined {

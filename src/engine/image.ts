@@ -58,7 +58,11 @@ export declare class Image {
   flush(): void;
   extents(query: ExtentQuery): ExtentPage;
   describe(): ImageDescription;
-  resize(options: { virtualSize: number; allowShrink: boolean; preallocation: CreateSpec['preallocation'] }): Steps<void>;
+  resize(options: {
+    virtualSize: number;
+    allowShrink: boolean;
+    preallocation: CreateSpec['preallocation'];
+  }): Steps<void>;
   check(): Steps<CheckReport>;
   repair(mode: 'leaks' | 'all'): Steps<CheckReport>;
   snapshots(): readonly SnapshotDescription[];
@@ -66,7 +70,12 @@ export declare class Image {
   readSnapshot(snapshot: string, offset: GuestOffset, target: Uint8Array): void;
   snapshotExtents(snapshot: string, query: ExtentQuery): ExtentPage;
   /** The new id is one more than the largest id in the file, at least `idFloor`. */
-  createSnapshot(options: { name: string; seconds: number; nanoseconds: number; idFloor: number }): Steps<SnapshotDescription>;
+  createSnapshot(options: {
+    name: string;
+    seconds: number;
+    nanoseconds: number;
+    idFloor: number;
+  }): Steps<SnapshotDescription>;
   deleteSnapshot(snapshot: string): Steps<void>;
   revertSnapshot(snapshot: string): Steps<void>;
   /** Lays out a flattened, uncompressed file over what the image holds now; stale after the next change. */

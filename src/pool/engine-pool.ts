@@ -64,10 +64,7 @@ export interface EnginePool {
   /** Makes an image file; sound before its magic is valid, durable when answered. */
   create(request: CreateRequest, options: RunOptions): Promise<ImageDescription>;
   /** Judges a foreign file completely and makes it sound: leaks and the dirty bit are mended, worse is `unsafe-image`. */
-  admit(
-    request: AdmitRequest,
-    options: RunOptions,
-  ): Promise<{ description: ImageDescription; report: CheckReport }>;
+  admit(request: AdmitRequest, options: RunOptions): Promise<{ description: ImageDescription; report: CheckReport }>;
   /**
    * Flushes and closes an image on whichever thread it is open, at once after its last release; waits until its file
    * is closed. Not open is no harm.

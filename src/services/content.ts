@@ -92,10 +92,7 @@ export declare class Content {
   ): Promise<ReadSession>;
   openWrite(image: string, options: { readonly signal: AbortSignal | undefined }): Promise<WriteSession>;
   /** Any alignment. `range-not-satisfiable` when the span leaves the image. */
-  zero(
-    image: string,
-    options: ByteSpan & { readonly unmap: boolean; readonly flush: boolean },
-  ): Promise<WriteReceipt>;
+  zero(image: string, options: ByteSpan & { readonly unmap: boolean; readonly flush: boolean }): Promise<WriteReceipt>;
   /** Whole clusters inside the span only. */
   discard(image: string, options: ByteSpan & { readonly flush: boolean }): Promise<WriteReceipt>;
   /** Durable when answered. Another epoch than the current one faults `writes-lost` {writeEpoch}. */

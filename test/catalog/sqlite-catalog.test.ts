@@ -70,9 +70,7 @@ test('an image is found by id and by name, with everything that was stored', asy
 
 test('of many reservations of one name exactly one wins', async () => {
   const catalog = SqliteCatalog.open(':memory:');
-  const tries = Array.from({ length: 20 }, (_, index) =>
-    catalog.reserveImage(someReservation(index, { name: 'vm1' })),
-  );
+  const tries = Array.from({ length: 20 }, (_, index) => catalog.reserveImage(someReservation(index, { name: 'vm1' })));
   const results = await Promise.allSettled(tries);
   const lost = results.filter((result) => result.status === 'rejected');
   assert.equal(lost.length, 19);

@@ -1,0 +1,84 @@
+// The plan of the house as data: which room may import which, and what only some files may do (docs/architecture.md).
+
+/** One room: where it lies, what of ours it may import, and which packages and built-ins. */
+export interface Room {
+  /** A folder (ending in a slash) or a file. The longest one that fits a file is its room. */
+  readonly path: string;
+  /** Folders and files that this room may import, beside itself. */
+  readonly mayImport: readonly string[];
+  /** Built-ins as `node:x`; a package name; `@scope/*` for all packages of a scope. */
+  readonly packages: readonly string[];
+}
+
+const base = ['src/base/'];
+const format = ['src/engine/format/', ...base];
+const file = ['src/engine/file/', ...format];
+const metadata = ['src/engine/metadata/', ...file];
+const allocation = ['src/engine/allocation/', ...metadata];
+const belowMapping = ['src/engine/layer/', 'src/engine/transform/', ...allocation];
+const mapping = ['src/engine/mapping/', ...belowMapping];
+const data = ['src/engine/data/', ...mapping];
+const operations = ['src/engine/operations/', 'src/engine/image-parts.ts', ...data];
+const poolFace = ['src/pool/engine-pool.ts', 'src/pool/protocol.ts'];
+const webPackages = ['fastify', '@fastify/*', 'fastify-zod-openapi', 'zod', 'zod-openapi'];
+
+export const rooms: readonly Room[] = [
+  { path: 'src/base/', mayImport: [], packages: [] },
+
+  { path: 'src/engine/format/', mayImport: base, packages: [] },
+  { path: 'src/engine/file/', mayImport: ['src/engine/format/offsets.ts', ...base], packages: ['node:fs', 'koffi'] },
+  { path: 'src/engine/transform/', mayImport: format, packages: ['node:zlib', 'node:crypto'] },
+  { path: 'src/engine/layer/', mayImport: file, packages: ['node:path'] },
+  { path: 'src/engine/metadata/', mayImport: file, packages: [] },
+  { path: 'src/engine/allocation/', mayImport: metadata, packages: [] },
+  { path: 'src/engine/image-parts.ts', mayImport: belowMapping, packages: [] },
+  { path: 'src/engine/mapping/', mayImport: belowMapping, packages: [] },
+  { path: 'src/engine/data/', mayImport: mapping, packages: [] },
+  { path: 'src/engine/operations/', mayImport: operations, packages: [] },
+  { path: 'src/engine/driver.ts', mayImport: operations, packages: [] },
+  { path: 'src/engine/image.ts', mayImport: ['src/engine/driver.ts', ...operations], packages: [] },
+
+  { path: 'src/pool/', mayImport: ['src/engine/image.ts', ...base], packages: ['node:worker_threads'] },
+  { path: 'src/store/', mayImport: base, packages: ['node:fs', 'node:path', 'node:crypto'] },
+  { path: 'src/catalog/', mayImport: base, packages: ['better-sqlite3', 'node:fs'] },
+  { path: 'src/services/', mayImport: [...poolFace, 'src/catalog/catalog.ts', 'src/store/', ...base], packages: [] },
+
+  { path: 'src/http/', mayImport: base, packages: webPackages },
+  { path: 'src/nbd/', mayImport: ['src/services/services.ts', ...base], packages: ['node:net'] },
+  {
+    path: 'routes/',
+    mayImport: ['src/services/services.ts', 'src/http/', ...base],
+    packages: ['fastify', 'zod'],
+  },
+
+  { path: 'src/config.ts', mayImport: base, packages: ['zod'] },
+  { path: 'src/app.ts', mayImport: ['src/', 'routes/index.ts', 'routes/document.ts'], packages: ['*'] },
+  { path: 'src/main.ts', mayImport: ['src/app.ts', 'src/config.ts', ...base], packages: ['*'] },
+  { path: 'openapi/export.ts', mayImport: ['src/app.ts', 'src/config.ts', ...base], packages: ['*'] },
+
+  { path: 'test/', mayImport: ['src/', 'routes/', 'openapi/', 'bench/'], packages: ['*'] },
+  { path: 'bench/', mayImport: ['src/', 'routes/', 'test/'], packages: ['*'] },
+];
+
+/** Where a process or a thread begins. Everything under `src/` and `routes/` is reached from one of them. */
+export const entries = ['src/main.ts', 'src/pool/worker.ts', 'openapi/export.ts'] as const;
+
+/** The house stands once this file is there; rules about the whole house hold from then on. */
+export const houseStands = 'src/main.ts';
+
+/** The only files under `src/` and `routes/` that may ask for the time, for chance and for the environment. */
+export const mayTouchTheWorld = ['src/main.ts', 'src/app.ts', 'src/pool/worker.ts'] as const;
+
+/** A longer file holds two thoughts. */
+export const fileLinesMax = 400;
+
+/** Exceptions, each with its reason. A reason that no longer holds goes, and its line with it. */
+export const exceptions: {
+  /** Imports beyond the room's row: `importer -> imported`. */
+  readonly imports: readonly { readonly from: string; readonly to: string; readonly why: string }[];
+  /** Files longer than {@link fileLinesMax}. */
+  readonly longFiles: readonly { readonly path: string; readonly why: string }[];
+} = {
+  imports: [],
+  longFiles: [],
+};
