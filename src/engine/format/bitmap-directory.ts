@@ -41,7 +41,8 @@ export function decodeBitmapDirectory(bytes: Uint8Array, count: number): readonl
     const nameLength = view.getUint16(at + 18);
     const extraLength = view.getUint32(at + 20);
     if (view.getUint8(at + 16) !== bitmapType) throw new Fault('bitmap-directory-invalid', { index, reason: 'type' });
-    if (nameLength < 1 || nameLength > bitmapNameLengthMax) throw new Fault('bitmap-directory-invalid', { index, nameLength });
+    if (nameLength < 1 || nameLength > bitmapNameLengthMax)
+      throw new Fault('bitmap-directory-invalid', { index, nameLength });
     const granularityBits = view.getUint8(at + 17);
     if (granularityBits < granularityBitsMin || granularityBits > granularityBitsMax) {
       throw new Fault('bitmap-directory-invalid', { index, granularityBits });

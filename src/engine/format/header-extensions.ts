@@ -67,7 +67,10 @@ export const noExtensions: HeaderExtensions = {
 };
 
 /** Decodes the area from `start` to `end` of the first cluster (EXT-00). Fault `extension-invalid`. */
-export function decodeExtensions(cluster: Uint8Array, area: { readonly start: number; readonly end: number }): HeaderExtensions {
+export function decodeExtensions(
+  cluster: Uint8Array,
+  area: { readonly start: number; readonly end: number },
+): HeaderExtensions {
   assert(area.start <= area.end && area.end <= cluster.length, 'the extension area lies in the first cluster');
   const view = viewOf(cluster);
   let found: HeaderExtensions = noExtensions;
@@ -134,7 +137,10 @@ function decodeBitmaps(data: Uint8Array): BitmapsExtension {
 function decodeEncryption(data: Uint8Array): EncryptionExtension {
   if (data.length !== 16) throw new Fault('extension-invalid', { type: extensionEncryption, length: data.length });
   const view = viewOf(data);
-  return { offset: hostOffset(readUint64(view, 0, 'encryption offset')), length: readUint64(view, 8, 'encryption length') };
+  return {
+    offset: hostOffset(readUint64(view, 0, 'encryption offset')),
+    length: readUint64(view, 8, 'encryption length'),
+  };
 }
 
 /** What the header says that decides which extensions may be there and which count. */
@@ -158,7 +164,12 @@ export function judgeExtensions(extensions: HeaderExtensions, use: ExtensionUse)
   const isPlaceSound =
     directoryOffset > 0 && directoryOffset % use.clusterSize === 0 && directoryOffset <= countMax - directoryLength;
   if (!isCountSound || !isLengthSound || !isPlaceSound) {
-    throw new Fault('extension-invalid', { type: extensionBitmaps, count, directoryLength, hostOffset: directoryOffset });
+    throw new Fault('extension-invalid', {
+      type: extensionBitmaps,
+      count,
+      directoryLength,
+      hostOffset: directoryOffset,
+    });
   }
 }
 

@@ -4,10 +4,25 @@ import { assert } from '../../base/assert.ts';
 import { Fault } from '../../base/fault.ts';
 import { alignDown, countMax } from '../../base/integers.ts';
 import { MiB, sectorSize } from '../../base/units.ts';
-import { readMask64, readUint64, readVirtualSize, viewOf, writeMask64, writeUint64, writeVirtualSize } from './big-endian.ts';
+import {
+  readMask64,
+  readUint64,
+  readVirtualSize,
+  viewOf,
+  writeMask64,
+  writeUint64,
+  writeVirtualSize,
+} from './big-endian.ts';
 import { bitsOf, emptyMask, hasBit, incompatibleBits } from './features.ts';
 import type { Mask64 } from './features.ts';
-import { clusterBitsMax, clusterBitsMin, extendedClusterBitsMin, geometryOf, l1EntriesFor, refcountOrderMax } from './geometry.ts';
+import {
+  clusterBitsMax,
+  clusterBitsMin,
+  extendedClusterBitsMin,
+  geometryOf,
+  l1EntriesFor,
+  refcountOrderMax,
+} from './geometry.ts';
 import type { Geometry } from './geometry.ts';
 import { hostOffset } from './offsets.ts';
 import type { HostOffset } from './offsets.ts';
@@ -177,7 +192,10 @@ export function judgeTables(header: Header, geometry: Geometry, use: { readonly 
   if (use.forCheck) return;
   if (header.refcountTableClusters === 0) throw new Fault('refcount-table-invalid', { length: 0 });
   const snapshotsLengthMax = header.snapshotCount > 0 ? snapshotTableLengthMax : 0;
-  if (header.snapshotCount > snapshotCountMax || (header.snapshotCount > 0 && !isPlace(header.snapshotsOffset, snapshotsLengthMax))) {
+  if (
+    header.snapshotCount > snapshotCountMax ||
+    (header.snapshotCount > 0 && !isPlace(header.snapshotsOffset, snapshotsLengthMax))
+  ) {
     throw new Fault('snapshot-table-invalid', { count: header.snapshotCount, hostOffset: header.snapshotsOffset });
   }
 }

@@ -87,7 +87,10 @@ export function compressedOffsetMax(geometry: Geometry): number {
 }
 
 /** Encodes a blob of `length` bytes at `offset` as the two halves of an entry (CMP-01, CMP-02). */
-export function encodeCompressed(blob: CompressedDescriptor, geometry: Geometry): { readonly high: number; readonly low: number } {
+export function encodeCompressed(
+  blob: CompressedDescriptor,
+  geometry: Geometry,
+): { readonly high: number; readonly low: number } {
   const offsetBitsHigh = 70 - geometry.clusterBits - 32;
   const last = Math.floor((blob.offset + blob.length - 1) / sectorSize);
   const additionalSectors = last - Math.floor(blob.offset / sectorSize);

@@ -4,7 +4,15 @@ import { assert } from '../../base/assert.ts';
 import { Fault } from '../../base/fault.ts';
 import { alignUp, highHalf, lowHalf } from '../../base/integers.ts';
 import { MiB } from '../../base/units.ts';
-import { readMask64, readUint64, readVirtualSize, viewOf, writeMask64, writeUint64, writeVirtualSize } from './big-endian.ts';
+import {
+  readMask64,
+  readUint64,
+  readVirtualSize,
+  viewOf,
+  writeMask64,
+  writeUint64,
+  writeVirtualSize,
+} from './big-endian.ts';
 import type { Mask64 } from './features.ts';
 import { bytesOf, textOf } from './header-extensions.ts';
 import { hostOffset } from './offsets.ts';
