@@ -19,6 +19,8 @@ export interface ReadChunk {
  */
 export interface ReadSession extends Disposable {
   readonly imageId: string;
+  /** The id in the file of the snapshot that is read; it never comes back. Undefined for the live image. */
+  readonly snapshotId: string | undefined;
   /** Guest-visible bytes. */
   readonly size: number;
   /** The generation of the guest data when the session was opened. */

@@ -15,6 +15,8 @@ export interface ExportOptions {
 export interface ExportSession extends Disposable {
   readonly imageId: string;
   readonly imageName: string;
+  /** The id in the file of the snapshot that is exported; it never comes back. Undefined for the live image. */
+  readonly snapshotId: string | undefined;
   /** The exact length of the file in bytes. */
   readonly length: number;
   /** The generation of the guest data in the file; of a snapshot's file: that of its image now, the file never changes. */
