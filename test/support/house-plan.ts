@@ -26,7 +26,11 @@ export const rooms: readonly Room[] = [
   { path: 'src/base/', mayImport: [], packages: [] },
 
   { path: 'src/engine/format/', mayImport: base, packages: [] },
-  { path: 'src/engine/file/', mayImport: ['src/engine/format/offsets.ts', ...base], packages: ['node:fs', 'koffi'] },
+  {
+    path: 'src/engine/file/',
+    mayImport: ['src/engine/format/offsets.ts', ...base],
+    packages: ['node:fs', 'node:module', 'koffi'],
+  },
   { path: 'src/engine/transform/', mayImport: format, packages: ['node:zlib', 'node:crypto'] },
   { path: 'src/engine/layer/', mayImport: file, packages: ['node:path'] },
   { path: 'src/engine/metadata/', mayImport: file, packages: [] },
