@@ -94,7 +94,7 @@ export function encodeCompressed(
   const offsetBitsHigh = 70 - geometry.clusterBits - 32;
   const last = Math.floor((blob.offset + blob.length - 1) / sectorSize);
   const additionalSectors = last - Math.floor(blob.offset / sectorSize);
-  assert(blob.length > 0 && additionalSectors < 2 ** (geometry.clusterBits - 8), 'the blob is smaller than a cluster');
+  assert(blob.length > 0 && additionalSectors < 2 ** (geometry.clusterBits - 8), 'the length fits a descriptor');
   assert(blob.offset >= 0 && blob.offset < compressedOffsetMax(geometry), 'the blob lies where a descriptor can point');
   return {
     high: (compressedBit | (additionalSectors << offsetBitsHigh) | highHalf(blob.offset)) >>> 0,
