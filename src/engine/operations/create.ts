@@ -1,0 +1,184 @@
+// Writes a whole new image into an empty file: places by arithmetic, everything else before the header.
+
+import { assert } from '../../base/assert.ts';
+import { Fault } from '../../base/fault.ts';
+import { divideUp } from '../../base/integers.ts';
+import { MiB } from '../../base/units.ts';
+import type { ByteFile } from '../file/byte-file.ts';
+import type { Geometry } from '../format/geometry.ts';
+import { hostOffset } from '../format/offsets.ts';
+import { judgeSpec } from './create-rules.ts';
+import type { NewImage } from './create-rules.ts';
+import type { CreateSpec } from './create-spec.ts';
+import { encodeNewHeader } from './new-header.ts';
+import { fillPointers, fillRefcounts, fillRefcountTable, layoutOf } from './sequential-layout.ts';
+import type { SequentialLayout } from './sequential-layout.ts';
+import { stepLengthMax } from './steps.ts';
+import type { Progress, Steps } from './steps.ts';
+
+/** How much one step reserves: no byte of it is touched, but the file system takes its time. */
+const reserveLengthMax = 64 * MiB;
+
+/** How much one write of tables or zeroes brings. */
+const pieceLengthMax = 1 * MiB;
+
+/** Bulk writing starts write-back and waits for the disk so often, so that the last flush stays short. */
+const writeBackInterval = 8 * MiB;
+const flushInterval = 64 * MiB;
+
+/**
+ * Makes an image in `file`, which is empty. Until the last step the file has no magic and is no image to anybody; after
+ * it, the image is durable. A cancelled or failed run leaves a file without a header: whoever made it removes it.
+ * Faults before the first write: `invalid-geometry`, `unsupported-option` {option, value, reason}, `header-full`.
+ */
+export function* createImage(file: ByteFile, spec: CreateSpec): Steps<void> {
+  assert(file.size === 0, 'an image is made in an empty file');
+  const image = judgeSpec(spec);
+  const layout = placesOf(image, spec);
+  const header = encodeNewHeader({ ...spec, ...image }, layout);
+  const areas = [...areasOf(image, layout, spec)];
+  const total = areas.reduce((sum, area) => sum + area.length, 0);
+
+  let done = 0;
+  for (const area of areas) {
+    for (let at = 0; at < area.length; ) {
+      at += area.write(file, at);
+      yield { done: done + at, total } satisfies Progress;
+    }
+    done += area.length;
+  }
+  file.resize(lengthOf(layout));
+
+  // The header is what makes the file an image, so it comes last (write order, line 4).
+  file.flush();
+  file.writeAt(hostOffset(0), header);
+  file.flush();
+}
+
+/** Without preallocation there are no L2 tables at all (CRE-05a); with it, all of them, and every cluster. */
+function placesOf(image: NewImage, spec: CreateSpec): SequentialLayout {
+  const { geometry, virtualSize, l1Entries } = image;
+  const preallocated = spec.preallocation !== 'off';
+  const layout = layoutOf(geometry, {
+    l1Entries,
+    l2Tables: preallocated ? l1Entries : 0,
+    dataClusters: preallocated ? divideUp(virtualSize, geometry.clusterSize) : 0,
+  });
+  if (layout !== undefined) return layout;
+  throw new Fault('invalid-geometry', {
+    option: preallocated ? 'preallocation' : 'virtualSize',
+    value: preallocated ? spec.preallocation : virtualSize,
+    reason: 'the image would pass the limits of its refcount table: use larger clusters or narrower refcounts',
+  });
+}
+
+/** An image without data ends with its L1 table, inside a cluster (FMT-14). */
+function lengthOf(layout: SequentialLayout): number {
+  const clustersEnd = layout.clusters * layout.clusterSize;
+  return layout.dataOffset === clustersEnd && layout.l2Tables === 0 ? layout.l1Offset + layout.l1Entries * 8 : clustersEnd;
+}
+
+/** A part of the file that is made in pieces. */
+interface Area {
+  readonly length: number;
+  /** Makes the piece at `at` (bytes from the start of the area) and tells how long it was; one step. */
+  readonly write: (file: ByteFile, at: number) => number;
+}
+
+/** The parts in the order of making: first what may find the disk full. */
+function* areasOf(image: NewImage, layout: SequentialLayout, spec: CreateSpec): Generator<Area> {
+  const { geometry } = image;
+  const dataLength = layout.dataClusters * layout.clusterSize;
+  if (spec.preallocation === 'falloc') yield reserved(layout.dataOffset, dataLength);
+  if (spec.preallocation === 'full') yield zeroes(layout.dataOffset, dataLength);
+
+  yield table(layout.refcountTableOffset, layout.refcountTableClusters * layout.clusterSize, (at, target) => {
+    fillRefcountTable(layout, at / 8, target);
+  });
+  yield table(layout.refcountBlocksOffset, layout.refcountBlocks * layout.clusterSize, (from, target) => {
+    fillRefcounts(target, { from, refcountOrder: geometry.refcountOrder, used: layout.clusters });
+  });
+  // A table without entries is what an empty file has there already.
+  if (layout.l2Tables === 0) return;
+  yield table(layout.l1Offset, layout.l1Entries * 8, (at, target) => {
+    fillRow(target, { first: at / 8, countMax: layout.l2Tables, start: layout.l2Offset, entrySize: 8, geometry });
+  });
+  yield table(layout.l2Offset, layout.l2Tables * layout.clusterSize, (at, target) => {
+    const entrySize = geometry.l2EntrySize;
+    fillRow(target, {
+      first: at / entrySize,
+      countMax: layout.dataClusters,
+      start: layout.dataOffset,
+      entrySize,
+      geometry,
+    });
+  });
+}
+
+/**
+ * Entries from `first` on that point to neighbouring clusters from `start` on, `countMax` of them in all, then nothing.
+ * The second word of an extended entry stays empty: a place without content (SUB-10).
+ */
+function fillRow(
+  target: Uint8Array,
+  row: {
+    readonly first: number;
+    readonly countMax: number;
+    readonly start: number;
+    readonly entrySize: number;
+    readonly geometry: Geometry;
+  },
+): void {
+  const { first, start, entrySize } = row;
+  const { clusterSize } = row.geometry;
+  const count = Math.max(0, Math.min(target.length / entrySize, row.countMax - first));
+  target.fill(0);
+  fillPointers(target, { at: 0, count, offset: start + first * clusterSize, clusterSize, entrySize, owned: true });
+}
+
+function table(start: number, length: number, fill: (at: number, target: Uint8Array) => void): Area {
+  const piece = new Uint8Array(Math.min(length, pieceLengthMax));
+  return {
+    length,
+    write: (file, at) => {
+      const target = piece.subarray(0, Math.min(piece.length, length - at));
+      fill(at, target);
+      file.writeAt(hostOffset(start + at), target);
+      pace(file, start, at + target.length);
+      return target.length;
+    },
+  };
+}
+
+function reserved(start: number, length: number): Area {
+  return {
+    length,
+    write: (file, at) => {
+      const pieceLength = Math.min(reserveLengthMax, length - at);
+      file.preallocate(hostOffset(start + at), pieceLength);
+      return pieceLength;
+    },
+  };
+}
+
+function zeroes(start: number, length: number): Area {
+  const piece = new Uint8Array(Math.min(length, stepLengthMax));
+  return {
+    length,
+    write: (file, at) => {
+      const source = piece.subarray(0, Math.min(piece.length, length - at));
+      file.writeAt(hostOffset(start + at), source);
+      pace(file, start, at + source.length);
+      return source.length;
+    },
+  };
+}
+
+/** After every piece: `written` bytes of the area stand. Pieces divide both intervals. */
+function pace(file: ByteFile, start: number, written: number): void {
+  if (written % flushInterval === 0) {
+    file.flush();
+    return;
+  }
+  if (written % writeBackInterval === 0) file.startWriteBack(hostOffset(start + written - writeBackInterval), writeBackInterval);
+}
