@@ -6,12 +6,14 @@ import type { CreateSpec } from './operations/create-spec.ts';
 import type { ExtentPage, ExtentQuery } from './operations/extent-item.ts';
 import type { ImageDescription, SnapshotDescription } from './operations/image-description.ts';
 import type { Steps } from './operations/steps.ts';
+import type { VirtualFile } from './operations/virtual-file.ts';
 
 export type { CheckFinding, CheckReport, RepairMode } from './operations/check-report.ts';
 export type { CreateSpec } from './operations/create-spec.ts';
 export type { ExtentItem, ExtentPage, ExtentQuery } from './operations/extent-item.ts';
 export type { ImageDescription, SnapshotDescription } from './operations/image-description.ts';
 export type { Progress, Steps } from './operations/steps.ts';
+export type { VirtualFile } from './operations/virtual-file.ts';
 
 /** A file below an image: the name that the header above holds, and the file it stands for. */
 export interface BackingFile {
@@ -32,12 +34,6 @@ export interface AdmitOptions {
   readonly backing: BackingFile | undefined;
   readonly below: readonly BackingFile[];
   readonly repair: RepairMode;
-}
-
-/** A standalone file that is never stored: its length, and any part of it (offsets and lengths in bytes). */
-export interface VirtualFile {
-  readonly length: number;
-  read(offset: number, target: Uint8Array): void;
 }
 
 export declare class Image {

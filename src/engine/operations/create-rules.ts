@@ -13,11 +13,9 @@ import {
 } from '../format/geometry.ts';
 import type { Geometry } from '../format/geometry.ts';
 import { bytesOf } from '../format/header-extensions.ts';
-import { backingNameLengthMax, l1EntriesMax, virtualSizeMax } from '../format/header.ts';
+import { backingNameLengthMax, l1EntriesMax } from '../format/header.ts';
+import { virtualSizeMax } from '../format/offsets.ts';
 import type { CreateSpec } from './create-spec.ts';
-
-/** The largest disk that a new image may have: whole sectors below 2^53 bytes. */
-export const newVirtualSizeMax = virtualSizeMax - sectorSize;
 
 /** What a judged spec comes to; `virtualSize` in bytes, rounded up to sectors (CRE-01). */
 export interface NewImage {
@@ -32,8 +30,8 @@ export function judgeSpec(spec: CreateSpec): NewImage {
   judgeVersion(spec);
   judgeBacking(spec);
 
-  if (!Number.isInteger(spec.virtualSize) || spec.virtualSize < 0 || spec.virtualSize > newVirtualSizeMax) {
-    throw invalid('virtualSize', spec.virtualSize, `must be from 0 to ${newVirtualSizeMax} bytes`);
+  if (!Number.isInteger(spec.virtualSize) || spec.virtualSize < 0 || spec.virtualSize > virtualSizeMax) {
+    throw invalid('virtualSize', spec.virtualSize, `must be from 0 to ${virtualSizeMax} bytes`);
   }
   const virtualSize = alignUp(spec.virtualSize, sectorSize);
   const l1Entries = l1EntriesFor(geometry, virtualSize);

@@ -5,7 +5,6 @@ import { Fault } from '../../base/fault.ts';
 import { divideUp } from '../../base/integers.ts';
 import { MiB } from '../../base/units.ts';
 import type { ByteFile } from '../file/byte-file.ts';
-import type { Geometry } from '../format/geometry.ts';
 import { hostOffset } from '../format/offsets.ts';
 import { judgeSpec } from './create-rules.ts';
 import type { NewImage } from './create-rules.ts';
@@ -14,7 +13,7 @@ import { encodeNewHeader } from './new-header.ts';
 import { fillPointers, fillRefcounts, fillRefcountTable, layoutOf } from './sequential-layout.ts';
 import type { SequentialLayout } from './sequential-layout.ts';
 import { stepLengthMax } from './steps.ts';
-import type { Progress, Steps } from './steps.ts';
+import type { Steps } from './steps.ts';
 
 /** How much one step reserves: no byte of it is touched, but the file system takes its time. */
 const reserveLengthMax = 64 * MiB;
@@ -43,7 +42,7 @@ export function* createImage(file: ByteFile, spec: CreateSpec): Steps<void> {
   for (const area of areas) {
     for (let at = 0; at < area.length; ) {
       at += area.write(file, at);
-      yield { done: done + at, total } satisfies Progress;
+      yield { done: done + at, total };
     }
     done += area.length;
   }
@@ -92,48 +91,34 @@ function* areasOf(image: NewImage, layout: SequentialLayout, spec: CreateSpec): 
   if (spec.preallocation === 'falloc') yield reserved(layout.dataOffset, dataLength);
   if (spec.preallocation === 'full') yield zeroes(layout.dataOffset, dataLength);
 
-  yield table(layout.refcountTableOffset, layout.refcountTableClusters * layout.clusterSize, (at, target) => {
+  // Only the used front of each table is written: behind it, a new file has zeroes already.
+  yield table(layout.refcountTableOffset, layout.refcountBlocks * 8, (at, target) => {
     fillRefcountTable(layout, at / 8, target);
   });
-  yield table(layout.refcountBlocksOffset, layout.refcountBlocks * layout.clusterSize, (from, target) => {
+  const refcountsLength = divideUp(layout.clusters * geometry.refcountBits, 8);
+  yield table(layout.refcountBlocksOffset, refcountsLength, (from, target) => {
     fillRefcounts(target, { from, refcountOrder: geometry.refcountOrder, used: layout.clusters });
   });
-  // A table without entries is what an empty file has there already.
-  if (layout.l2Tables === 0) return;
-  yield table(layout.l1Offset, layout.l1Entries * 8, (at, target) => {
-    fillRow(target, { first: at / 8, countMax: layout.l2Tables, start: layout.l2Offset, entrySize: 8, geometry });
+  const { clusterSize, l2EntrySize } = geometry;
+  yield table(layout.l1Offset, layout.l2Tables * 8, (at, target) => {
+    fillRow(target, { start: layout.l2Offset + (at / 8) * clusterSize, entrySize: 8, clusterSize });
   });
-  yield table(layout.l2Offset, layout.l2Tables * layout.clusterSize, (at, target) => {
-    const entrySize = geometry.l2EntrySize;
-    fillRow(target, {
-      first: at / entrySize,
-      countMax: layout.dataClusters,
-      start: layout.dataOffset,
-      entrySize,
-      geometry,
-    });
+  yield table(layout.l2Offset, layout.dataClusters * l2EntrySize, (at, target) => {
+    fillRow(target, { start: layout.dataOffset + (at / l2EntrySize) * clusterSize, entrySize: l2EntrySize, clusterSize });
   });
 }
 
 /**
- * Entries from `first` on that point to neighbouring clusters from `start` on, `countMax` of them in all, then nothing.
- * The second word of an extended entry stays empty: a place without content (SUB-10).
+ * Fills `target` with entries that point to neighbouring clusters from `start` on. The second word of an extended entry
+ * stays empty: a place without content (SUB-10).
  */
 function fillRow(
   target: Uint8Array,
-  row: {
-    readonly first: number;
-    readonly countMax: number;
-    readonly start: number;
-    readonly entrySize: number;
-    readonly geometry: Geometry;
-  },
+  row: { readonly start: number; readonly entrySize: number; readonly clusterSize: number },
 ): void {
-  const { first, start, entrySize } = row;
-  const { clusterSize } = row.geometry;
-  const count = Math.max(0, Math.min(target.length / entrySize, row.countMax - first));
+  const { start, entrySize, clusterSize } = row;
   target.fill(0);
-  fillPointers(target, { at: 0, count, offset: start + first * clusterSize, clusterSize, entrySize, owned: true });
+  fillPointers(target, { at: 0, count: target.length / entrySize, offset: start, clusterSize, entrySize, owned: true });
 }
 
 function table(start: number, length: number, fill: (at: number, target: Uint8Array) => void): Area {
