@@ -40,7 +40,7 @@ export function* createImage(file: ByteFile, spec: CreateSpec): Steps<void> {
 
   let done = 0;
   for (const area of areas) {
-    for (let at = 0; at < area.length; ) {
+    for (let at = 0; at < area.length;) {
       at += area.write(file, at);
       yield { done: done + at, total };
     }
@@ -74,7 +74,9 @@ function placesOf(image: NewImage, spec: CreateSpec): SequentialLayout {
 /** An image without data ends with its L1 table, inside a cluster (FMT-14). */
 function lengthOf(layout: SequentialLayout): number {
   const clustersEnd = layout.clusters * layout.clusterSize;
-  return layout.dataOffset === clustersEnd && layout.l2Tables === 0 ? layout.l1Offset + layout.l1Entries * 8 : clustersEnd;
+  return layout.dataOffset === clustersEnd && layout.l2Tables === 0
+    ? layout.l1Offset + layout.l1Entries * 8
+    : clustersEnd;
 }
 
 /** A part of the file that is made in pieces. */
@@ -104,7 +106,11 @@ function* areasOf(image: NewImage, layout: SequentialLayout, spec: CreateSpec): 
     fillRow(target, { start: layout.l2Offset + (at / 8) * clusterSize, entrySize: 8, clusterSize });
   });
   yield table(layout.l2Offset, layout.dataClusters * l2EntrySize, (at, target) => {
-    fillRow(target, { start: layout.dataOffset + (at / l2EntrySize) * clusterSize, entrySize: l2EntrySize, clusterSize });
+    fillRow(target, {
+      start: layout.dataOffset + (at / l2EntrySize) * clusterSize,
+      entrySize: l2EntrySize,
+      clusterSize,
+    });
   });
 }
 
@@ -165,5 +171,6 @@ function pace(file: ByteFile, start: number, written: number): void {
     file.flush();
     return;
   }
-  if (written % writeBackInterval === 0) file.startWriteBack(hostOffset(start + written - writeBackInterval), writeBackInterval);
+  if (written % writeBackInterval === 0)
+    file.startWriteBack(hostOffset(start + written - writeBackInterval), writeBackInterval);
 }

@@ -11,8 +11,10 @@ import type { CreateSpec } from './create-spec.ts';
 import type { SequentialLayout } from './sequential-layout.ts';
 
 /** What the header says beside the places; `virtualSize` in bytes. */
-export interface NewHeader
-  extends Pick<CreateSpec, 'compat' | 'lazyRefcounts' | 'compressionType' | 'backing' | 'virtualSize'> {
+export interface NewHeader extends Pick<
+  CreateSpec,
+  'compat' | 'lazyRefcounts' | 'compressionType' | 'backing' | 'virtualSize'
+> {
   readonly geometry: Geometry;
 }
 

@@ -53,7 +53,11 @@ export class VirtualImage implements VirtualFile {
           fillRefcounts(target, { from, refcountOrder: geometry.refcountOrder, used: layout.clusters }),
       },
       { start: layout.l1Offset, end: layout.l2Offset, fill: byEntries((first, target) => this.#fillL1(first, target)) },
-      { start: layout.l2Offset, end: layout.dataOffset, fill: byEntries((first, target) => this.#fillL2(first, target)) },
+      {
+        start: layout.l2Offset,
+        end: layout.dataOffset,
+        fill: byEntries((first, target) => this.#fillL2(first, target)),
+      },
       { start: layout.dataOffset, end: this.length, fill: (from, target) => this.#fillData(from, target) },
     ];
   }
