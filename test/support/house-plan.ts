@@ -16,9 +16,10 @@ const file = ['src/engine/file/', ...format];
 const metadata = ['src/engine/metadata/', ...file];
 const allocation = ['src/engine/allocation/', ...metadata];
 const belowMapping = ['src/engine/layer/', 'src/engine/transform/', ...allocation];
-const mapping = ['src/engine/mapping/', ...belowMapping];
+const parts = ['src/engine/image-parts.ts', ...belowMapping];
+const mapping = ['src/engine/mapping/', ...parts];
 const data = ['src/engine/data/', ...mapping];
-const operations = ['src/engine/operations/', 'src/engine/image-parts.ts', ...data];
+const operations = ['src/engine/operations/', ...data];
 const poolFace = ['src/pool/engine-pool.ts', 'src/pool/protocol.ts'];
 const webPackages = ['fastify', '@fastify/*', 'fastify-zod-openapi', 'zod', 'zod-openapi'];
 
@@ -36,7 +37,7 @@ export const rooms: readonly Room[] = [
   { path: 'src/engine/metadata/', mayImport: file, packages: [] },
   { path: 'src/engine/allocation/', mayImport: metadata, packages: [] },
   { path: 'src/engine/image-parts.ts', mayImport: belowMapping, packages: [] },
-  { path: 'src/engine/mapping/', mayImport: belowMapping, packages: [] },
+  { path: 'src/engine/mapping/', mayImport: parts, packages: [] },
   { path: 'src/engine/data/', mayImport: mapping, packages: [] },
   { path: 'src/engine/operations/', mayImport: operations, packages: [] },
   { path: 'src/engine/driver.ts', mayImport: operations, packages: [] },
