@@ -1,0 +1,110 @@
+// What each call does to an open image, as one table. A new call is a new row.
+
+import { endOf } from '../base/byte-span.ts';
+import type { ByteSpan } from '../base/byte-span.ts';
+import { Fault } from '../base/fault.ts';
+import type { EngineImage } from './engine.ts';
+import { findSnapshot } from './export-plans.ts';
+import type { CallBody } from './messages.ts';
+import type { OpenImage } from './open-image.ts';
+import type { CallName, EngineCalls } from './protocol.ts';
+
+type GuestOffset = Parameters<EngineImage['read']>[0];
+
+interface CallRow<Name extends CallName> {
+  /** Whether it only reads: a run may let it in between its steps. */
+  readonly reads: boolean;
+  perform(image: OpenImage, args: EngineCalls[Name]['args']): EngineCalls[Name]['result'];
+}
+
+const calls: { readonly [Name in CallName]: CallRow<Name> } = {
+  read: {
+    reads: true,
+    perform: (image, { offset, length }) => {
+      const bytes = new Uint8Array(length);
+      image.file.read(guestOffsetOf(image, { offset, length }), bytes);
+      return { bytes, generation: image.generation };
+    },
+  },
+  readSnapshot: {
+    reads: true,
+    perform: (image, { snapshot, offset, length }) => {
+      const bytes = new Uint8Array(length);
+      image.file.readSnapshot(snapshot, offset as GuestOffset, bytes);
+      return { bytes };
+    },
+  },
+  write: {
+    reads: false,
+    perform: (image, { offset, bytes, detectZeroes }) => {
+      const at = guestOffsetOf(image, { offset, length: bytes.length });
+      image.raise();
+      image.file.write(at, bytes, { detectZeroes });
+      return { generation: image.generation };
+    },
+  },
+  flush: {
+    reads: false,
+    perform: (image) => {
+      image.file.flush();
+      return { generation: image.generation };
+    },
+  },
+  extents: {
+    reads: true,
+    perform: (image, { snapshot, ...query }) => {
+      if (snapshot === undefined) {
+        const page = image.file.extents(query);
+        return { ...page, virtualSize: image.file.virtualSize, generation: image.generation };
+      }
+      const { virtualSize } = findSnapshot(image.file.snapshots(), snapshot);
+      return { ...image.file.snapshotExtents(snapshot, query), virtualSize, generation: image.generation };
+    },
+  },
+  describe: {
+    reads: true,
+    perform: (image) => ({ ...image.file.describe(), generation: image.generation }),
+  },
+  planExport: {
+    reads: true,
+    perform: (image, args) => {
+      const { generation } = image;
+      return { ...image.plans.add(image.file, { args, generation }), generation };
+    },
+  },
+  readExport: {
+    reads: true,
+    perform: (image, { id, offset, length }) => {
+      const bytes = new Uint8Array(length);
+      image.plans.read(image.file, { id, offset, target: bytes, generation: image.generation });
+      return { bytes };
+    },
+  },
+  closeExport: {
+    reads: true,
+    perform: (image, { id }) => {
+      image.plans.close(id);
+      return {};
+    },
+  },
+};
+
+/** Whether the call only reads. */
+export function readsOnly(name: CallName): boolean {
+  return calls[name].reads;
+}
+
+/** Does it, on the spot. */
+export function performCall<Name extends CallName>(
+  image: OpenImage,
+  call: CallBody<Name>,
+): EngineCalls[Name]['result'] {
+  return calls[call.name].perform(image, call.args);
+}
+
+/** Faults `range-not-satisfiable` {size} unless the disk holds the whole span. */
+export function guestOffsetOf(image: OpenImage, span: ByteSpan): GuestOffset {
+  const size = image.file.virtualSize;
+  if (endOf(span) > size) throw new Fault('range-not-satisfiable', { size });
+  return span.offset as GuestOffset;
+}

@@ -1,0 +1,378 @@
+// The loop of one thread: open images, calls on them, and one step of one run at a time, with messages in between.
+
+import type { FaultCode } from '../base/fault-codes.ts';
+import { Fault } from '../base/fault.ts';
+import type { FaultContext } from '../base/fault.ts';
+import type { Steps } from '../engine/image.ts';
+import { performCall, readsOnly } from './calls.ts';
+import type { Engine } from './engine.ts';
+import { adoptFile, createFile } from './file-runs.ts';
+import type { Admission, GateEntry } from './gate.ts';
+import type { PoolLimits } from './limits.ts';
+import type { Answer, CallBody, ImageNumber, Message, RequestBody } from './messages.ts';
+import { OpenImage } from './open-image.ts';
+import { Outbox } from './outbox.ts';
+import type { Send } from './outbox.ts';
+import { Run } from './run.ts';
+import { rulesOf, stepsOf } from './runs.ts';
+
+/** What a dispatcher is made of. */
+export interface DispatcherParts {
+  readonly engine: Engine;
+  readonly limits: PoolLimits;
+  /** Milliseconds that only grow. */
+  readonly clock: () => number;
+  readonly send: Send<Answer>;
+}
+
+/** What goes through the gate of an image. */
+type Entry = GateEntry &
+  (
+    | { readonly kind: 'call'; readonly call: CallBody }
+    | {
+        readonly kind: 'run';
+        readonly admits: Admission;
+        readonly changes: boolean;
+        readonly steps: Steps<unknown>;
+      }
+  );
+
+type Image = OpenImage<Entry>;
+
+interface Failure {
+  readonly code: FaultCode;
+  readonly context: FaultContext;
+}
+
+/** Of what has waited for a run, so many calls of an image go on in one turn. */
+const callsPerTurn = 16;
+
+/**
+ * Calls are done as they arrive. Everything else happens in turns, with the thread's other events in between: calls
+ * that have waited, flushes, then one step of one run.
+ */
+export class Dispatcher {
+  readonly #engine: Engine;
+  readonly #limits: PoolLimits;
+  readonly #clock: () => number;
+  readonly #outbox: Outbox<Answer>;
+  readonly #images = new Map<ImageNumber, Image>();
+  /** Images with calls or flushes for the next turn. */
+  readonly #due = new Set<Image>();
+  /** The next one to advance is the first. */
+  readonly #runs: Run<Image>[] = [];
+  #turnAhead = false;
+  #deadlineTimer: NodeJS.Timeout | undefined;
+
+  constructor(parts: DispatcherParts) {
+    this.#engine = parts.engine;
+    this.#limits = parts.limits;
+    this.#clock = parts.clock;
+    this.#outbox = new Outbox({ send: parts.send });
+  }
+
+  /** Takes messages in, in their order. */
+  receive(messages: readonly Message[]): void {
+    for (const { id, body } of messages) {
+      if (body.kind === 'cancel') {
+        this.#cancel(id);
+      } else {
+        this.#request(id, body);
+      }
+    }
+    this.#planTurn();
+  }
+
+  /** Lets go of every file as it is, and answers nobody. */
+  abandon(): void {
+    clearTimeout(this.#deadlineTimer);
+    this.#runs.length = 0;
+    this.#due.clear();
+    for (const image of this.#images.values()) image.abandon();
+    this.#images.clear();
+  }
+
+  #request(id: number, body: RequestBody): void {
+    switch (body.kind) {
+      case 'hello':
+        return this.#answer(undefined, { kind: 'result', id, result: {} });
+      case 'create':
+        return this.#beginFileRun(id, createFile(this.#engine, body.request));
+      case 'admit':
+        return this.#beginFileRun(id, adoptFile(this.#engine, body.request));
+      case 'open': {
+        const image = this.#images.get(body.image) ?? this.#add(body.image);
+        return this.#enter(
+          image,
+          this.#runEntry(id, { admits: 'nothing', changes: false, steps: image.open(body.request) }),
+        );
+      }
+      case 'call':
+      case 'run':
+      case 'close': {
+        const image = this.#images.get(body.image);
+        // The pool does not know yet that the image was lost: the news and this request have crossed.
+        if (image === undefined) return this.#fail(undefined, id, { code: 'image-failed', context: {} });
+        return this.#enter(image, this.#entryOf(image, id, body));
+      }
+    }
+  }
+
+  #add(number: ImageNumber): Image {
+    const image: Image = new OpenImage({
+      number,
+      engine: this.#engine,
+      exportPlansMax: this.#limits.exportPlansMax,
+    });
+    this.#images.set(number, image);
+    return image;
+  }
+
+  #entryOf(image: Image, id: number, body: Extract<RequestBody, { kind: 'call' | 'run' | 'close' }>): Entry {
+    switch (body.kind) {
+      case 'call': {
+        const deadlineMs = this.#clock() + this.#limits.gateWaitMs;
+        return { kind: 'call', id, call: body.call, reads: readsOnly(body.call.name), deadlineMs };
+      }
+      case 'run': {
+        const { admits, changes } = rulesOf(body.run.name);
+        return this.#runEntry(id, { admits, changes, steps: stepsOf(image, body.run) });
+      }
+      case 'close':
+        return {
+          ...this.#runEntry(id, { admits: 'nothing', changes: false, steps: closing(image) }),
+          deadlineMs: Infinity,
+        };
+    }
+  }
+
+  #runEntry(id: number, run: { admits: Admission; changes: boolean; steps: Steps<unknown> }): Entry {
+    return { kind: 'run', id, reads: false, deadlineMs: this.#clock() + this.#limits.gateWaitMs, ...run };
+  }
+
+  #enter(image: Image, entry: Entry): void {
+    if (image.gate.enter(entry)) return this.#proceed(image, entry);
+    this.#watchDeadlines();
+  }
+
+  #proceed(image: Image, entry: Entry): void {
+    if (entry.kind === 'run') {
+      this.#settleFlushes(image);
+      return this.#beginRun(image, entry);
+    }
+    if (entry.call.name === 'flush') {
+      // Not at once: the flushes of everybody who is already under way here fall into one.
+      image.flushes.push(entry);
+      this.#due.add(image);
+      return;
+    }
+    this.#perform(image, entry.id, entry.call);
+  }
+
+  #perform(image: Image, id: number, call: CallBody): void {
+    try {
+      this.#answer(image, { kind: 'result', id, result: performCall(image, call) });
+    } catch (error) {
+      this.#failCall(image, [id], error);
+    }
+  }
+
+  #settleFlushes(image: Image): void {
+    const ids = image.flushes.splice(0).map(({ id }) => id);
+    if (ids.length === 0) return;
+    this.#outbox.flush();
+    try {
+      const result = performCall(image, { name: 'flush', args: {} });
+      for (const id of ids) this.#answer(image, { kind: 'result', id, result });
+    } catch (error) {
+      this.#failCall(image, ids, error);
+    }
+  }
+
+  /** A fault is the caller's; everything else is our bug and ends the image. */
+  #failCall(image: Image, ids: readonly number[], error: unknown): void {
+    const failure = error instanceof Fault ? error : this.#breakImage(image, error);
+    for (const id of ids) this.#fail(image, id, failure);
+  }
+
+  #beginRun(image: Image, entry: Extract<Entry, { kind: 'run' }>): void {
+    if (this.#images.get(image.number) !== image)
+      return this.#fail(image, entry.id, { code: 'image-failed', context: {} });
+    image.gate.begin(entry.admits);
+    this.#runs.push(new Run({ id: entry.id, image, steps: entry.steps, changes: entry.changes }));
+  }
+
+  #beginFileRun(id: number, steps: Steps<unknown>): void {
+    this.#runs.push(new Run<Image>({ id, image: undefined, steps, changes: false }));
+  }
+
+  #cancel(id: number): void {
+    const underWay = this.#runs.find((run) => run.id === id);
+    if (underWay !== undefined) return underWay.cancel();
+    for (const image of this.#images.values()) {
+      if (image.gate.remove(id) !== undefined || takeById(image.flushes, id)) {
+        return this.#answer(image, { kind: 'cancelled', id });
+      }
+    }
+  }
+
+  #planTurn(): void {
+    if (this.#turnAhead) return;
+    this.#turnAhead = true;
+    setImmediate(() => this.#turn());
+  }
+
+  #turn(): void {
+    this.#turnAhead = false;
+    this.#outbox.flush();
+    for (const image of [...this.#due]) this.#pump(image);
+    const run = this.#runs.shift();
+    if (run !== undefined) this.#step(run);
+    this.#outbox.flush();
+    if (this.#due.size > 0 || this.#runs.length > 0) this.#planTurn();
+  }
+
+  /** Lets waiting calls of one image go on: some, so that the other images get their turn. */
+  #pump(image: Image): void {
+    let started = 0;
+    while (started < callsPerTurn) {
+      const entry = image.gate.next();
+      if (entry === undefined) break;
+      if (entry.kind === 'run' || entry.call.name !== 'flush') started += 1;
+      this.#proceed(image, entry);
+    }
+    this.#settleFlushes(image);
+    if (!image.gate.ready) this.#due.delete(image);
+  }
+
+  #step(run: Run<Image>): void {
+    try {
+      const outcome = run.advance();
+      if (run.image?.isOpen === true) run.image.plans.dropGone(run.image.file);
+      if (outcome.kind === 'under-way') {
+        this.#runs.push(run);
+        if (run.tells(this.#clock(), this.#limits.progressIntervalMs)) {
+          this.#answer(run.image, { kind: 'progress', id: run.id, ...outcome.progress });
+        }
+        return;
+      }
+      this.#endRun(run);
+      this.#answer(
+        run.image,
+        outcome.kind === 'cancelled'
+          ? { kind: 'cancelled', id: run.id }
+          : { kind: 'result', id: run.id, result: outcome.result },
+      );
+    } catch (error) {
+      this.#failRun(run, error);
+    }
+  }
+
+  #failRun(run: Run<Image>, error: unknown): void {
+    if (error instanceof Fault) {
+      this.#endRun(run, error);
+      return this.#fail(run.image, run.id, error);
+    }
+    if (run.image === undefined) {
+      this.#answer(undefined, { kind: 'bug', image: undefined, stack: stackOf(error) });
+      return this.#fail(undefined, run.id, failureOf(error));
+    }
+    this.#fail(run.image, run.id, this.#breakImage(run.image, error));
+  }
+
+  /** The image is free for whoever waits, unless the run has closed it. */
+  #endRun(run: Run<Image>, fault?: Fault): void {
+    const { image } = run;
+    if (image === undefined) return;
+    image.gate.end();
+    if (!image.isOpen) return this.#drop(image, fault);
+    if (image.gate.ready) this.#due.add(image);
+  }
+
+  /** Ends an image on which our own code has failed: nothing more is written to its file. */
+  #breakImage(image: Image, error: unknown): Failure {
+    const failure = failureOf(error);
+    this.#answer(undefined, { kind: 'bug', image: image.number, stack: stackOf(error) });
+    image.abandon();
+    this.#drop(image, failure);
+    return failure;
+  }
+
+  /** Forgets an image that is no longer open; with a failure, the pool is told that it was lost. */
+  #drop(image: Image, failure: Failure | undefined): void {
+    this.#images.delete(image.number);
+    this.#due.delete(image);
+    if (failure !== undefined) {
+      const { code, context } = failure;
+      this.#answer(undefined, { kind: 'lost', image: image.number, code, context });
+    }
+    const left = [...image.flushes.splice(0), ...image.gate.drain()].map(({ id }) => id);
+    for (let index = this.#runs.length - 1; index >= 0; index -= 1) {
+      if (this.#runs[index]?.image === image) left.push(...this.#runs.splice(index, 1).map(({ id }) => id));
+    }
+    for (const id of left) this.#fail(undefined, id, failure ?? { code: 'image-failed', context: {} });
+  }
+
+  /** One timer for everything that waits. */
+  #watchDeadlines(): void {
+    if (this.#deadlineTimer !== undefined) return;
+    const earliestMs = Math.min(...[...this.#images.values()].map((image) => image.gate.deadlineMs));
+    if (earliestMs === Infinity) return;
+    const delayMs = Math.max(0, Math.ceil(earliestMs - this.#clock()));
+    this.#deadlineTimer = setTimeout(() => {
+      this.#deadlineTimer = undefined;
+      this.#expire();
+      this.#watchDeadlines();
+    }, delayMs);
+  }
+
+  #expire(): void {
+    const nowMs = this.#clock();
+    for (const image of this.#images.values()) {
+      for (const { id } of image.gate.expire(nowMs)) {
+        this.#fail(image, id, { code: 'engine-busy', context: { waitedMs: this.#limits.gateWaitMs } });
+      }
+    }
+    this.#outbox.flush();
+  }
+
+  #fail(image: Image | undefined, id: number, failure: Failure): void {
+    this.#answer(image, { kind: 'fault', id, code: failure.code, context: failure.context });
+  }
+
+  #answer(image: Image | undefined, answer: Answer): void {
+    const news = image?.takeNews();
+    if (image !== undefined && news !== undefined) {
+      this.#outbox.put({ kind: 'state', image: image.number, ...news }, undefined);
+    }
+    this.#outbox.put(answer, answer.kind === 'result' ? bufferOf(answer.result) : undefined);
+  }
+}
+
+/** The last run of an image. */
+function* closing(image: Image): Steps<Record<never, never>> {
+  image.close();
+  return {};
+}
+
+function takeById(entries: Entry[], id: number): boolean {
+  const index = entries.findIndex((entry) => entry.id === id);
+  if (index >= 0) entries.splice(index, 1);
+  return index >= 0;
+}
+
+/** The buffer of an answer that brings bytes: it was made for this answer alone. */
+function bufferOf(result: unknown): ArrayBuffer | undefined {
+  if (typeof result !== 'object' || result === null || !('bytes' in result)) return undefined;
+  return result.bytes instanceof Uint8Array && result.bytes.buffer instanceof ArrayBuffer
+    ? result.bytes.buffer
+    : undefined;
+}
+
+function failureOf(error: unknown): Failure {
+  return { code: 'image-failed', context: { reason: error instanceof Error ? error.message : String(error) } };
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

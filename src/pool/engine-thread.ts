@@ -1,0 +1,31 @@
+// Joins a message port to a dispatcher: what an engine thread does.
+
+import type { MessagePort } from 'node:worker_threads';
+
+import { Dispatcher } from './dispatcher.ts';
+import type { Engine } from './engine.ts';
+import type { PoolLimits } from './limits.ts';
+import type { Message } from './messages.ts';
+
+/** What a thread is started with. */
+export interface EngineThreadData {
+  readonly limits: PoolLimits;
+}
+
+/** Serves until the port closes; what is still open then is let go of as it is. */
+export function serveEngine(parts: {
+  readonly port: MessagePort;
+  readonly engine: Engine;
+  readonly data: EngineThreadData;
+  readonly clock: () => number;
+}): void {
+  const { port, engine, data, clock } = parts;
+  const dispatcher = new Dispatcher({
+    engine,
+    limits: data.limits,
+    clock,
+    send: (answers, transfer) => port.postMessage(answers, transfer),
+  });
+  port.on('message', (messages: readonly Message[]) => dispatcher.receive(messages));
+  port.once('close', () => dispatcher.abandon());
+}

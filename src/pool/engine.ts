@@ -1,0 +1,21 @@
+// What the pool asks of an engine: the verbs of the engine's face, so that a test can bring a small engine of its own.
+
+import type {
+  AdmitOptions,
+  CheckReport,
+  CreateSpec,
+  Image,
+  ImageDescription,
+  OpenOptions,
+  Steps,
+} from '../engine/image.ts';
+
+/** An open image as the pool uses it. */
+export type EngineImage = Pick<Image, keyof Image>;
+
+/** How images are opened, made and judged; see the static methods of {@link Image}. */
+export interface Engine {
+  open(options: OpenOptions): EngineImage;
+  create(path: string, spec: CreateSpec): Steps<void>;
+  admit(options: AdmitOptions): Steps<{ description: ImageDescription; report: CheckReport }>;
+}

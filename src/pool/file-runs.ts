@@ -1,0 +1,25 @@
+// Runs on files that nobody has open: making an image file, and taking a foreign one in.
+
+import type { Steps } from '../engine/image.ts';
+import type { Engine } from './engine.ts';
+import type { AdmitRequest, CheckReport, CreateRequest, ImageDescription } from './protocol.ts';
+
+/** Makes the file and tells what has become of it. */
+export function* createFile(engine: Engine, request: CreateRequest): Steps<ImageDescription> {
+  yield* engine.create(request.path, request.spec);
+  const image = engine.open({ path: request.path, writable: false, backing: request.backing });
+  try {
+    return image.describe();
+  } finally {
+    image.close();
+  }
+}
+
+/** Judges the file and makes it sound. */
+export function* adoptFile(
+  engine: Engine,
+  request: AdmitRequest,
+): Steps<{ description: ImageDescription; report: CheckReport }> {
+  const { path, backing, below, repair } = request;
+  return yield* engine.admit({ path, backing, below, repair });
+}

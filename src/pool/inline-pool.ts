@@ -1,0 +1,37 @@
+// A pool on the thread of its caller: the same dispatcher and the same hand-over as with threads, for tests and tools.
+
+import { Dispatcher } from './dispatcher.ts';
+import type { Engine } from './engine.ts';
+import { LanePool } from './lane-pool.ts';
+import type { PoolOptions } from './lane-pool.ts';
+import type { Connection, ConnectionEvents } from './lane.ts';
+
+export interface InlinePoolOptions extends PoolOptions {
+  readonly engine: Engine;
+  /** Milliseconds that only grow. */
+  readonly clock: () => number;
+}
+
+/** What is sent is cloned and handed over as between threads, so that nobody can rely on sharing it. */
+export class InlinePool extends LanePool {
+  constructor(options: InlinePoolOptions) {
+    super({ ...options, connects: [(events) => connectHere(options, events)] });
+  }
+}
+
+function connectHere(options: InlinePoolOptions, events: ConnectionEvents): Connection {
+  const { engine, limits, clock } = options;
+  const dispatcher = new Dispatcher({
+    engine,
+    limits,
+    clock,
+    send: (answers, transfer) => events.receive(structuredClone(answers, { transfer: [...transfer] })),
+  });
+  return {
+    send: (messages, transfer) => {
+      const received = structuredClone(messages, { transfer: [...transfer] });
+      setImmediate(() => dispatcher.receive(received));
+    },
+    end: async () => dispatcher.abandon(),
+  };
+}

@@ -1,0 +1,280 @@
+// The pool itself: which image is open on which thread, who joins it, when it closes, and how often it was lost.
+
+import { present } from '../base/assert.ts';
+import { Fault } from '../base/fault.ts';
+import type { CallOptions, EngineHandle, EnginePool, RunOptions } from './engine-pool.ts';
+import { Lane } from './lane.ts';
+import type { Connect, News } from './lane.ts';
+import type { PoolLimits } from './limits.ts';
+import type { RequestBody } from './messages.ts';
+import { patient } from './patience.ts';
+import { PinnedHandle } from './pinned-handle.ts';
+import { PinnedImage } from './pinned-image.ts';
+import type { AdmitRequest, CheckReport, CreateRequest, ImageDescription, OpenRequest } from './protocol.ts';
+
+/** Something that went wrong while nobody was waiting for it: a thread died, our own code broke, an image could not be closed. */
+export interface PoolFailure {
+  /** What was being done, in a few words. */
+  readonly doing: string;
+  readonly imageId: string | undefined;
+  readonly error: unknown;
+}
+
+/** What every pool is told. */
+export interface PoolOptions {
+  /** How long an image stays open after its last release, in milliseconds. */
+  readonly imageIdleMs: number;
+  readonly limits: PoolLimits;
+  /** For the log. */
+  readonly report: (failure: PoolFailure) => void;
+}
+
+/** A pool over some lanes; what stands behind a lane is its subclass's business. */
+export class LanePool implements EnginePool {
+  readonly #lanes: readonly Lane[];
+  readonly #options: PoolOptions;
+  /** By image id: what is open, and what is being opened or closed. */
+  readonly #pins = new Map<string, PinnedImage>();
+  readonly #pinsByNumber = new Map<number, PinnedImage>();
+  /** Open images that nobody uses, the longest unused first, with the timers that close them. */
+  readonly #idle = new Map<PinnedImage, NodeJS.Timeout>();
+  readonly #losses = new Map<string, number>();
+  #lastNumber = 0;
+  #closed = false;
+
+  constructor(options: PoolOptions & { readonly connects: readonly Connect[] }) {
+    this.#options = options;
+    this.#lanes = options.connects.map((connect) => {
+      const lane: Lane = new Lane({
+        connect,
+        limits: options.limits,
+        onNews: (news) => this.#learn(news),
+        onDeath: (reason) => this.#bury(lane, reason),
+      });
+      return lane;
+    });
+  }
+
+  async open(request: OpenRequest, options: CallOptions): Promise<EngineHandle> {
+    const patience = { signal: options.signal, waitMs: this.#options.limits.gateWaitMs };
+    for (;;) {
+      if (this.#closed) throw closedFault();
+      options.signal?.throwIfAborted();
+      const pin = this.#pins.get(request.imageId);
+      if (pin?.isOpen === true && pin.closing === undefined && (pin.writable || !request.writable))
+        return this.#join(pin);
+      await patient(this.#prepare(pin, request), patience);
+    }
+  }
+
+  async create(request: CreateRequest, options: RunOptions): Promise<ImageDescription> {
+    return (await this.#runOnFile({ kind: 'create', request }, options)) as ImageDescription;
+  }
+
+  async admit(
+    request: AdmitRequest,
+    options: RunOptions,
+  ): Promise<{ description: ImageDescription; report: CheckReport }> {
+    const admitted = await this.#runOnFile({ kind: 'admit', request }, options);
+    return admitted as { description: ImageDescription; report: CheckReport };
+  }
+
+  async evict(imageId: string): Promise<void> {
+    for (;;) {
+      const pin = this.#pins.get(imageId);
+      if (pin === undefined) return;
+      if (pin.closing !== undefined) {
+        await pin.closing;
+      } else if (pin.opening !== undefined) {
+        await settled(pin.opening.done);
+      } else if (pin.users > 0) {
+        await pin.untilUnused();
+      } else {
+        return await this.#close(pin);
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const lane of this.#lanes) lane.cancelAll(closedFault());
+    while (this.#pins.size > 0) {
+      await Promise.all([...this.#pins.values()].map((pin) => this.#closeSoon(pin)));
+    }
+    await Promise.all(this.#lanes.map((lane) => lane.end()));
+  }
+
+  /** Starts every thread. */
+  protected async wake(): Promise<void> {
+    await Promise.all(this.#lanes.map((lane) => this.#request(lane, { kind: 'hello' })));
+  }
+
+  /** One thing nearer to the image being open as requested. */
+  async #prepare(pin: PinnedImage | undefined, request: OpenRequest): Promise<void> {
+    if (pin === undefined) return await this.#pin(request);
+    if (pin.closing !== undefined) return await pin.closing;
+    if (pin.opening === undefined) return await this.#openOn(pin, request);
+    const { writable, done } = pin.opening;
+    // Whoever wants something else than the others may still get it.
+    if (writable !== request.writable) return await settled(done);
+    await done;
+  }
+
+  async #pin(request: OpenRequest): Promise<void> {
+    const lane = this.#leastLoaded();
+    if (lane.openImages >= this.#options.limits.openImagesMax) return await this.#makeRoom();
+    this.#lastNumber += 1;
+    const pin = new PinnedImage({ imageId: request.imageId, number: this.#lastNumber, lane });
+    this.#pins.set(pin.imageId, pin);
+    this.#pinsByNumber.set(pin.number, pin);
+    lane.openImages += 1;
+    await this.#openOn(pin, request);
+  }
+
+  /** The image that nobody has used for longest gives way. */
+  async #makeRoom(): Promise<void> {
+    const [pin] = this.#idle.keys();
+    const { openImagesMax } = this.#options.limits;
+    if (pin === undefined) throw new Fault('engine-busy', { openImagesMax });
+    await this.#closeUnasked(pin);
+  }
+
+  #openOn(pin: PinnedImage, request: OpenRequest): Promise<void> {
+    const { writable } = request;
+    this.#stir(pin);
+    const done = this.#request(pin.lane, { kind: 'open', image: pin.number, request }).then(
+      () => {
+        pin.opening = undefined;
+        pin.isOpen = true;
+        pin.writable ||= writable;
+        if (pin.users === 0) this.#rest(pin);
+      },
+      (error: unknown) => {
+        pin.opening = undefined;
+        if (!pin.isOpen) this.#forget(pin, closedFault());
+        if (pin.users === 0) this.#rest(pin);
+        throw error;
+      },
+    );
+    pin.opening = { writable, done };
+    return done;
+  }
+
+  #join(pin: PinnedImage): EngineHandle {
+    this.#stir(pin);
+    pin.enter();
+    return new PinnedHandle({
+      pin,
+      countLosses: (imageId) => this.#losses.get(imageId) ?? 0,
+      onRelease: () => {
+        pin.leave();
+        if (pin.users === 0) this.#rest(pin);
+      },
+    });
+  }
+
+  /** Nobody uses the image: it closes some time later, unless somebody comes. */
+  #rest(pin: PinnedImage): void {
+    if (this.#pinsByNumber.get(pin.number) !== pin || pin.closing !== undefined || pin.opening !== undefined) return;
+    this.#stir(pin);
+    const timer = setTimeout(() => void this.#closeUnasked(pin), this.#options.imageIdleMs);
+    this.#idle.set(pin, timer);
+  }
+
+  #stir(pin: PinnedImage): void {
+    clearTimeout(this.#idle.get(pin));
+    this.#idle.delete(pin);
+  }
+
+  #close(pin: PinnedImage): Promise<void> {
+    this.#stir(pin);
+    const closed = this.#request(pin.lane, { kind: 'close', image: pin.number }).finally(() =>
+      this.#forget(pin, closedFault()),
+    );
+    // The fault is for whoever wanted it closed; others only wait until the file is free.
+    pin.closing = settled(closed);
+    return closed;
+  }
+
+  async #closeUnasked(pin: PinnedImage): Promise<void> {
+    try {
+      await this.#close(pin);
+    } catch (error) {
+      this.#options.report({ doing: 'closing an image', imageId: pin.imageId, error });
+    }
+  }
+
+  async #closeSoon(pin: PinnedImage): Promise<void> {
+    if (pin.closing !== undefined) return await pin.closing;
+    if (pin.opening !== undefined) return await settled(pin.opening.done);
+    await this.#closeUnasked(pin);
+  }
+
+  #runOnFile(body: RequestBody, options: RunOptions): Promise<unknown> {
+    if (this.#closed) return Promise.reject(closedFault());
+    const { signal, onProgress } = options;
+    return this.#leastLoaded().request(body, { signal, onProgress, buffer: undefined, bytes: 0 });
+  }
+
+  async #request(lane: Lane, body: RequestBody): Promise<void> {
+    await lane.request(body, { signal: undefined, onProgress: undefined, buffer: undefined, bytes: 0 });
+  }
+
+  #leastLoaded(): Lane {
+    const [first, ...others] = this.#lanes;
+    return others.reduce((best, lane) => (isLighter(lane, best) ? lane : best), present(first, 'a pool has a lane'));
+  }
+
+  #learn(news: News): void {
+    const pin = news.image === undefined ? undefined : this.#pinsByNumber.get(news.image);
+    switch (news.kind) {
+      case 'state':
+        if (pin !== undefined) {
+          pin.virtualSize = news.virtualSize;
+          pin.generation = news.generation;
+        }
+        return;
+      case 'lost':
+        if (pin !== undefined) this.#lose(pin, new Fault(news.code, news.context));
+        return;
+      case 'bug':
+        return this.#options.report({ doing: 'using an image', imageId: pin?.imageId, error: news.stack });
+    }
+  }
+
+  /** A thread has ended by itself. */
+  #bury(lane: Lane, reason: string): void {
+    for (const pin of [...this.#pins.values()]) {
+      if (pin.lane === lane) this.#lose(pin, new Fault('engine-lost', { reason }));
+    }
+    this.#options.report({ doing: 'running an engine thread', imageId: undefined, error: reason });
+  }
+
+  #lose(pin: PinnedImage, failure: Fault): void {
+    if (pin.writable) this.#losses.set(pin.imageId, (this.#losses.get(pin.imageId) ?? 0) + 1);
+    this.#forget(pin, failure);
+  }
+
+  /** The image is no longer open. Handles on it get `failure` from now on. */
+  #forget(pin: PinnedImage, failure: Fault): void {
+    if (!this.#pinsByNumber.delete(pin.number)) return;
+    this.#stir(pin);
+    if (this.#pins.get(pin.imageId) === pin) this.#pins.delete(pin.imageId);
+    pin.lane.openImages -= 1;
+    pin.fail(failure);
+  }
+}
+
+function isLighter(one: Lane, other: Lane): boolean {
+  if (one.openImages !== other.openImages) return one.openImages < other.openImages;
+  return one.load < other.load;
+}
+
+function closedFault(): Fault {
+  return new Fault('engine-lost', { reason: 'closed' });
+}
+
+/** When the work is over, however it ended. */
+async function settled(work: Promise<unknown>): Promise<void> {
+  await Promise.allSettled([work]);
+}

@@ -1,0 +1,208 @@
+// One engine thread as its callers see it: requests out, answers in, and what becomes of both when the thread ends.
+
+import { present } from '../base/assert.ts';
+import { Fault } from '../base/fault.ts';
+import type { ProgressListener } from './engine-pool.ts';
+import type { PoolLimits } from './limits.ts';
+import type { Answer, Message, RequestBody } from './messages.ts';
+import { Outbox } from './outbox.ts';
+import type { Send } from './outbox.ts';
+
+/** The way to a thread. */
+export interface Connection {
+  readonly send: Send<Message>;
+  /** Ends the thread; by then it has let go of its files. */
+  end(): Promise<void>;
+}
+
+/** What comes back from a thread. */
+export interface ConnectionEvents {
+  readonly receive: (answers: readonly Answer[]) => void;
+  /** The thread has ended, and its files are closed. Nothing comes after it. */
+  readonly exit: (reason: string) => void;
+}
+
+/** Starts a thread, or what stands for one. */
+export type Connect = (events: ConnectionEvents) => Connection;
+
+/** News that answer no request. */
+export type News = Extract<Answer, { kind: 'state' | 'lost' | 'bug' }>;
+
+export interface LaneParts {
+  readonly connect: Connect;
+  readonly limits: PoolLimits;
+  readonly onNews: (news: News) => void;
+  /** The thread has ended by itself; its requests are failed afterwards. */
+  readonly onDeath: (reason: string) => void;
+}
+
+/** How a request is sent. */
+export interface RequestOptions {
+  readonly signal: AbortSignal | undefined;
+  readonly onProgress: ProgressListener | undefined;
+  /** Goes over to the thread. */
+  readonly buffer: ArrayBuffer | undefined;
+  /** The bytes that the request brings or asks for. */
+  readonly bytes: number;
+}
+
+interface Pending {
+  readonly kind: RequestBody['kind'];
+  readonly resolve: (result: unknown) => void;
+  readonly reject: (reason: unknown) => void;
+  readonly options: RequestOptions;
+  onAbort: (() => void) | undefined;
+  /** What the request is rejected with when the thread has dropped or undone it. */
+  cancelReason: unknown;
+}
+
+/** The thread is started for the first request, and again for the first one after its death. */
+export class Lane {
+  readonly #parts: LaneParts;
+  readonly #pending = new Map<number, Pending>();
+  readonly #outbox: Outbox<Message>;
+  #connection: Connection | undefined;
+  #pendingBytes = 0;
+  #lastId = 0;
+  #flushAhead = false;
+  /** How many images are open on the thread, or about to be. */
+  openImages = 0;
+
+  constructor(parts: LaneParts) {
+    this.#parts = parts;
+    this.#outbox = new Outbox({ send: (messages, transfer) => this.#connected().send(messages, transfer) });
+  }
+
+  /** Requests that are not answered yet. */
+  get load(): number {
+    return this.#pending.size;
+  }
+
+  /** Faults `engine-busy`, `engine-lost` and what the thread answers. */
+  request(body: RequestBody, options: RequestOptions): Promise<unknown> {
+    const { signal } = options;
+    if (signal?.aborted === true) return rejection(signal.reason);
+    const { queueLengthMax, queueBytesMax } = this.#parts.limits;
+    const full = this.#pending.size >= queueLengthMax || this.#pendingBytes + options.bytes > queueBytesMax;
+    // Closing makes room; it must not fail for want of it.
+    if (full && body.kind !== 'close')
+      return Promise.reject(new Fault('engine-busy', { queueLengthMax, queueBytesMax }));
+    return new Promise((resolve, reject) => {
+      this.#lastId += 1;
+      const id = this.#lastId;
+      const pending: Pending = {
+        kind: body.kind,
+        resolve,
+        reject,
+        options,
+        onAbort: undefined,
+        cancelReason: undefined,
+      };
+      if (signal !== undefined) {
+        pending.onAbort = () => this.#cancel(id, signal.reason);
+        signal.addEventListener('abort', pending.onAbort, { once: true });
+      }
+      this.#pending.set(id, pending);
+      this.#pendingBytes += options.bytes;
+      this.#send({ id, body }, options.buffer);
+    });
+  }
+
+  /** Drops or undoes everything that is under way but the closing of images; it is rejected with `reason`. */
+  cancelAll(reason: Fault): void {
+    for (const [id, { kind }] of [...this.#pending]) {
+      if (kind !== 'close') this.#cancel(id, reason);
+    }
+  }
+
+  /** Ends the thread. What is still pending faults `engine-lost`. */
+  async end(): Promise<void> {
+    const connection = this.#connection;
+    if (connection === undefined) return;
+    this.#outbox.flush();
+    this.#connection = undefined;
+    await connection.end();
+    this.#failAll('the pool was closed');
+  }
+
+  #connected(): Connection {
+    this.#connection ??= this.#connect();
+    return this.#connection;
+  }
+
+  #connect(): Connection {
+    const connection = this.#parts.connect({
+      receive: (answers) => {
+        for (const answer of answers) this.#take(answer);
+      },
+      exit: (reason) => {
+        if (this.#connection !== connection) return;
+        this.#connection = undefined;
+        this.#outbox.clear();
+        this.#parts.onDeath(reason);
+        this.#failAll(reason);
+      },
+    });
+    return connection;
+  }
+
+  #send(message: Message, buffer: ArrayBuffer | undefined): void {
+    this.#outbox.put(message, buffer);
+    if (this.#pending.size <= 1) return this.#outbox.flush();
+    if (this.#flushAhead) return;
+    this.#flushAhead = true;
+    setImmediate(() => {
+      this.#flushAhead = false;
+      this.#outbox.flush();
+    });
+  }
+
+  #cancel(id: number, reason: unknown): void {
+    const pending = present(this.#pending.get(id), 'only pending requests are cancelled');
+    pending.cancelReason = reason;
+    if (this.#outbox.takeBack((message) => message.id === id) !== undefined) {
+      return this.#settle(id)?.reject(reason);
+    }
+    this.#outbox.put({ id, body: { kind: 'cancel' } }, undefined);
+    this.#outbox.flush();
+  }
+
+  #take(answer: Answer): void {
+    switch (answer.kind) {
+      case 'result':
+        return this.#settle(answer.id)?.resolve(answer.result);
+      case 'fault':
+        return this.#settle(answer.id)?.reject(new Fault(answer.code, answer.context));
+      case 'cancelled': {
+        const pending = this.#settle(answer.id);
+        return pending?.reject(pending.cancelReason);
+      }
+      case 'progress':
+        return this.#pending.get(answer.id)?.options.onProgress?.(answer.done, answer.total);
+      case 'state':
+      case 'lost':
+      case 'bug':
+        return this.#parts.onNews(answer);
+    }
+  }
+
+  #settle(id: number): Pending | undefined {
+    const pending = this.#pending.get(id);
+    if (pending === undefined) return undefined;
+    this.#pending.delete(id);
+    this.#pendingBytes -= pending.options.bytes;
+    if (pending.onAbort !== undefined) pending.options.signal?.removeEventListener('abort', pending.onAbort);
+    return pending;
+  }
+
+  #failAll(reason: string): void {
+    for (const id of [...this.#pending.keys()]) {
+      this.#settle(id)?.reject(new Fault('engine-lost', { reason }));
+    }
+  }
+}
+
+/** A signal's reason may be anything. */
+function rejection(reason: unknown): Promise<never> {
+  return new Promise((_resolve, reject) => reject(reason));
+}

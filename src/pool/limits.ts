@@ -1,0 +1,28 @@
+// How much one pool takes on, as named numbers.
+
+import { MiB } from '../base/units.ts';
+
+/** The limits of one engine thread and of the images on it. */
+export interface PoolLimits {
+  /** Images open at a time on one thread. */
+  readonly openImagesMax: number;
+  /** Calls and runs of one thread that are not answered yet. */
+  readonly queueLengthMax: number;
+  /** The bytes that those write or ask for. */
+  readonly queueBytesMax: number;
+  /** Planned exports of one image. */
+  readonly exportPlansMax: number;
+  /** How long something waits for a run on the same image, in milliseconds. */
+  readonly gateWaitMs: number;
+  /** The shortest time between two messages about the progress of one run, in milliseconds. */
+  readonly progressIntervalMs: number;
+}
+
+export const poolLimits: PoolLimits = {
+  openImagesMax: 256,
+  queueLengthMax: 1024,
+  queueBytesMax: 256 * MiB,
+  exportPlansMax: 64,
+  gateWaitMs: 10_000,
+  progressIntervalMs: 100,
+};

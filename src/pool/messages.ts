@@ -1,0 +1,62 @@
+// What travels between a pool and one engine thread, in lists and in order. Everything survives a structured clone.
+
+import type { FaultCode } from '../base/fault-codes.ts';
+import type { FaultContext } from '../base/fault.ts';
+import type {
+  AdmitRequest,
+  CallName,
+  CreateRequest,
+  EngineCalls,
+  EngineRuns,
+  OpenRequest,
+  RunName,
+} from './protocol.ts';
+
+/** An image on its thread, as the pool numbers it: every opening gets a new number. */
+export type ImageNumber = number;
+
+/** One row of the table of calls, as asked for. */
+export type CallBody<Name extends CallName = CallName> = {
+  readonly [Each in Name]: { readonly name: Each; readonly args: EngineCalls[Each]['args'] };
+}[Name];
+
+/** One row of the table of runs, as asked for. */
+export type RunBody<Name extends RunName = RunName> = {
+  readonly [Each in Name]: { readonly name: Each; readonly args: EngineRuns[Each]['args'] };
+}[Name];
+
+/** What a request asks for; all but `cancel` are answered exactly once, under their id. */
+export type RequestBody =
+  /** Answered when the thread is up. */
+  | { readonly kind: 'hello' }
+  /** Opens an image under its number; or opens it again, for writing. */
+  | { readonly kind: 'open'; readonly image: ImageNumber; readonly request: OpenRequest }
+  /** Flushes and closes the image after everything that is waiting. */
+  | { readonly kind: 'close'; readonly image: ImageNumber }
+  | { readonly kind: 'call'; readonly image: ImageNumber; readonly call: CallBody }
+  | { readonly kind: 'run'; readonly image: ImageNumber; readonly run: RunBody }
+  | { readonly kind: 'create'; readonly request: CreateRequest }
+  | { readonly kind: 'admit'; readonly request: AdmitRequest };
+
+/** To the thread. `cancel` names the request that is to be dropped or undone; too late is no harm. */
+export type Message =
+  | { readonly id: number; readonly body: RequestBody }
+  | { readonly id: number; readonly body: { readonly kind: 'cancel' } };
+
+/** From the thread. */
+export type Answer =
+  | { readonly kind: 'result'; readonly id: number; readonly result: unknown }
+  | { readonly kind: 'fault'; readonly id: number; readonly code: FaultCode; readonly context: FaultContext }
+  | { readonly kind: 'cancelled'; readonly id: number }
+  | { readonly kind: 'progress'; readonly id: number; readonly done: number; readonly total: number }
+  /** Comes before the first answer that knows of it. */
+  | {
+      readonly kind: 'state';
+      readonly image: ImageNumber;
+      readonly virtualSize: number;
+      readonly generation: number;
+    }
+  /** The image is no longer open, and its file was left as it was. */
+  | { readonly kind: 'lost'; readonly image: ImageNumber; readonly code: FaultCode; readonly context: FaultContext }
+  /** An internal error, with its place in the code: for the log. */
+  | { readonly kind: 'bug'; readonly image: ImageNumber | undefined; readonly stack: string };

@@ -1,0 +1,117 @@
+// One image that is open on this thread: its file, its gate, its generation and its planned exports.
+
+import { present } from '../base/assert.ts';
+import type { OpenOptions, Steps } from '../engine/image.ts';
+import type { Engine, EngineImage } from './engine.ts';
+import { ExportPlans } from './export-plans.ts';
+import { Gate } from './gate.ts';
+import type { GateEntry } from './gate.ts';
+import type { ImageNumber } from './messages.ts';
+import type { OpenRequest } from './protocol.ts';
+
+/** What a thread keeps of an open image. `Entry` is what waits in its gate. */
+export class OpenImage<Entry extends GateEntry = GateEntry> {
+  readonly number: ImageNumber;
+  readonly gate = new Gate<Entry>();
+  readonly plans: ExportPlans;
+  /** The flushes that are due; one answers them all. */
+  readonly flushes: Entry[] = [];
+  readonly #engine: Engine;
+  #file: EngineImage | undefined;
+  #generation = 0;
+  /** What the pool was last told. */
+  #told = { virtualSize: -1, generation: -1 };
+
+  constructor(parts: { readonly number: ImageNumber; readonly engine: Engine; readonly exportPlansMax: number }) {
+    this.number = parts.number;
+    this.#engine = parts.engine;
+    this.plans = new ExportPlans({ plansMax: parts.exportPlansMax });
+  }
+
+  /** The open file. While it is not open nothing gets through the gate. */
+  get file(): EngineImage {
+    return present(this.#file, 'the image is open');
+  }
+
+  get isOpen(): boolean {
+    return this.#file !== undefined;
+  }
+
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** The guest data has changed, or may have. */
+  raise(): void {
+    this.#generation += 1;
+  }
+
+  /** Opens the file, first or again; a dirty one is recovered when it is opened for writing. */
+  *open(request: OpenRequest): Steps<void> {
+    const before = this.#file?.writable;
+    if (before === undefined) {
+      yield* this.#openFile(request);
+    } else if (request.writable && !before) {
+      yield* this.#openAgain(request);
+    }
+    this.#generation = Math.max(this.#generation, request.generation);
+  }
+
+  /** Flushes and closes the file. When that fails the file is abandoned, and the fault goes on. */
+  close(): void {
+    const file = this.file;
+    try {
+      file.close();
+    } catch (error) {
+      file.abandon();
+      throw error;
+    } finally {
+      this.#file = undefined;
+    }
+  }
+
+  /** Lets go of the file as it is. */
+  abandon(): void {
+    this.#file?.abandon();
+    this.#file = undefined;
+  }
+
+  /** What the pool has not been told yet of what it always knows of an image. */
+  takeNews(): { readonly virtualSize: number; readonly generation: number } | undefined {
+    if (this.#file === undefined) return undefined;
+    const now = { virtualSize: this.#file.virtualSize, generation: this.#generation };
+    if (now.virtualSize === this.#told.virtualSize && now.generation === this.#told.generation) return undefined;
+    this.#told = now;
+    return now;
+  }
+
+  *#openFile(request: OpenRequest): Steps<void> {
+    this.#file = this.#engine.open(optionsOf(request));
+    if (!this.#file.needsRecovery) return;
+    let recovered = false;
+    try {
+      yield* this.#file.recover();
+      recovered = true;
+    } finally {
+      this.raise();
+      if (!recovered) this.abandon();
+    }
+  }
+
+  /** Readers keep what they have when the file cannot be opened for writing. */
+  *#openAgain(request: OpenRequest): Steps<void> {
+    this.plans.forgetFiles();
+    let writable = false;
+    try {
+      this.close();
+      yield* this.#openFile(request);
+      writable = true;
+    } finally {
+      if (!writable) this.#file ??= this.#engine.open(optionsOf({ ...request, writable: false }));
+    }
+  }
+}
+
+function optionsOf(request: OpenRequest): OpenOptions {
+  return { path: request.path, writable: request.writable, backing: request.backing };
+}

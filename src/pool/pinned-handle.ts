@@ -1,0 +1,142 @@
+// A handle on a pinned image: judges what callers pass, hands their bytes over, and ends its exports with itself.
+
+import { isMarkedAsUntransferable } from 'node:worker_threads';
+
+import { assert } from '../base/assert.ts';
+import type { CallOptions, EngineHandle, RunOptions } from './engine-pool.ts';
+import type { CallBody, RequestBody } from './messages.ts';
+import type { PinnedImage } from './pinned-image.ts';
+import { readLengthMax, writeLengthMax } from './protocol.ts';
+import type { CallName, EngineCalls, EngineRuns, RunName } from './protocol.ts';
+import type { RequestOptions } from './lane.ts';
+
+export interface PinnedHandleParts {
+  readonly pin: PinnedImage;
+  /** See {@link EngineHandle.lossCount}. */
+  readonly countLosses: (imageId: string) => number;
+  readonly onRelease: (pin: PinnedImage) => void;
+}
+
+export class PinnedHandle implements EngineHandle {
+  readonly #pin: PinnedImage;
+  readonly #parts: PinnedHandleParts;
+  readonly #plans = new Set<number>();
+  #released = false;
+
+  constructor(parts: PinnedHandleParts) {
+    this.#pin = parts.pin;
+    this.#parts = parts;
+  }
+
+  get imageId(): string {
+    return this.#pin.imageId;
+  }
+
+  get virtualSize(): number {
+    return this.#pin.virtualSize;
+  }
+
+  get generation(): number {
+    return this.#pin.generation;
+  }
+
+  get lossCount(): number {
+    return this.#parts.countLosses(this.#pin.imageId);
+  }
+
+  call<Name extends CallName>(
+    name: Name,
+    args: EngineCalls[Name]['args'],
+    options: CallOptions,
+  ): Promise<EngineCalls[Name]['result']> {
+    assert(!this.#released, 'a handle is used before its release');
+    const asked = { name, args } as CallBody;
+    const { call, ...sending } = prepare(asked);
+    const answer = this.#request(
+      { kind: 'call', image: this.#pin.number, call },
+      { signal: options.signal, onProgress: undefined, ...sending },
+    );
+    if (asked.name === 'planExport') return this.#keepPlan(answer as Promise<EngineCalls[Name]['result']>);
+    if (asked.name === 'closeExport') this.#plans.delete(asked.args.id);
+    return answer as Promise<EngineCalls[Name]['result']>;
+  }
+
+  run<Name extends RunName>(
+    name: Name,
+    args: EngineRuns[Name]['args'],
+    options: RunOptions,
+  ): Promise<EngineRuns[Name]['result']> {
+    assert(!this.#released, 'a handle is used before its release');
+    const run = { name, args } as Extract<RequestBody, { kind: 'run' }>['run'];
+    if (run.name === 'zero' || run.name === 'discard') assertSpan(run.args, Number.MAX_SAFE_INTEGER);
+    const { signal, onProgress } = options;
+    return this.#request(
+      { kind: 'run', image: this.#pin.number, run },
+      { signal, onProgress, buffer: undefined, bytes: 0 },
+    ) as Promise<EngineRuns[Name]['result']>;
+  }
+
+  release(): void {
+    if (this.#released) return;
+    this.#released = true;
+    for (const id of this.#plans) this.#closePlan(id);
+    this.#parts.onRelease(this.#pin);
+  }
+
+  #request(body: RequestBody, options: RequestOptions): Promise<unknown> {
+    const { failure } = this.#pin;
+    return failure === undefined ? this.#pin.lane.request(body, options) : Promise.reject(failure);
+  }
+
+  async #keepPlan<Result>(answer: Promise<Result>): Promise<Result> {
+    const result = await answer;
+    const { id } = result as EngineCalls['planExport']['result'];
+    if (this.#released) {
+      this.#closePlan(id);
+    } else {
+      this.#plans.add(id);
+    }
+    return result;
+  }
+
+  #closePlan(id: number): void {
+    const body = { kind: 'call', image: this.#pin.number, call: { name: 'closeExport', args: { id } } } as const;
+    // A plan that cannot be closed went with its image.
+    this.#request(body, { signal: undefined, onProgress: undefined, buffer: undefined, bytes: 0 }).catch(
+      () => undefined,
+    );
+  }
+}
+
+/** What a call costs, and its bytes in a buffer that may be given away. */
+function prepare(call: CallBody): { call: CallBody; buffer: ArrayBuffer | undefined; bytes: number } {
+  switch (call.name) {
+    case 'write': {
+      const { offset, bytes } = call.args;
+      assertSpan({ offset, length: bytes.length }, writeLengthMax);
+      const own = ownBytes(bytes);
+      const args = { ...call.args, bytes: own };
+      return { call: { name: 'write', args }, buffer: own.buffer, bytes: own.length };
+    }
+    case 'read':
+    case 'readSnapshot':
+    case 'readExport':
+      assertSpan(call.args, readLengthMax);
+      return { call, buffer: undefined, bytes: call.args.length };
+    default:
+      return { call, buffer: undefined, bytes: 0 };
+  }
+}
+
+/** The bytes as they are when they fill a buffer of their own, else a copy. */
+function ownBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const { buffer } = bytes;
+  const own = buffer instanceof ArrayBuffer && bytes.length === buffer.byteLength && !isMarkedAsUntransferable(buffer);
+  return own ? (bytes as Uint8Array<ArrayBuffer>) : new Uint8Array(bytes);
+}
+
+function assertSpan(span: { readonly offset: number; readonly length: number }, lengthMax: number): void {
+  assert(Number.isSafeInteger(span.offset) && span.offset >= 0, 'an offset is a safe integer, not negative');
+  assert(Number.isSafeInteger(span.length) && span.length >= 0, 'a length is a safe integer, not negative');
+  assert(span.length <= lengthMax, 'a length is within the limit of its call');
+}

@@ -1,0 +1,60 @@
+// One run under way: advanced step by step, undone step by step when it is cancelled.
+
+import type { Progress, Steps } from '../engine/image.ts';
+import type { OpenImage } from './open-image.ts';
+
+/** How a step ended: somewhere on the way, at the end, or with everything undone. */
+export type StepOutcome =
+  | { readonly kind: 'under-way'; readonly progress: Progress }
+  | { readonly kind: 'finished'; readonly result: unknown }
+  | { readonly kind: 'cancelled' };
+
+export class Run<Image extends OpenImage = OpenImage> {
+  /** The request to answer. */
+  readonly id: number;
+  /** The image that it has for itself; undefined for a run on a file that nobody has open. */
+  readonly image: Image | undefined;
+  readonly #steps: Steps<unknown>;
+  readonly #changes: boolean;
+  #cancel = false;
+  #undoing = false;
+  #toldAtMs = -Infinity;
+
+  constructor(parts: {
+    readonly id: number;
+    readonly image: Image | undefined;
+    readonly steps: Steps<unknown>;
+    readonly changes: boolean;
+  }) {
+    this.id = parts.id;
+    this.image = parts.image;
+    this.#steps = parts.steps;
+    this.#changes = parts.changes;
+  }
+
+  /** From its next step on the run goes back. */
+  cancel(): void {
+    this.#cancel = true;
+  }
+
+  /** Does one step. The generation is raised before it: nobody reads while it goes on. */
+  advance(): StepOutcome {
+    if (this.#changes) this.image?.raise();
+    const next = this.#next();
+    if (next.done !== true) return { kind: 'under-way', progress: next.value };
+    return this.#undoing ? { kind: 'cancelled' } : { kind: 'finished', result: next.value };
+  }
+
+  /** Whether the progress is to be told now, when it may be told once in `intervalMs`. */
+  tells(nowMs: number, intervalMs: number): boolean {
+    if (nowMs - this.#toldAtMs < intervalMs) return false;
+    this.#toldAtMs = nowMs;
+    return true;
+  }
+
+  #next(): IteratorResult<Progress, unknown> {
+    if (!this.#cancel || this.#undoing) return this.#steps.next();
+    this.#undoing = true;
+    return this.#steps.return(undefined);
+  }
+}

@@ -1,0 +1,90 @@
+// What each run does to an open image, and what it lets in between its steps, as one table. A new run is a new row.
+
+import type { Steps } from '../engine/image.ts';
+import { guestOffsetOf } from './calls.ts';
+import type { Admission } from './gate.ts';
+import type { RunBody } from './messages.ts';
+import type { OpenImage } from './open-image.ts';
+import type { EngineRuns, RunName } from './protocol.ts';
+
+/** What the gate and the generation make of a run. */
+export interface RunRules {
+  readonly admits: Admission;
+  /** Whether guest data may differ after each of its steps: every step raises the generation before it begins. */
+  readonly changes: boolean;
+}
+
+interface RunRow<Name extends RunName> extends RunRules {
+  start(image: OpenImage, args: EngineRuns[Name]['args']): Steps<EngineRuns[Name]['result']>;
+}
+
+const runs: { readonly [Name in RunName]: RunRow<Name> } = {
+  zero: {
+    admits: 'reads',
+    changes: true,
+    *start(image, { offset, length, unmap }) {
+      yield* image.file.zero(guestOffsetOf(image, { offset, length }), length, { unmap });
+      return { generation: image.generation };
+    },
+  },
+  discard: {
+    admits: 'reads',
+    changes: true,
+    *start(image, { offset, length }) {
+      yield* image.file.discard(guestOffsetOf(image, { offset, length }), length);
+      return { generation: image.generation };
+    },
+  },
+  resize: {
+    admits: 'nothing',
+    changes: true,
+    *start(image, args) {
+      yield* image.file.resize(args);
+      return { generation: image.generation };
+    },
+  },
+  check: {
+    admits: 'reads',
+    changes: false,
+    start: (image) => image.file.check(),
+  },
+  repair: {
+    admits: 'nothing',
+    changes: true,
+    start: (image, { mode }) => image.file.repair(mode),
+  },
+  createSnapshot: {
+    admits: 'reads',
+    changes: false,
+    start: (image, args) => image.file.createSnapshot(args),
+  },
+  deleteSnapshot: {
+    admits: 'reads',
+    changes: false,
+    *start(image, { snapshot }) {
+      yield* image.file.deleteSnapshot(snapshot);
+      return {};
+    },
+  },
+  revertSnapshot: {
+    admits: 'nothing',
+    changes: true,
+    *start(image, { snapshot }) {
+      yield* image.file.revertSnapshot(snapshot);
+      return { generation: image.generation };
+    },
+  },
+};
+
+/** What the gate and the generation make of it. */
+export function rulesOf(name: RunName): RunRules {
+  return runs[name];
+}
+
+/** Its steps; nothing is done before the first. */
+export function* stepsOf<Name extends RunName>(
+  image: OpenImage,
+  run: RunBody<Name>,
+): Steps<EngineRuns[Name]['result']> {
+  return yield* runs[run.name].start(image, run.args);
+}

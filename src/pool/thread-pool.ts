@@ -1,0 +1,65 @@
+// A pool over worker threads: each has its own images, and a new one takes the place of one that has died.
+
+import { Worker } from 'node:worker_threads';
+
+import { assert } from '../base/assert.ts';
+import type { EngineThreadData } from './engine-thread.ts';
+import { LanePool } from './lane-pool.ts';
+import type { PoolOptions } from './lane-pool.ts';
+import type { Connection, ConnectionEvents } from './lane.ts';
+import type { Answer } from './messages.ts';
+
+export interface ThreadPoolOptions extends PoolOptions {
+  /** How many engine threads. */
+  readonly threads: number;
+  /** What a thread runs: {@link workerEntry}, or another file that calls `serveEngine`. */
+  readonly entry: URL;
+}
+
+/** The thread's entry of the product. */
+export const workerEntry = new URL('./worker.ts', import.meta.url);
+
+/**
+ * Threads take over the environment: with `NODE_COMPILE_CACHE` in it, all but the first start several times faster.
+ */
+export class ThreadPool extends LanePool {
+  /** Use {@link start}. */
+  constructor(options: ThreadPoolOptions) {
+    assert(Number.isSafeInteger(options.threads) && options.threads > 0, 'a pool has at least one thread');
+    const connect = (events: ConnectionEvents): Connection => startThread(options, events);
+    super({ ...options, connects: Array.from({ length: options.threads }, () => connect) });
+  }
+
+  /** Ready when every thread is up. Faults `engine-lost` {reason} when one does not come up. */
+  static async start(options: ThreadPoolOptions): Promise<ThreadPool> {
+    const pool = new ThreadPool(options);
+    try {
+      await pool.wake();
+    } catch (error) {
+      await pool.close();
+      throw error;
+    }
+    return pool;
+  }
+}
+
+function startThread(options: ThreadPoolOptions, events: ConnectionEvents): Connection {
+  const workerData: EngineThreadData = { limits: options.limits };
+  const worker = new Worker(options.entry, { workerData, name: 'engine' });
+  let reason = 'the engine thread has ended';
+  worker.on('message', (answers: readonly Answer[]) => events.receive(answers));
+  worker.on('error', (error: unknown) => {
+    reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  });
+  worker.on('messageerror', (error) => {
+    reason = error.message;
+    void worker.terminate();
+  });
+  worker.on('exit', () => events.exit(reason));
+  return {
+    send: (messages, transfer) => worker.postMessage(messages, transfer),
+    end: async () => {
+      await worker.terminate();
+    },
+  };
+}
