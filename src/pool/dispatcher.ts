@@ -95,25 +95,31 @@ export class Dispatcher {
   #request(id: number, body: RequestBody): void {
     switch (body.kind) {
       case 'hello':
-        return this.#answer(undefined, { kind: 'result', id, result: {} });
+        this.#answer(undefined, { kind: 'result', id, result: {} });
+        break;
       case 'create':
-        return this.#beginFileRun(id, createFile(this.#engine, body.request));
+        this.#beginFileRun(id, createFile(this.#engine, body.request));
+        break;
       case 'admit':
-        return this.#beginFileRun(id, adoptFile(this.#engine, body.request));
+        this.#beginFileRun(id, adoptFile(this.#engine, body.request));
+        break;
       case 'open': {
         const image = this.#images.get(body.image) ?? this.#add(body.image);
-        return this.#enter(
-          image,
-          this.#runEntry(id, { admits: 'nothing', changes: false, steps: image.open(body.request) }),
-        );
+        const steps = image.open(body.request);
+        this.#enter(image, this.#runEntry(id, { admits: 'nothing', changes: false, steps }));
+        break;
       }
       case 'call':
       case 'run':
       case 'close': {
         const image = this.#images.get(body.image);
-        // The pool does not know yet that the image was lost: the news and this request have crossed.
-        if (image === undefined) return this.#fail(undefined, id, { code: 'image-failed', context: {} });
-        return this.#enter(image, this.#entryOf(image, id, body));
+        if (image === undefined) {
+          // The pool did not know yet that the image was lost: the news and this request have crossed.
+          this.#fail(undefined, id, { code: 'image-failed', context: {} });
+        } else {
+          this.#enter(image, this.#entryOf(image, id, body));
+        }
+        break;
       }
     }
   }
@@ -151,22 +157,24 @@ export class Dispatcher {
   }
 
   #enter(image: Image, entry: Entry): void {
-    if (image.gate.enter(entry)) return this.#proceed(image, entry);
-    this.#watchDeadlines();
+    if (image.gate.enter(entry)) {
+      this.#proceed(image, entry);
+    } else {
+      this.#watchDeadlines();
+    }
   }
 
   #proceed(image: Image, entry: Entry): void {
     if (entry.kind === 'run') {
       this.#settleFlushes(image);
-      return this.#beginRun(image, entry);
-    }
-    if (entry.call.name === 'flush') {
+      this.#beginRun(image, entry);
+    } else if (entry.call.name === 'flush') {
       // Not at once: the flushes of everybody who is already under way here fall into one.
       image.flushes.push(entry);
       this.#due.add(image);
-      return;
+    } else {
+      this.#perform(image, entry.id, entry.call);
     }
-    this.#perform(image, entry.id, entry.call);
   }
 
   #perform(image: Image, id: number, call: CallBody): void {
@@ -196,10 +204,13 @@ export class Dispatcher {
   }
 
   #beginRun(image: Image, entry: Extract<Entry, { kind: 'run' }>): void {
-    if (this.#images.get(image.number) !== image)
-      return this.#fail(image, entry.id, { code: 'image-failed', context: {} });
-    image.gate.begin(entry.admits);
-    this.#runs.push(new Run({ id: entry.id, image, steps: entry.steps, changes: entry.changes }));
+    if (this.#images.get(image.number) === image) {
+      image.gate.begin(entry.admits);
+      this.#runs.push(new Run({ id: entry.id, image, steps: entry.steps, changes: entry.changes }));
+    } else {
+      // The flush before it has broken the image.
+      this.#fail(undefined, entry.id, { code: 'image-failed', context: {} });
+    }
   }
 
   #beginFileRun(id: number, steps: Steps<unknown>): void {
@@ -207,12 +218,10 @@ export class Dispatcher {
   }
 
   #cancel(id: number): void {
-    const underWay = this.#runs.find((run) => run.id === id);
-    if (underWay !== undefined) return underWay.cancel();
+    this.#runs.find((run) => run.id === id)?.cancel();
     for (const image of this.#images.values()) {
-      if (image.gate.remove(id) !== undefined || takeById(image.flushes, id)) {
-        return this.#answer(image, { kind: 'cancelled', id });
-      }
+      const dropped = image.gate.remove(id) !== undefined || takeById(image.flushes, id);
+      if (dropped) this.#answer(image, { kind: 'cancelled', id });
     }
   }
 
@@ -271,13 +280,13 @@ export class Dispatcher {
   #failRun(run: Run<Image>, error: unknown): void {
     if (error instanceof Fault) {
       this.#endRun(run, error);
-      return this.#fail(run.image, run.id, error);
-    }
-    if (run.image === undefined) {
+      this.#fail(run.image, run.id, error);
+    } else if (run.image === undefined) {
       this.#answer(undefined, { kind: 'bug', image: undefined, stack: stackOf(error) });
-      return this.#fail(undefined, run.id, failureOf(error));
+      this.#fail(undefined, run.id, failureOf(error));
+    } else {
+      this.#fail(run.image, run.id, this.#breakImage(run.image, error));
     }
-    this.#fail(run.image, run.id, this.#breakImage(run.image, error));
   }
 
   /** The image is free for whoever waits, unless the run has closed it. */
@@ -285,7 +294,7 @@ export class Dispatcher {
     const { image } = run;
     if (image === undefined) return;
     image.gate.end();
-    if (!image.isOpen) return this.#drop(image, fault);
+    if (!image.isOpen) this.#drop(image, fault);
     if (image.gate.ready) this.#due.add(image);
   }
 

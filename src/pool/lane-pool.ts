@@ -83,15 +83,7 @@ export class LanePool implements EnginePool {
     for (;;) {
       const pin = this.#pins.get(imageId);
       if (pin === undefined) return;
-      if (pin.closing !== undefined) {
-        await pin.closing;
-      } else if (pin.opening !== undefined) {
-        await settled(pin.opening.done);
-      } else if (pin.users > 0) {
-        await pin.untilUnused();
-      } else {
-        return await this.#close(pin);
-      }
+      await this.#leadOut(pin);
     }
   }
 
@@ -110,25 +102,24 @@ export class LanePool implements EnginePool {
   }
 
   /** One thing nearer to the image being open as requested. */
-  async #prepare(pin: PinnedImage | undefined, request: OpenRequest): Promise<void> {
-    if (pin === undefined) return await this.#pin(request);
-    if (pin.closing !== undefined) return await pin.closing;
-    if (pin.opening === undefined) return await this.#openOn(pin, request);
+  #prepare(pin: PinnedImage | undefined, request: OpenRequest): Promise<void> {
+    if (pin === undefined) return this.#pin(request);
+    if (pin.closing !== undefined) return pin.closing;
+    if (pin.opening === undefined) return this.#openOn(pin, request);
     const { writable, done } = pin.opening;
-    // Whoever wants something else than the others may still get it.
-    if (writable !== request.writable) return await settled(done);
-    await done;
+    // Whoever wants something else than the others may still get it when they do not.
+    return writable === request.writable ? done : settled(done);
   }
 
-  async #pin(request: OpenRequest): Promise<void> {
+  #pin(request: OpenRequest): Promise<void> {
     const lane = this.#leastLoaded();
-    if (lane.openImages >= this.#options.limits.openImagesMax) return await this.#makeRoom();
+    if (lane.openImages >= this.#options.limits.openImagesMax) return this.#makeRoom();
     this.#lastNumber += 1;
     const pin = new PinnedImage({ imageId: request.imageId, number: this.#lastNumber, lane });
     this.#pins.set(pin.imageId, pin);
     this.#pinsByNumber.set(pin.number, pin);
     lane.openImages += 1;
-    await this.#openOn(pin, request);
+    return this.#openOn(pin, request);
   }
 
   /** The image that nobody has used for longest gives way. */
@@ -204,10 +195,17 @@ export class LanePool implements EnginePool {
     }
   }
 
-  async #closeSoon(pin: PinnedImage): Promise<void> {
-    if (pin.closing !== undefined) return await pin.closing;
-    if (pin.opening !== undefined) return await settled(pin.opening.done);
-    await this.#closeUnasked(pin);
+  /** One thing nearer to the image being closed for want of users. */
+  #leadOut(pin: PinnedImage): Promise<void> {
+    if (pin.closing !== undefined) return pin.closing;
+    if (pin.opening !== undefined) return settled(pin.opening.done);
+    return pin.users > 0 ? pin.untilUnused() : this.#close(pin);
+  }
+
+  /** One thing nearer to the image being closed, used or not. */
+  #closeSoon(pin: PinnedImage): Promise<void> {
+    if (pin.closing !== undefined) return pin.closing;
+    return pin.opening === undefined ? this.#closeUnasked(pin) : settled(pin.opening.done);
   }
 
   #runOnFile(body: RequestBody, options: RunOptions): Promise<unknown> {
@@ -233,12 +231,13 @@ export class LanePool implements EnginePool {
           pin.virtualSize = news.virtualSize;
           pin.generation = news.generation;
         }
-        return;
+        break;
       case 'lost':
         if (pin !== undefined) this.#lose(pin, new Fault(news.code, news.context));
-        return;
+        break;
       case 'bug':
-        return this.#options.report({ doing: 'using an image', imageId: pin?.imageId, error: news.stack });
+        this.#options.report({ doing: 'using an image', imageId: pin?.imageId, error: news.stack });
+        break;
     }
   }
 

@@ -81,13 +81,13 @@ export class Lane {
   /** Faults `engine-busy`, `engine-lost` and what the thread answers. */
   request(body: RequestBody, options: RequestOptions): Promise<unknown> {
     const { signal } = options;
-    if (signal?.aborted === true) return rejection(signal.reason);
     const { queueLengthMax, queueBytesMax } = this.#parts.limits;
     const full = this.#pending.size >= queueLengthMax || this.#pendingBytes + options.bytes > queueBytesMax;
     // Closing makes room; it must not fail for want of it.
     if (full && body.kind !== 'close')
       return Promise.reject(new Fault('engine-busy', { queueLengthMax, queueBytesMax }));
     return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
       this.#lastId += 1;
       const id = this.#lastId;
       const pending: Pending = {
@@ -148,13 +148,16 @@ export class Lane {
 
   #send(message: Message, buffer: ArrayBuffer | undefined): void {
     this.#outbox.put(message, buffer);
-    if (this.#pending.size <= 1) return this.#outbox.flush();
-    if (this.#flushAhead) return;
-    this.#flushAhead = true;
-    setImmediate(() => {
-      this.#flushAhead = false;
+    if (this.#pending.size <= 1) {
+      // An idle thread starts at once; a busy one gets what comes in this turn of the event loop together.
       this.#outbox.flush();
-    });
+    } else if (!this.#flushAhead) {
+      this.#flushAhead = true;
+      setImmediate(() => {
+        this.#flushAhead = false;
+        this.#outbox.flush();
+      });
+    }
   }
 
   #cancel(id: number, reason: unknown): void {
@@ -170,19 +173,24 @@ export class Lane {
   #take(answer: Answer): void {
     switch (answer.kind) {
       case 'result':
-        return this.#settle(answer.id)?.resolve(answer.result);
+        this.#settle(answer.id)?.resolve(answer.result);
+        break;
       case 'fault':
-        return this.#settle(answer.id)?.reject(new Fault(answer.code, answer.context));
+        this.#settle(answer.id)?.reject(new Fault(answer.code, answer.context));
+        break;
       case 'cancelled': {
         const pending = this.#settle(answer.id);
-        return pending?.reject(pending.cancelReason);
+        pending?.reject(pending.cancelReason);
+        break;
       }
       case 'progress':
-        return this.#pending.get(answer.id)?.options.onProgress?.(answer.done, answer.total);
+        this.#pending.get(answer.id)?.options.onProgress?.(answer.done, answer.total);
+        break;
       case 'state':
       case 'lost':
       case 'bug':
-        return this.#parts.onNews(answer);
+        this.#parts.onNews(answer);
+        break;
     }
   }
 
@@ -200,9 +208,4 @@ export class Lane {
       this.#settle(id)?.reject(new Fault('engine-lost', { reason }));
     }
   }
-}
-
-/** A signal's reason may be anything. */
-function rejection(reason: unknown): Promise<never> {
-  return new Promise((_resolve, reject) => reject(reason));
 }

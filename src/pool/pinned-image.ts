@@ -22,7 +22,7 @@ export class PinnedImage {
   closing: Promise<void> | undefined;
   #users = 0;
   #failure: Fault | undefined;
-  #waiting: (() => void)[] = [];
+  readonly #waiting: (() => void)[] = [];
 
   constructor(parts: { readonly imageId: string; readonly number: ImageNumber; readonly lane: Lane }) {
     this.imageId = parts.imageId;

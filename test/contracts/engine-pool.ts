@@ -2,72 +2,14 @@
 
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
-import { join } from 'node:path';
 import { describe, it } from 'node:test';
 
 import { KiB, MiB } from '../../src/base/units.ts';
 import type { EngineHandle, EnginePool } from '../../src/pool/engine-pool.ts';
-import type { PoolFailure } from '../../src/pool/lane-pool.ts';
-import { poolLimits } from '../../src/pool/limits.ts';
-import type { PoolLimits } from '../../src/pool/limits.ts';
 import { readLengthMax } from '../../src/pool/protocol.ts';
 import { specOf } from '../support/memory-image.ts';
-import { tempFolder } from '../support/temp-folder.ts';
-
-/** How a pool of the suite is to be. */
-export interface PoolSettings {
-  readonly imageIdleMs: number;
-  readonly limits: PoolLimits;
-  readonly report: (failure: PoolFailure) => void;
-}
-
-/** A pool with a folder for its files; everything is gone at the end of the test. */
-export interface Bench extends AsyncDisposable {
-  readonly pool: EnginePool;
-  readonly failures: readonly PoolFailure[];
-  pathOf(imageId: string): string;
-  /** Makes an image. */
-  make(imageId: string, virtualSize: number): Promise<void>;
-  open(imageId: string, options: { readonly writable: boolean }): Promise<EngineHandle>;
-}
-
-export const none = { signal: undefined };
-export const noRun = { signal: undefined, onProgress: undefined };
-const longIdleMs = 60_000;
-
-/** A pool with a folder of its own. */
-export async function bench(
-  start: (settings: PoolSettings) => Promise<EnginePool>,
-  options: { readonly imageIdleMs?: number; readonly limits?: Partial<PoolLimits> },
-): Promise<Bench> {
-  const folder = tempFolder();
-  const failures: PoolFailure[] = [];
-  const limits = { ...poolLimits, ...options.limits };
-  const imageIdleMs = options.imageIdleMs ?? longIdleMs;
-  const pool = await start({ imageIdleMs, limits, report: (failure) => failures.push(failure) });
-  const pathOf = (imageId: string): string => join(folder.path, imageId);
-  return {
-    pool,
-    failures,
-    pathOf,
-    make: async (imageId, virtualSize) => {
-      await pool.create({ imageId, path: pathOf(imageId), spec: specOf(virtualSize), backing: [] }, noRun);
-    },
-    open: (imageId, { writable }) =>
-      pool.open({ imageId, path: pathOf(imageId), writable, backing: [], generation: 100 }, none),
-    [Symbol.asyncDispose]: async () => {
-      await pool.close();
-      folder[Symbol.dispose]();
-    },
-  };
-}
-
-/** So many bytes of one value, in a buffer of their own. */
-export function bytesOf(length: number, value: number): Uint8Array {
-  return new Uint8Array(length).fill(value);
-}
-
-export const write = (offset: number, bytes: Uint8Array) => ({ offset, bytes, detectZeroes: false });
+import { bench, bytesOf, noRun, none, write } from '../support/pool-bench.ts';
+import type { PoolSettings } from '../support/pool-bench.ts';
 
 export function enginePoolContract(name: string, start: (settings: PoolSettings) => Promise<EnginePool>): void {
   describe(`${name}: the contract of an engine pool`, { timeout: 60_000 }, () => {
@@ -359,16 +301,16 @@ export function enginePoolContract(name: string, start: (settings: PoolSettings)
     it('closes an image that nobody uses when another one needs its place', async () => {
       await using at = await bench(start, { limits: { openImagesMax: 1 } });
       const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'];
-      for (const name of names) {
-        await at.make(name, 64 * KiB);
-        const handle = await at.open(name, { writable: true });
+      for (const imageId of names) {
+        await at.make(imageId, 64 * KiB);
+        const handle = await at.open(imageId, { writable: true });
         await handle.call('write', write(0, bytesOf(1, 1)), none);
         handle.release();
       }
       const held: EngineHandle[] = [];
       await assert.rejects(
         async () => {
-          for (const name of names) held.push(await at.open(name, { writable: false }));
+          for (const imageId of names) held.push(await at.open(imageId, { writable: false }));
         },
         { code: 'engine-busy' },
       );

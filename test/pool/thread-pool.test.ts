@@ -4,10 +4,11 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
 import { KiB, MiB } from '../../src/base/units.ts';
-import type { PoolSettings } from '../contracts/engine-pool.ts';
-import { bench, bytesOf, enginePoolContract, noRun, none, write } from '../contracts/engine-pool.ts';
 import { ThreadPool } from '../../src/pool/thread-pool.ts';
+import { enginePoolContract } from '../contracts/engine-pool.ts';
 import { journalOf, traps } from '../support/memory-image.ts';
+import { bench, bytesOf, noRun, none, write } from '../support/pool-bench.ts';
+import type { PoolSettings } from '../support/pool-bench.ts';
 
 const entry = new URL('../support/memory-worker.ts', import.meta.url);
 
