@@ -1,6 +1,7 @@
 // The face of the engine: one method a verb, no logic of its own. The only engine file that others import.
 
 import type { GuestOffset } from './format/offsets.ts';
+import type { BackingFile } from './layer/open-gate.ts';
 import type { CheckReport, RepairMode } from './operations/check-report.ts';
 import type { CreateSpec } from './operations/create-spec.ts';
 import type { ExtentPage, ExtentQuery } from './operations/extent-item.ts';
@@ -8,19 +9,13 @@ import type { ImageDescription, SnapshotDescription } from './operations/image-d
 import type { Steps } from './operations/steps.ts';
 import type { VirtualFile } from './operations/virtual-file.ts';
 
+export type { BackingFile } from './layer/open-gate.ts';
 export type { CheckFinding, CheckReport, RepairMode } from './operations/check-report.ts';
 export type { CreateSpec } from './operations/create-spec.ts';
 export type { ExtentItem, ExtentPage, ExtentQuery } from './operations/extent-item.ts';
 export type { ImageDescription, SnapshotDescription } from './operations/image-description.ts';
 export type { Progress, Steps } from './operations/steps.ts';
 export type { VirtualFile } from './operations/virtual-file.ts';
-
-/** A file below an image: the name that the header above holds, and the file it stands for. */
-export interface BackingFile {
-  readonly fileName: string;
-  readonly path: string;
-  readonly format: 'qcow2' | 'raw';
-}
 
 export interface OpenOptions {
   readonly path: string;
