@@ -6,7 +6,13 @@ import { describe, test } from 'node:test';
 import { faultCodes } from '../src/base/fault-codes.ts';
 import { entries, exceptions, fileLinesMax, houseStands, mayTouchTheWorld, rooms } from './support/house-plan.ts';
 import type { Room } from './support/house-plan.ts';
-import { describeSource, readSourceFiles, repositoryHas } from './support/source-files.ts';
+import {
+  describeSource,
+  globDocuments,
+  readRepositoryFile,
+  readSourceFiles,
+  repositoryHas,
+} from './support/source-files.ts';
 import type { Import, SourceFile } from './support/source-files.ts';
 
 const files = readSourceFiles(['src', 'routes', 'openapi', 'test', 'bench']);
@@ -127,6 +133,43 @@ describe('the table of faults', () => {
   });
 });
 
+describe('the documents', () => {
+  test('give a reason for every package, and for no other', () => {
+    const manifest = readManifest();
+    const page = readRepositoryFile('docs/dependencies.md');
+    const explained = new Set(Array.from(page.matchAll(/^\| `([^`]+)` \|/gm), (row) => row[1]));
+    const used = new Set(manifest);
+    expectNone([
+      ...manifest.filter((name) => !explained.has(name)).map((name) => `${name} has no row in docs/dependencies.md`),
+      ...[...explained].filter((name) => !used.has(name ?? '')).map((name) => `${name} is not in package.json`),
+    ]);
+  });
+
+  test('show every room of the plan', () => {
+    const page = readRepositoryFile('docs/architecture.md');
+    expectNone(rooms.filter((room) => !page.includes(`| \`${room.path}\` |`)).map((room) => room.path));
+  });
+
+  test('explain every row of the format that code and tests quote', () => {
+    const explained = new Set(
+      Array.from(readRepositoryFile('docs/format-rows.md').matchAll(/^\| ([A-Z]+-?\w+) \|/gm), (row) => row[1]),
+    );
+    const rowId =
+      /\b(?:(?:FMT|BIT|EXT|MAP|SUB|REF|CMP|ENC|DAT|SNT|BMP|CRE|AMD|OPT|OPS|ORD|CHK|LIM)-\w?\d+[a-d]?|T\d\d)\b/g;
+    const quoted = files.flatMap((file) =>
+      Array.from(file.text.matchAll(rowId), ([id]) => ({ id, place: `${file.path} quotes ${id}` })),
+    );
+    assert.ok(quoted.length > 0, 'rows are quoted');
+    expectNone([...new Set(quoted.filter(({ id }) => !explained.has(id)).map(({ place }) => place))]);
+  });
+
+  test('link only to what is there', () => {
+    const pages = globDocuments();
+    assert.ok(pages.includes('README.md'), 'the pages are found');
+    expectNone(pages.flatMap(brokenLinks));
+  });
+});
+
 describe('the rules', () => {
   test('see an import of every form', () => {
     const forms = [
@@ -238,6 +281,23 @@ function opening(file: SourceFile): string {
   const sentence = lines.slice(0, end < 0 ? lines.length : end).map((line) => line.slice(2).trim());
   const first = sentence.findIndex((line) => /[.:]\)?$/.test(line));
   return first < 0 ? '' : `// ${sentence.slice(0, first + 1).join(' ')}`;
+}
+
+/** Every package that package.json names. */
+function readManifest(): readonly string[] {
+  const manifest = JSON.parse(readRepositoryFile('package.json')) as Record<string, unknown>;
+  return ['dependencies', 'devDependencies', 'optionalDependencies'].flatMap((kind) =>
+    Object.keys(manifest[kind] as Record<string, string>),
+  );
+}
+
+/** Links of a page to files of the repository that are not there. */
+function brokenLinks(page: string): readonly string[] {
+  const folder = page.includes('/') ? page.slice(0, page.lastIndexOf('/') + 1) : '';
+  return Array.from(readRepositoryFile(page).matchAll(/\]\(([^)#\s]+)(#[^)]*)?\)/g), (link) => link[1] ?? '')
+    .filter((target) => !/^[a-z]+:/.test(target))
+    .filter((target) => !repositoryHas(`${folder}${target}`))
+    .map((target) => `${page} links to ${target}`);
 }
 
 function withoutComments(text: string): string {

@@ -51,6 +51,11 @@ export function readSourceFiles(folders: readonly string[]): readonly SourceFile
     .map(readSourceFile);
 }
 
+/** Every page of prose: at the root and under `docs/`. */
+export function globDocuments(): readonly string[] {
+  return globSync(['*.md', 'docs/**/*.md'], { cwd: repositoryRoot }).map((file) => file.split(path.sep).join('/'));
+}
+
 /** Whether the repository has this file. */
 export function repositoryHas(file: string): boolean {
   return existsSync(path.join(repositoryRoot, file));
