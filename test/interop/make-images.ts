@@ -1,4 +1,6 @@
-// Writes every image of the matrix into a folder: node test/interop/make-images.ts FOLDER [PART-OF-AN-ID]
+// Writes every image of the matrix into a folder.
+//
+//   node test/interop/make-images.ts FOLDER [PART-OF-AN-ID]
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
