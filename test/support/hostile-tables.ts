@@ -242,7 +242,7 @@ function snapshotEntry(id: string, offset: number, value: number): HostileImage 
 }
 
 const snapshots: readonly HostileImage[] = [
-  snapshotEntry('l1-offset-far', 0, 0x0090000),
+  snapshotEntry('l1-offset-far', 0, 0x0010_0000),
   snapshotEntry('l1-offset-too-large', 0, 0xffff_ffff),
   snapshotEntry('l1-offset-unaligned', 4, 0x9001),
   snapshotEntry('l1-at-0', 4, 0),
@@ -262,7 +262,7 @@ const snapshots: readonly HostileImage[] = [
   snapshotEntry('extra-all-ones', 36, 0xffff_ffff),
   snapshotEntry('vm-state-huge', 40, 0xffff_ffff),
   snapshotEntry('disk-huge', 48, 0xffff_ffff),
-  snapshotEntry('disk-beyond-its-l1', 48, 0x0090000),
+  snapshotEntry('disk-beyond-its-l1', 48, 0x0010_0000),
   broken('snapshot-65536-of-nothing', undefined, (draft) => {
     draft.bytes.fill(0, at(draft, place.snapshotTable, 0), at(draft, place.snapshotL1, 0));
     setUint32(draft, 60, 65_536);
@@ -295,7 +295,7 @@ const multiplied: readonly HostileImage[] = [
     setUint64(draft, 64, 0x1_0000n);
     for (let index = 0; index < 9000; index += 1) {
       const entry = 0x1_0000 + index * 56;
-      setUint64(draft, entry, 0x90000n);
+      setUint64(draft, entry, 0x10_0000n);
       setUint32(draft, entry + 8, 4_194_304);
       setUint32(draft, entry + 36, 16);
     }
