@@ -17,7 +17,7 @@ function startThreads(threads: number): (settings: PoolSettings) => Promise<Thre
 }
 
 enginePoolContract('one thread', startThreads(1));
-enginePoolContract('three threads', startThreads(3));
+enginePoolContract('two threads', startThreads(2));
 
 describe('a pool of threads', { timeout: 60_000 }, () => {
   for (const trap of [traps.exit, traps.throwLater]) {

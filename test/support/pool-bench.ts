@@ -2,12 +2,15 @@
 
 import { join } from 'node:path';
 
+import { MiB } from '../../src/base/units.ts';
+import type { Engine, EngineImage } from '../../src/pool/engine.ts';
 import type { EngineHandle, EnginePool } from '../../src/pool/engine-pool.ts';
+import { InlinePool } from '../../src/pool/inline-pool.ts';
 import type { PoolFailure } from '../../src/pool/lane-pool.ts';
 import { poolLimits } from '../../src/pool/limits.ts';
 import type { PoolLimits } from '../../src/pool/limits.ts';
-import type { EngineCalls } from '../../src/pool/protocol.ts';
-import { specOf } from './memory-image.ts';
+import type { EngineCalls, EngineRuns } from '../../src/pool/protocol.ts';
+import { memoryEngine, specOf } from './memory-image.ts';
 import { tempFolder } from './temp-folder.ts';
 
 /** How a pool of the suite is to be. */
@@ -67,3 +70,39 @@ export function bytesOf(length: number, value: number): Uint8Array {
 export function write(offset: number, bytes: Uint8Array): EngineCalls['write']['args'] {
   return { offset, bytes, detectZeroes: false };
 }
+
+/** A pool here, over the small engine with some verbs of its images replaced. */
+export function startInlineWith(
+  replace: (image: EngineImage) => Partial<EngineImage>,
+): (settings: PoolSettings) => Promise<InlinePool> {
+  const open: Engine['open'] = (options) => {
+    const image = memoryEngine.open(options);
+    return Object.assign(image, replace(image));
+  };
+  const engine = { ...memoryEngine, open };
+  return async (settings) => new InlinePool({ ...settings, engine, clock: () => performance.now() });
+}
+
+export const startInline = startInlineWith(() => ({}));
+
+/** Runs that go on until they are cancelled. */
+export const startEndless = startInlineWith(() => ({ check: forEver, recover: forEver }));
+
+/** Steps without end. */
+export function* forEver(): Generator<{ done: number; total: number }, never> {
+  for (let done = 0; ; done += 1) yield { done, total: Infinity };
+}
+
+/** An image of 4 MiB, on which runs take many steps. */
+export async function openOne(at: Bench): Promise<EngineHandle> {
+  await at.make('one', 4 * MiB);
+  return await at.open('one', { writable: true });
+}
+
+/** How a snapshot is asked for. */
+export const snapshotArgs = (name: string): EngineRuns['createSnapshot']['args'] => ({
+  name,
+  seconds: 0,
+  nanoseconds: 0,
+  idFloor: 1,
+});
