@@ -1,0 +1,247 @@
+// Images that we make, judged by qemu-img: the same facts as those that it makes itself, sound, and usable.
+
+import assert from 'node:assert/strict';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+
+import { GiB, KiB, MiB, PiB, TiB } from '../../src/base/units.ts';
+import { NodeFile } from '../../src/engine/file/node-file.ts';
+import type { CreateSpec } from '../../src/engine/operations/create-spec.ts';
+import { createImage } from '../../src/engine/operations/create.ts';
+import { runToEnd } from '../../src/engine/operations/steps.ts';
+import { faultCodeOf } from '../support/faults.ts';
+import { pairwise } from '../support/pairwise.ts';
+import { assertSound, mergedMap, qemuImg, qemuInfo, qemuIo, qemuMap, runQemu } from '../support/qemu.ts';
+import { tempFolder } from '../support/temp-folder.ts';
+
+const plainSpec: CreateSpec = {
+  virtualSize: 1 * MiB,
+  clusterSize: 64 * KiB,
+  compat: '1.1',
+  refcountBits: 16,
+  lazyRefcounts: false,
+  extendedL2: false,
+  compressionType: 'zlib',
+  preallocation: 'off',
+  backing: undefined,
+};
+
+const matrix = pairwise<CreateSpec>(
+  {
+    virtualSize: [0, 1000, 1 * MiB + 512, 5 * MiB],
+    clusterSize: [512, 4 * KiB, 16 * KiB, 64 * KiB, 2 * MiB],
+    compat: ['0.10', '1.1'],
+    refcountBits: [1, 2, 4, 8, 16, 32, 64],
+    lazyRefcounts: [false, true],
+    extendedL2: [false, true],
+    compressionType: ['zlib', 'zstd'],
+    preallocation: ['off', 'metadata', 'falloc', 'full'],
+    backing: [undefined, { fileName: 'base.raw', format: 'raw' }, { fileName: 'base.qcow2', format: 'qcow2' }],
+  },
+  isAllowed,
+);
+
+describe('an image that we make', () => {
+  it('comes in enough kinds', () => {
+    assert(matrix.length >= 35, `${matrix.length} cases`);
+  });
+
+  for (const spec of matrix) {
+    it(`equals the one that qemu-img makes: ${printSpec(spec)}`, () => {
+      using folder = tempFolder();
+      makeBases(folder.path);
+      const path = join(folder.path, 'image.qcow2');
+      createWithQemu(path, spec);
+      const theirs = { info: factsOf(path), map: mapOf(path, spec) };
+      rmSync(path);
+      createOurs(path, spec);
+      assertSound(path, 'as made');
+      assert.deepEqual(factsOf(path), theirs.info);
+      assert.deepEqual(mapOf(path, spec), theirs.map);
+      useWithQemu(path, spec);
+    });
+  }
+
+  it('is as long as the one that qemu-img makes', () => {
+    using folder = tempFolder();
+    const path = join(folder.path, 'image.qcow2');
+    for (const change of [{}, { virtualSize: 0 }, { clusterSize: 4 * KiB, virtualSize: 100 * GiB }]) {
+      const spec = { ...plainSpec, ...change };
+      createWithQemu(path, spec);
+      const theirs = qemuInfoLength(path);
+      createOurs(path, spec);
+      assert.equal(qemuInfoLength(path), theirs, printSpec(spec));
+    }
+  });
+});
+
+describe('a large image that we make', () => {
+  const large: readonly Partial<CreateSpec>[] = [
+    { virtualSize: 1 * TiB, preallocation: 'metadata' },
+    { virtualSize: 8 * PiB, clusterSize: 2 * MiB },
+    { virtualSize: 8 * PiB, clusterSize: 2 * MiB, extendedL2: true, refcountBits: 64 },
+    { virtualSize: 2 * PiB },
+    { virtualSize: 128 * GiB, clusterSize: 512, refcountBits: 1 },
+    { virtualSize: 128 * GiB, clusterSize: 512, refcountBits: 64 },
+    { virtualSize: 256 * MiB, clusterSize: 512, refcountBits: 64, preallocation: 'metadata' },
+    { virtualSize: 256 * MiB, clusterSize: 512, refcountBits: 1, preallocation: 'metadata' },
+    { virtualSize: 64 * GiB, clusterSize: 16 * KiB, extendedL2: true, refcountBits: 2, preallocation: 'metadata' },
+  ];
+  for (const change of large) {
+    const spec = { ...plainSpec, ...change };
+    it(`is sound and usable: ${printSpec(spec)}`, () => {
+      using folder = tempFolder();
+      const path = join(folder.path, 'image.qcow2');
+      createOurs(path, spec);
+      assertSound(path, 'as made');
+      assert.equal(qemuInfo(path, 'qcow2')['virtual-size'], spec.virtualSize);
+      useWithQemu(path, spec);
+    });
+  }
+});
+
+describe('a spec that we refuse', () => {
+  const refused: readonly Partial<CreateSpec>[] = [
+    { compat: '0.10', lazyRefcounts: true },
+    { compat: '0.10', refcountBits: 8 },
+    { compat: '0.10', extendedL2: true },
+    { compat: '0.10', compressionType: 'zstd' },
+    { clusterSize: 256 },
+    { clusterSize: 4 * MiB },
+    { clusterSize: 65_535 },
+    { clusterSize: 8 * KiB, extendedL2: true },
+    { refcountBits: 3 },
+    { refcountBits: 128 },
+    { virtualSize: 128 * GiB + 512, clusterSize: 512 },
+    { virtualSize: 1 * PiB + 512, extendedL2: true },
+    { preallocation: 'metadata', backing: { fileName: 'base.raw', format: 'raw' } },
+    { preallocation: 'full', backing: { fileName: 'base.raw', format: 'raw' } },
+    { clusterSize: 512, backing: { fileName: nameOf(377), format: 'raw' } },
+    { backing: { fileName: nameOf(1024), format: 'raw' } },
+  ];
+  for (const change of refused) {
+    const spec = { ...plainSpec, ...change };
+    it(`is refused by qemu-img too: ${printSpec(spec)}`, () => {
+      using folder = tempFolder();
+      makeBases(folder.path);
+      const result = runQemu('qemu-img', createArgs(join(folder.path, 'theirs.qcow2'), spec));
+      assert.notEqual(result.status, 0);
+      const path = join(folder.path, 'ours.qcow2');
+      const code = faultCodeOf(() => {
+        createOurs(path, spec);
+      });
+      assert.match(code ?? 'no fault', /^(invalid-geometry|unsupported-option|header-full)$/);
+    });
+  }
+
+  it('stops one byte above the longest backing names that qemu-img takes', () => {
+    using folder = tempFolder();
+    for (const change of [
+      { clusterSize: 512, length: 376 },
+      { clusterSize: 64 * KiB, length: 1023 },
+    ]) {
+      const backing = { fileName: nameOf(change.length), format: 'raw' } as const;
+      const spec = { ...plainSpec, clusterSize: change.clusterSize, backing };
+      const path = join(folder.path, `of-${change.clusterSize}.qcow2`);
+      assert.equal(runQemu('qemu-img', createArgs(path, spec)).status, 0);
+      createOurs(path, spec);
+      assert.equal(qemuInfo(path, 'qcow2')['backing-filename'], backing.fileName);
+    }
+  });
+});
+
+function isAllowed(spec: CreateSpec): boolean {
+  const newer = spec.lazyRefcounts || spec.extendedL2 || spec.compressionType === 'zstd' || spec.refcountBits !== 16;
+  if (spec.compat === '0.10' && newer) return false;
+  if (spec.extendedL2 && spec.clusterSize < 16 * KiB) return false;
+  return spec.backing === undefined || spec.preallocation === 'off' || spec.extendedL2;
+}
+
+function printSpec(spec: CreateSpec): string {
+  const { backing, ...rest } = spec;
+  const words = Object.entries(rest).map(([name, value]) => `${name} ${value}`);
+  if (backing !== undefined) words.push(`backing ${backing.format} (${backing.fileName.length} bytes)`);
+  return words.join(', ');
+}
+
+/** A relative path of existing folders' names is not needed: a name of `length` bytes that nothing opens. */
+function nameOf(length: number): string {
+  const part = `${'n'.repeat(99)}/`;
+  return part.repeat(Math.ceil(length / part.length)).slice(0, length - 1) + 'z';
+}
+
+function makeBases(folder: string): void {
+  const raw = join(folder, 'base.raw');
+  qemuImg('create', '-q', '-f', 'raw', raw, '3M');
+  qemuIo(raw, 'raw', ['write -P 17 0 64k', 'write -P 18 1M 128k']);
+  const qcow2 = join(folder, 'base.qcow2');
+  qemuImg('create', '-q', '-f', 'qcow2', qcow2, '3M');
+  qemuIo(qcow2, 'qcow2', ['write -P 17 0 64k', 'write -P 18 1M 128k', 'write -z 2M 64k']);
+}
+
+function createOurs(path: string, spec: CreateSpec): void {
+  rmSync(path, { force: true });
+  const file = NodeFile.create(path);
+  try {
+    runToEnd(createImage(file, spec));
+  } finally {
+    file.close();
+  }
+}
+
+function createArgs(path: string, spec: CreateSpec): readonly string[] {
+  const onOff = (value: boolean): string => (value ? 'on' : 'off');
+  const options = [
+    `compat=${spec.compat}`,
+    `cluster_size=${spec.clusterSize}`,
+    `refcount_bits=${spec.refcountBits}`,
+    `lazy_refcounts=${onOff(spec.lazyRefcounts)}`,
+    `extended_l2=${onOff(spec.extendedL2)}`,
+    `compression_type=${spec.compressionType}`,
+    `preallocation=${spec.preallocation}`,
+  ];
+  const backing = spec.backing === undefined ? [] : ['-u', '-b', spec.backing.fileName, '-F', spec.backing.format];
+  return ['create', '-q', '-f', 'qcow2', '-o', options.join(','), ...backing, path, String(spec.virtualSize)];
+}
+
+function createWithQemu(path: string, spec: CreateSpec): void {
+  qemuImg(...createArgs(path, spec));
+}
+
+/** What `qemu-img info` says, without what is the file system's: its name apart, two equal images say the same. */
+function factsOf(path: string): Readonly<Record<string, unknown>> {
+  const { 'actual-size': _size, 'children': _children, ...facts } = qemuInfo(path, 'qcow2');
+  return facts;
+}
+
+/**
+ * Where preallocated clusters lie, and what the file system says of unwritten ones, is not the format's business: of
+ * those only that they are data counts.
+ */
+function mapOf(path: string, spec: CreateSpec): unknown {
+  const items = qemuMap(path, 'qcow2');
+  if (spec.preallocation === 'off') return items;
+  return mergedMap(items, ({ depth, present, data }) => ({ depth, present, data }));
+}
+
+function qemuInfoLength(path: string): number {
+  const file = NodeFile.open(path, { writable: false });
+  try {
+    return file.size;
+  } finally {
+    file.close();
+  }
+}
+
+/** QEMU writes into the image, reads it back in another process, and still finds it sound. */
+function useWithQemu(path: string, spec: CreateSpec): void {
+  const size = Math.ceil(spec.virtualSize / 512) * 512;
+  if (size === 0) return;
+  const length = Math.min(size, 70_144);
+  const last = size - length;
+  qemuIo(path, 'qcow2', [`write -P 90 0 ${length}`, `write -P 91 ${last} ${length}`]);
+  assertSound(path, 'after writing');
+  qemuIo(path, 'qcow2', [`read -P 91 ${last} ${length}`]);
+  if (last >= length) qemuIo(path, 'qcow2', [`read -P 90 0 ${length}`]);
+}
