@@ -1,3 +1,5 @@
+// Making images in memory: golden layouts, refcounts, write order, steps, refusals.
+
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
