@@ -12,7 +12,9 @@ import { createImage } from '../../src/engine/operations/create.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { faultCodeOf } from '../support/faults.ts';
 import { pairwise } from '../support/pairwise.ts';
-import { assertSound, mergedMap, qemuImg, qemuInfo, qemuIo, qemuMap, runQemu } from '../support/qemu.ts';
+import { infoJson, mapJson, qemuImg, qemuIo, runTool } from '../support/qemu-img.ts';
+import type { QemuIoOptions } from '../support/qemu-img.ts';
+import { assertSound, mergedMap } from '../support/qemu-verdicts.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 const plainSpec: CreateSpec = {
@@ -26,6 +28,8 @@ const plainSpec: CreateSpec = {
   preallocation: 'off',
   backing: undefined,
 };
+
+const ioOptions: QemuIoOptions = { format: 'qcow2', readOnly: false, syncs: false, discard: 'unmap' };
 
 const matrix = pairwise<CreateSpec>(
   {
@@ -69,9 +73,9 @@ describe('an image that we make', () => {
     for (const change of [{}, { virtualSize: 0 }, { clusterSize: 4 * KiB, virtualSize: 100 * GiB }]) {
       const spec = { ...plainSpec, ...change };
       createWithQemu(path, spec);
-      const theirs = qemuInfoLength(path);
+      const theirs = lengthOfFile(path);
       createOurs(path, spec);
-      assert.equal(qemuInfoLength(path), theirs, printSpec(spec));
+      assert.equal(lengthOfFile(path), theirs, printSpec(spec));
     }
   });
 });
@@ -95,7 +99,7 @@ describe('a large image that we make', () => {
       const path = join(folder.path, 'image.qcow2');
       createOurs(path, spec);
       assertSound(path, 'as made');
-      assert.equal(qemuInfo(path, 'qcow2')['virtual-size'], spec.virtualSize);
+      assert.equal(infoJson(path)['virtual-size'], spec.virtualSize);
       useWithQemu(path, spec);
     });
   }
@@ -125,8 +129,8 @@ describe('a spec that we refuse', () => {
     it(`is refused by qemu-img too: ${printSpec(spec)}`, () => {
       using folder = tempFolder();
       makeBases(folder.path);
-      const result = runQemu('qemu-img', createArgs(join(folder.path, 'theirs.qcow2'), spec));
-      assert.notEqual(result.status, 0);
+      const answer = runTool('qemu-img', createArgs(join(folder.path, 'theirs.qcow2'), spec), '');
+      assert.notEqual(answer.exit, 0);
       const path = join(folder.path, 'ours.qcow2');
       const code = faultCodeOf(() => {
         createOurs(path, spec);
@@ -144,9 +148,9 @@ describe('a spec that we refuse', () => {
       const backing = { fileName: nameOf(change.length), format: 'raw' } as const;
       const spec = { ...plainSpec, clusterSize: change.clusterSize, backing };
       const path = join(folder.path, `of-${change.clusterSize}.qcow2`);
-      assert.equal(runQemu('qemu-img', createArgs(path, spec)).status, 0);
+      createWithQemu(path, spec);
       createOurs(path, spec);
-      assert.equal(qemuInfo(path, 'qcow2')['backing-filename'], backing.fileName);
+      assert.equal(infoJson(path)['backing-filename'], backing.fileName);
     }
   });
 });
@@ -174,10 +178,10 @@ function nameOf(length: number): string {
 function makeBases(folder: string): void {
   const raw = join(folder, 'base.raw');
   qemuImg('create', '-q', '-f', 'raw', raw, '3M');
-  qemuIo(raw, 'raw', ['write -P 17 0 64k', 'write -P 18 1M 128k']);
+  qemuIo(raw, ['write -P 17 0 64k', 'write -P 18 1M 128k'], { ...ioOptions, format: 'raw' });
   const qcow2 = join(folder, 'base.qcow2');
   qemuImg('create', '-q', '-f', 'qcow2', qcow2, '3M');
-  qemuIo(qcow2, 'qcow2', ['write -P 17 0 64k', 'write -P 18 1M 128k', 'write -z 2M 64k']);
+  qemuIo(qcow2, ['write -P 17 0 64k', 'write -P 18 1M 128k', 'write -z 2M 64k'], ioOptions);
 }
 
 function createOurs(path: string, spec: CreateSpec): void {
@@ -211,7 +215,7 @@ function createWithQemu(path: string, spec: CreateSpec): void {
 
 /** What `qemu-img info` says, without what is the file system's: its name apart, two equal images say the same. */
 function factsOf(path: string): Readonly<Record<string, unknown>> {
-  const { 'actual-size': _size, 'children': _children, ...facts } = qemuInfo(path, 'qcow2');
+  const { 'actual-size': _size, 'children': _children, ...facts } = infoJson(path);
   return facts;
 }
 
@@ -220,12 +224,12 @@ function factsOf(path: string): Readonly<Record<string, unknown>> {
  * those only that they are data counts.
  */
 function mapOf(path: string, spec: CreateSpec): unknown {
-  const items = qemuMap(path, 'qcow2');
+  const items = mapJson(path);
   if (spec.preallocation === 'off') return items;
   return mergedMap(items, ({ depth, present, data }) => ({ depth, present, data }));
 }
 
-function qemuInfoLength(path: string): number {
+function lengthOfFile(path: string): number {
   const file = NodeFile.open(path, { writable: false });
   try {
     return file.size;
@@ -240,8 +244,8 @@ function useWithQemu(path: string, spec: CreateSpec): void {
   if (size === 0) return;
   const length = Math.min(size, 70_144);
   const last = size - length;
-  qemuIo(path, 'qcow2', [`write -P 90 0 ${length}`, `write -P 91 ${last} ${length}`]);
+  qemuIo(path, [`write -P 90 0 ${length}`, `write -P 91 ${last} ${length}`], ioOptions);
   assertSound(path, 'after writing');
-  qemuIo(path, 'qcow2', [`read -P 91 ${last} ${length}`]);
-  if (last >= length) qemuIo(path, 'qcow2', [`read -P 90 0 ${length}`]);
+  qemuIo(path, [`read -P 91 ${last} ${length}`], ioOptions);
+  if (last >= length) qemuIo(path, [`read -P 90 0 ${length}`], ioOptions);
 }
