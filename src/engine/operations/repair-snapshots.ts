@@ -1,0 +1,100 @@
+// Repairs the snapshot table: drops what is beyond its limits, and writes it anew where entries are incomplete (CHK-12).
+
+import { present } from '../../base/assert.ts';
+import { alignUp, divideUp } from '../../base/integers.ts';
+import { viewOf, writeUint64, writeVirtualSize } from '../format/big-endian.ts';
+import { virtualSizeOf } from '../format/header.ts';
+import { hostOffset } from '../format/offsets.ts';
+import { extraLengthMax, snapshotFixedLength } from '../format/snapshot-table.ts';
+import { takeCensus } from './census.ts';
+import { CheckLog } from './check-log.ts';
+import { readSnapshotPlaces } from './check-snapshots.ts';
+import type { SnapshotPlace, SnapshotPlaces } from './check-snapshots.ts';
+import { readSubject } from './check-subject.ts';
+import type { CheckSubject } from './check-subject.ts';
+import { compareRefcounts } from './compare-refcounts.ts';
+import { LedgerAllocation } from './ledger-allocation.ts';
+import { rebuildRefcounts } from './rebuild-refcounts.ts';
+import type { Steps } from './steps.ts';
+
+/** `nb_snapshots` and `snapshots_offset` lie side by side in the header (FMT-13). */
+const snapshotPointerAt = 60;
+/** VM state size, disk size and icount: what QEMU writes (SNT-02). */
+const knownExtraLength = 24;
+/** Where the fixed part of an entry keeps these lengths. */
+const vmStateSizeAt = 32;
+const extraLengthAt = 36;
+
+/** Lets the header count only the entries that are kept; what they owned are leaks from now on. */
+export function dropSurplusSnapshots(subject: CheckSubject, snapshots: SnapshotPlaces, log: CheckLog): void {
+  if (snapshots.dropped === 0) return;
+  const count = new Uint8Array(4);
+  viewOf(count).setUint32(0, snapshots.entries.length);
+  subject.file.writeAt(hostOffset(snapshotPointerAt), count);
+  subject.file.flush();
+  log.corruptions -= snapshots.dropped;
+  log.corruptionsFixed += snapshots.dropped;
+}
+
+/**
+ * Writes the whole table to free clusters, every entry with the known extra data, and switches the header to it. The
+ * refcount structures are built anew on the way, so the new table is counted before it is named. The refcounts were
+ * right before. False when there is no room.
+ */
+export function* rewriteSnapshotTable(subject: CheckSubject, snapshots: SnapshotPlaces): Steps<boolean> {
+  const { file, geometry } = subject;
+  const table = encodeTable(subject, snapshots);
+  const { ledger } = yield* takeCensus(subject, snapshots, new CheckLog(), { mend: false });
+  const allocation = new LedgerAllocation(ledger);
+  const start = allocation.takeRun(divideUp(table.length, geometry.clusterSize)) * geometry.clusterSize;
+  if (!(yield* rebuildRefcounts(subject, ledger, allocation))) return false;
+  file.writeAt(hostOffset(start), table);
+  file.flush();
+  const pointer = new Uint8Array(12);
+  viewOf(pointer).setUint32(0, snapshots.entries.length);
+  writeUint64(viewOf(pointer), 4, start);
+  file.writeAt(hostOffset(snapshotPointerAt), pointer);
+  file.flush();
+  yield* freeOldStructures(subject);
+  return true;
+}
+
+/** The old table and the old refcount structures are leaks now. */
+function* freeOldStructures(old: CheckSubject): Steps<void> {
+  const subject = readSubject(old.file);
+  const log = new CheckLog();
+  const snapshots = present(readSnapshotPlaces(subject, log, 'leaks'), 'the table just written can be read');
+  const census = yield* takeCensus(subject, snapshots, log, { mend: false });
+  const punch = log.corruptions === 0;
+  yield* compareRefcounts(subject, census, log, { fixLeaks: true, fixCorruptions: false, punch, settle: false });
+}
+
+function encodeTable(subject: CheckSubject, snapshots: SnapshotPlaces): Uint8Array {
+  const entries = snapshots.entries.map((place) => completedEntry(subject, place));
+  const length = entries.reduce((end, entry) => alignUp(end, 8) + entry.length, 0);
+  const table = new Uint8Array(length);
+  let end = 0;
+  for (const entry of entries) {
+    table.set(entry, alignUp(end, 8));
+    end = alignUp(end, 8) + entry.length;
+  }
+  return table;
+}
+
+/** The entry with all known extra data and no more than the limit; everything that it does say stays (T70, T73). */
+function completedEntry(subject: CheckSubject, place: SnapshotPlace): Uint8Array {
+  const keptExtra = Math.min(place.extraLength, extraLengthMax);
+  const extraLength = Math.max(keptExtra, knownExtraLength);
+  const textLength = place.length - snapshotFixedLength - place.extraLength;
+  const entry = new Uint8Array(snapshotFixedLength + extraLength + textLength);
+  const view = viewOf(entry);
+  const read = (from: number, into: Uint8Array): void => subject.file.readAt(hostOffset(place.entryAt + from), into);
+  read(0, entry.subarray(0, snapshotFixedLength + keptExtra));
+  read(snapshotFixedLength + place.extraLength, entry.subarray(snapshotFixedLength + extraLength));
+  view.setUint32(extraLengthAt, extraLength);
+  if (keptExtra < 8) writeUint64(view, snapshotFixedLength, view.getUint32(vmStateSizeAt));
+  if (keptExtra < 16) writeVirtualSize(view, snapshotFixedLength + 8, virtualSizeOf(subject.header));
+  // An icount of all ones is "unknown".
+  if (keptExtra < knownExtraLength) entry.fill(0xff, snapshotFixedLength + 16, snapshotFixedLength + knownExtraLength);
+  return entry;
+}

@@ -1,0 +1,160 @@
+// Makes a damaged file sound again, as `qemu-img check -r leaks` and `-r all` do (CHK-04…CHK-13).
+//
+// The order keeps guest data at every crash: broken places leave the L2 tables, then refcounts change, then the owned
+// flags, then the snapshot table; new refcount structures are complete before the header names them; the marks "dirty"
+// and "corrupt" go last.
+
+import { Fault } from '../../base/fault.ts';
+import type { ByteFile } from '../file/byte-file.ts';
+import { viewOf, writeMask64 } from '../format/big-endian.ts';
+import { autoclearBits, bitsOf, incompatibleBits, withBit } from '../format/features.ts';
+import { hostOffset } from '../format/offsets.ts';
+import { takeCensus } from './census.ts';
+import type { Census } from './census.ts';
+import { CheckLog } from './check-log.ts';
+import { checkOwnedFlags } from './check-owned-flags.ts';
+import type { CheckReport, RepairMode } from './check-report.ts';
+import { readSnapshotPlaces } from './check-snapshots.ts';
+import type { SnapshotPlaces } from './check-snapshots.ts';
+import { readSubject } from './check-subject.ts';
+import type { CheckSubject } from './check-subject.ts';
+import { check, isCountable, nothingSeen, reportOf } from './check.ts';
+import type { CheckExtent } from './check.ts';
+import { compareRefcounts } from './compare-refcounts.ts';
+import type { Comparison } from './compare-refcounts.ts';
+import { LedgerAllocation } from './ledger-allocation.ts';
+import { rebuildRefcounts } from './rebuild-refcounts.ts';
+import { dropSurplusSnapshots, rewriteSnapshotTable } from './repair-snapshots.ts';
+import type { Steps } from './steps.ts';
+
+/** `incompatible_features` in the header of version 3. */
+const incompatibleAt = 72;
+
+/** Refcounts that are as right as this repair makes them, and what it learnt on the way. */
+interface Settled {
+  readonly subject: CheckSubject;
+  readonly census: Census;
+  readonly comparison: Comparison;
+}
+
+/**
+ * Repairs the file. Nothing else may read or write it meanwhile. The report is of a second check after the repair,
+ * with what the repair fixed (CHK-13). Faults like `check`, and `feature-unknown` where unknown features may own
+ * clusters that a repair would free (T78).
+ */
+export function* repair(file: ByteFile, mode: Exclude<RepairMode, 'none'>): Steps<CheckReport> {
+  const subject = readSubject(file);
+  refuseUnknownOwners(subject);
+  const { corruptionsFixed, leaksFixed, ...first } = yield* repairOnce(subject, mode);
+  if (corruptionsFixed === 0 && leaksFixed === 0) return { ...first, corruptionsFixed, leaksFixed };
+  const second = yield* check(file);
+  return { ...second, corruptionsFixed, leaksFixed };
+}
+
+function refuseUnknownOwners({ header }: CheckSubject): void {
+  const known = new Set<number>(Object.values(autoclearBits));
+  const autoclear = bitsOf(header.autoclear).filter((bit) => !known.has(bit));
+  if (autoclear.length > 0) throw new Fault('feature-unknown', { autoclear });
+}
+
+function* repairOnce(damaged: CheckSubject, mode: Exclude<RepairMode, 'none'>): Steps<CheckReport> {
+  const mend = mode === 'all';
+  const snapshotLog = new CheckLog();
+  const log = new CheckLog();
+  const report = (subject: CheckSubject, extent: CheckExtent): CheckReport => {
+    log.add(snapshotLog);
+    return reportOf(subject, log, extent);
+  };
+  if (!isCountable(damaged, log)) return report(damaged, nothingSeen);
+  const snapshots = readSnapshotPlaces(damaged, snapshotLog, mode);
+  if (snapshots === undefined) return report(damaged, nothingSeen);
+  dropSurplusSnapshots(damaged, snapshots, snapshotLog);
+  const census = yield* takeCensus(damaged, snapshots, log, { mend });
+  if (!census.isComplete) return report(damaged, nothingSeen);
+  const settled = yield* settleRefcounts({ subject: damaged, snapshots, census }, log, mode);
+  if (settled === undefined) return report(damaged, nothingSeen);
+
+  const { subject, comparison } = settled;
+  // With "leaks" alone the flags are mended only where they are all that is wrong (CHK-08).
+  const isElseSound = log.checkErrors === 0 && log.corruptions === 0 && log.leaks === 0;
+  yield* checkOwnedFlags(subject, settled, log, { mend: mend || isElseSound });
+  if (mend && snapshotLog.corruptions > 0) yield* mendSnapshotTable(subject, snapshots, snapshotLog);
+  if (log.checkErrors + snapshotLog.checkErrors === 0 && log.corruptions + snapshotLog.corruptions === 0) {
+    clearMarks(subject);
+  }
+  return report(subject, {
+    fragmentation: settled.census.fragmentation,
+    imageEndOffset: (comparison.highestCluster + 1) * subject.geometry.clusterSize,
+  });
+}
+
+/** Corrects the stored refcounts, in place or by building them anew; undefined where this mode cannot. */
+function* settleRefcounts(
+  damaged: { readonly subject: CheckSubject; readonly snapshots: SnapshotPlaces; readonly census: Census },
+  log: CheckLog,
+  mode: Exclude<RepairMode, 'none'>,
+): Steps<Settled | undefined> {
+  const { subject, census } = damaged;
+  const survey = new CheckLog();
+  const look = { fixLeaks: false, fixCorruptions: false, punch: false, settle: false };
+  const comparison = yield* compareRefcounts(subject, census, survey, look);
+  if (census.needsRebuild || comparison.needsRebuild || comparison.unreadable.size > 0) {
+    if (mode === 'all') return yield* rebuild(damaged, survey, log);
+    log.add(survey);
+    log.error(1, () => ({ message: 'The refcounts must be built anew, which only repair "all" does.' }));
+    return undefined;
+  }
+  if (survey.leaks === 0 && survey.corruptions === 0) return { subject, census, comparison };
+  const fix = {
+    fixLeaks: true,
+    fixCorruptions: mode === 'all',
+    // Where the census could not follow an entry, a "leak" may be what it meant: freed, but kept on the disk.
+    punch: log.corruptions === 0,
+    settle: true,
+  };
+  return { subject, census, comparison: yield* compareRefcounts(subject, census, log, fix) };
+}
+
+function* rebuild(
+  damaged: { readonly subject: CheckSubject; readonly snapshots: SnapshotPlaces; readonly census: Census },
+  survey: CheckLog,
+  log: CheckLog,
+): Steps<Settled | undefined> {
+  const { ledger } = damaged.census;
+  if (!(yield* rebuildRefcounts(damaged.subject, ledger, new LedgerAllocation(ledger)))) {
+    log.add(survey);
+    log.error(1, () => ({ message: 'The refcount table would grow beyond the limit of the format.' }));
+    return undefined;
+  }
+  // The old structures are referenced no more, and what was wrong with them is gone: count again.
+  const subject = readSubject(damaged.subject.file);
+  const again = new CheckLog();
+  const census = yield* takeCensus(subject, damaged.snapshots, again, { mend: false });
+  const punch = again.corruptions === 0;
+  const fix = { fixLeaks: true, fixCorruptions: false, punch, settle: true };
+  const comparison = yield* compareRefcounts(subject, census, new CheckLog(), fix);
+  log.corruptionsFixed += Math.max(0, log.corruptions + survey.corruptions - again.corruptions);
+  log.leaksFixed += survey.leaks;
+  log.corruptions = again.corruptions;
+  return { subject, census, comparison };
+}
+
+function* mendSnapshotTable(subject: CheckSubject, snapshots: SnapshotPlaces, log: CheckLog): Steps<void> {
+  if (!(yield* rewriteSnapshotTable(subject, snapshots))) {
+    log.error(1, () => ({ message: 'There is no room for a new snapshot table.' }));
+    return;
+  }
+  log.corruptionsFixed += log.corruptions;
+  log.corruptions = 0;
+}
+
+/** BIT-I0, BIT-I1: any repair that leaves no corruption clears both marks. */
+function clearMarks({ file, header }: CheckSubject): void {
+  const sound = withBit(withBit(header.incompatible, incompatibleBits.dirty, false), incompatibleBits.corrupt, false);
+  if (sound.low === header.incompatible.low) return;
+  file.flush();
+  const bytes = new Uint8Array(8);
+  writeMask64(viewOf(bytes), 0, sound);
+  file.writeAt(hostOffset(incompatibleAt), bytes);
+  file.flush();
+}
