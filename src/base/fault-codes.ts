@@ -83,7 +83,7 @@ export const faultCodes = {
   'shrink-not-allowed': { kind: 'conflict', title: 'The new size is smaller and shrinking was not allowed' },
   'snapshots-prevent-resize': { kind: 'conflict', title: 'A version 2 image with snapshots cannot be resized' },
   'bitmaps-prevent-revert': { kind: 'conflict', title: 'An image with bitmaps cannot be reverted' },
-  'bitmaps-prevent-resize': { kind: 'conflict', title: 'An image with bitmaps cannot be resized yet' },
+  'bitmap-inconsistent': { kind: 'conflict', title: 'A bitmap of the image is not consistent' },
   'snapshot-not-found': { kind: 'not_found', title: 'No such snapshot' },
   'too-many-snapshots': { kind: 'conflict', title: 'The image has as many snapshots as the format allows' },
   'export-stale': { kind: 'precondition', title: 'The image has changed since its file was laid out' },

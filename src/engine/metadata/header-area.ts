@@ -1,0 +1,238 @@
+// The first cluster of an open image: header, extensions and backing name, and the small writes that change them.
+
+import { assert } from '../../base/assert.ts';
+import { Fault } from '../../base/fault.ts';
+import type { ByteFile } from '../file/byte-file.ts';
+import { viewOf, writeMask64, writeUint64 } from '../format/big-endian.ts';
+import {
+  autoclearBits,
+  bitsOf,
+  compatibleBits,
+  hasBit,
+  incompatibleBits,
+  unknownIncompatibleBits,
+  withBit,
+} from '../format/features.ts';
+import type { Geometry } from '../format/geometry.ts';
+import { bytesOf, decodeExtensions, encodeExtensions, namesFeatures, textOf } from '../format/header-extensions.ts';
+import type { HeaderExtensions } from '../format/header-extensions.ts';
+import {
+  backingNameLengthMax,
+  decodeHeader,
+  encodeHeader,
+  headerGeometry,
+  judgeTables,
+  virtualSizeOf,
+} from '../format/header.ts';
+import type { Header } from '../format/header.ts';
+import { hostOffset } from '../format/offsets.ts';
+import type { HostOffset } from '../format/offsets.ts';
+
+/** The fixed header before its unknown fields; any image has these bytes. */
+const headerProbeLength = 512;
+
+/** Where fields that change in place stand (section "Header"; FMT-13). */
+const sizeAt = 24;
+const refcountTableAt = 48;
+const snapshotsAt = 60;
+const incompatibleAt = 72;
+const autoclearAt = 88;
+
+/** What one atomic write may change of the disk: all these fields lie in the first sector. */
+export interface DiskSwitch {
+  readonly virtualSize: number;
+  readonly l1TableOffset: HostOffset;
+  readonly l1Entries: number;
+}
+
+/** The header in memory and on disk, always equal. Every change is one write inside the first sector. */
+export class HeaderArea {
+  readonly #file: ByteFile;
+  #header: Header;
+  #extensions: HeaderExtensions;
+  #backingName: string | undefined;
+  readonly geometry: Geometry;
+
+  private constructor(parts: {
+    readonly file: ByteFile;
+    readonly header: Header;
+    readonly extensions: HeaderExtensions;
+    readonly backingName: string | undefined;
+  }) {
+    this.#file = parts.file;
+    this.#header = parts.header;
+    this.#extensions = parts.extensions;
+    this.#backingName = parts.backingName;
+    this.geometry = headerGeometry(parts.header);
+  }
+
+  /**
+   * Reads and judges the first cluster; faults of the format, and `feature-unknown` {bits, names} for incompatible
+   * features that are unknown here. `forCheck` lets images in whose snapshot table or refcount table is broken.
+   */
+  static read(file: ByteFile, use: { readonly forCheck: boolean }): HeaderArea {
+    const start = new Uint8Array(Math.min(headerProbeLength, file.size));
+    file.readAt(hostOffset(0), start);
+    const clusterSize = 2 ** decodeHeaderBits(start);
+    const cluster = new Uint8Array(Math.min(clusterSize, Math.max(file.size, headerProbeLength)));
+    file.readAt(hostOffset(0), cluster);
+    const header = decodeHeader(cluster.subarray(0, Math.min(cluster.length, file.size)));
+    const whole = new Uint8Array(clusterSize);
+    whole.set(cluster);
+    const extensions = decodeExtensions(whole, {
+      start: Math.min(header.length, areaEnd(header, clusterSize)),
+      end: areaEnd(header, clusterSize),
+    });
+    refuseUnknownFeatures(header, extensions);
+    judgeTables(header, headerGeometry(header), use);
+    const { backingNameOffset: nameAt, backingNameLength: nameLength } = header;
+    const backingName = nameLength === 0 ? undefined : textOf(whole.subarray(nameAt, nameAt + nameLength));
+    return new HeaderArea({ file, header, extensions, backingName });
+  }
+
+  get header(): Header {
+    return this.#header;
+  }
+
+  get extensions(): HeaderExtensions {
+    return this.#extensions;
+  }
+
+  /** The backing name as stored; undefined without one. */
+  get backingName(): string | undefined {
+    return this.#backingName;
+  }
+
+  /** Guest-visible bytes (FMT-06). */
+  get virtualSize(): number {
+    return virtualSizeOf(this.#header);
+  }
+
+  get isDirty(): boolean {
+    return hasBit(this.#header.incompatible, incompatibleBits.dirty);
+  }
+
+  get isCorrupt(): boolean {
+    return hasBit(this.#header.incompatible, incompatibleBits.corrupt);
+  }
+
+  get isLazy(): boolean {
+    return hasBit(this.#header.compatible, compatibleBits.lazyRefcounts);
+  }
+
+  get hasBitmaps(): boolean {
+    return this.#extensions.bitmaps !== undefined && hasBit(this.#header.autoclear, autoclearBits.bitmaps);
+  }
+
+  /** Sets or clears an incompatible bit; version 2 has none. Not durable before the next flush. */
+  setIncompatible(bit: 'dirty' | 'corrupt', on: boolean): void {
+    assert(this.#header.version === 3, 'feature bits stand in version 3 headers');
+    const incompatible = withBit(this.#header.incompatible, incompatibleBits[bit], on);
+    this.#header = { ...this.#header, incompatible };
+    const bytes = new Uint8Array(8);
+    writeMask64(viewOf(bytes), 0, incompatible);
+    this.#file.writeAt(hostOffset(incompatibleAt), bytes);
+  }
+
+  /** Clears the autoclear bits that nobody here keeps true (BIT-A2); `bitmaps` tells what becomes of bit 0. */
+  setAutoclear(use: { readonly bitmaps: boolean }): void {
+    const known = { high: 0, low: this.#header.autoclear.low & (1 << autoclearBits.rawExternalData) };
+    const autoclear = withBit(known, autoclearBits.bitmaps, use.bitmaps);
+    this.#header = { ...this.#header, autoclear };
+    const bytes = new Uint8Array(8);
+    writeMask64(viewOf(bytes), 0, autoclear);
+    this.#file.writeAt(hostOffset(autoclearAt), bytes);
+  }
+
+  /** Whether autoclear bits are set that a writer must clear. */
+  get hasUnknownAutoclear(): boolean {
+    const known: readonly number[] = Object.values(autoclearBits);
+    return bitsOf(this.#header.autoclear).some((bit) => !known.includes(bit));
+  }
+
+  /** Disk size and active L1 table in one write (ORD-06, ORD-15): before it the old state holds, after it the new. */
+  switchDisk(disk: DiskSwitch): void {
+    this.#header = {
+      ...this.#header,
+      size: disk.virtualSize,
+      l1TableOffset: disk.l1TableOffset,
+      l1Entries: disk.l1Entries,
+    };
+    // Size, encryption method and L1 pointer stand in a row.
+    const encoded = encodeHeader(this.#header);
+    this.#file.writeAt(hostOffset(sizeAt), encoded.subarray(sizeAt, refcountTableAt));
+  }
+
+  /** Refcount table pointer and length in one write (ORD-08). */
+  switchRefcountTable(table: { readonly offset: HostOffset; readonly clusters: number }): void {
+    this.#header = {
+      ...this.#header,
+      refcountTableOffset: table.offset,
+      refcountTableClusters: table.clusters,
+    };
+    const bytes = new Uint8Array(12);
+    writeUint64(viewOf(bytes), 0, table.offset);
+    viewOf(bytes).setUint32(8, table.clusters);
+    this.#file.writeAt(hostOffset(refcountTableAt), bytes);
+  }
+
+  /** Snapshot count and table pointer in one write (FMT-09, ORD-09). */
+  switchSnapshots(table: { readonly offset: HostOffset; readonly count: number }): void {
+    this.#header = { ...this.#header, snapshotsOffset: table.offset, snapshotCount: table.count };
+    const bytes = new Uint8Array(12);
+    viewOf(bytes).setUint32(0, table.count);
+    writeUint64(viewOf(bytes), 4, table.offset);
+    this.#file.writeAt(hostOffset(snapshotsAt), bytes);
+  }
+
+  /**
+   * Writes the whole first cluster anew with another backing name and format (FMT-12, OPS-35). Unknown fields and
+   * extensions stay. Fault `header-full` when they do not fit, and nothing is changed then.
+   */
+  rewriteBacking(backing: { readonly fileName: string; readonly format: string }): void {
+    const { clusterSize } = this.geometry;
+    const extensions = { ...this.#extensions, backingFormat: backing.format };
+    const named = namesFeatures(this.#header.version, clusterSize);
+    const area = encodeExtensions(extensions, { named });
+    const name = bytesOf(backing.fileName);
+    const nameAt = this.#header.length + area.length;
+    if (name.length > backingNameLengthMax || nameAt + name.length > clusterSize) {
+      throw new Fault('header-full', { required: nameAt + name.length, available: clusterSize });
+    }
+    const header = { ...this.#header, backingNameOffset: nameAt, backingNameLength: name.length };
+    const cluster = new Uint8Array(clusterSize);
+    cluster.set(encodeHeader(header));
+    cluster.set(area, header.length);
+    cluster.set(name, nameAt);
+    this.#file.writeAt(hostOffset(0), cluster);
+    this.#header = header;
+    this.#extensions = extensions;
+    this.#backingName = backing.fileName;
+  }
+}
+
+/** The extension area ends where the backing name starts, or with the cluster (FMT-10). */
+function areaEnd(header: Header, clusterSize: number): number {
+  return header.backingNameOffset === 0 ? clusterSize : header.backingNameOffset;
+}
+
+/** The cluster bits of a header that is good so far; faults of the format. */
+function decodeHeaderBits(start: Uint8Array): number {
+  if (start.length >= 24) {
+    const clusterBits = viewOf(start).getUint32(20);
+    const headerLength = start.length >= 104 ? viewOf(start).getUint32(100) : 0;
+    // A header longer than what was read is decoded from the whole cluster below; all else faults here.
+    if (headerLength > start.length && clusterBits > 9 && clusterBits <= 21) return clusterBits;
+  }
+  return decodeHeader(start).clusterBits;
+}
+
+/** BIT-I5: a reader must not touch what it does not understand; the image's own names tell a person what it is. */
+function refuseUnknownFeatures(header: Header, extensions: HeaderExtensions): void {
+  const bits = unknownIncompatibleBits(header.incompatible);
+  if (bits.length === 0) return;
+  const names = bits.map(
+    (bit) => extensions.featureNames.find((row) => row.type === 0 && row.bit === bit)?.name ?? `bit ${String(bit)}`,
+  );
+  throw new Fault('feature-unknown', { bits, names });
+}

@@ -1,0 +1,247 @@
+// How often each host cluster is used: the refcount table in memory, its blocks through the cache (REF-01…REF-06).
+
+import { assert, present } from '../../base/assert.ts';
+import { Fault } from '../../base/fault.ts';
+import type { ByteFile } from '../file/byte-file.ts';
+import { viewOf } from '../format/big-endian.ts';
+import type { Geometry } from '../format/geometry.ts';
+import { hostCluster, hostOffset } from '../format/offsets.ts';
+import type { HostCluster, HostOffset } from '../format/offsets.ts';
+import { readRefcount, writeRefcount } from '../format/refcount-block.ts';
+import { refcountBlockOffset, refcountReservedBitsClear } from '../format/refcount-table-entry.ts';
+import { highHalf, lowHalf } from '../../base/integers.ts';
+import { hostOffsetMax } from './host-limits.ts';
+import { sliceOffset } from './slice-cache.ts';
+import type { Slice, SliceCache } from './slice-cache.ts';
+
+/** Host clusters that follow each other. */
+export interface ClusterRun {
+  readonly first: HostCluster;
+  readonly count: number;
+}
+
+export interface RefcountTablesParts {
+  readonly file: ByteFile;
+  readonly geometry: Geometry;
+  readonly cache: SliceCache;
+  readonly sliceLength: number;
+  readonly tableOffset: HostOffset;
+  readonly tableClusters: number;
+}
+
+/** Entries of one piece of the table that is written at once: a sector. */
+const entriesPerSector = 64;
+
+/**
+ * Changes counts in the cache only; {@link writeEntries} and the cache's write-back bring them to the disk in the order
+ * that `WriteOrder` keeps.
+ */
+export class RefcountTables {
+  readonly #file: ByteFile;
+  readonly #geometry: Geometry;
+  readonly #cache: SliceCache;
+  readonly #sliceLength: number;
+  readonly #countsPerSlice: number;
+  #tableOffset: HostOffset;
+  #tableClusters: number;
+  /** The table as stored. */
+  #entries: DataView;
+  /** Sectors of the table that are newer in memory. */
+  readonly #dirtySectors = new Set<number>();
+  #lowestFree = 0;
+
+  private constructor(parts: RefcountTablesParts, entries: Uint8Array) {
+    this.#file = parts.file;
+    this.#geometry = parts.geometry;
+    this.#cache = parts.cache;
+    this.#sliceLength = parts.sliceLength;
+    this.#countsPerSlice = (parts.sliceLength * 8) / parts.geometry.refcountBits;
+    this.#tableOffset = parts.tableOffset;
+    this.#tableClusters = parts.tableClusters;
+    this.#entries = viewOf(entries);
+  }
+
+  static read(parts: RefcountTablesParts): RefcountTables {
+    const entries = new Uint8Array(parts.tableClusters * parts.geometry.clusterSize);
+    readInside(parts.file, parts.tableOffset, entries);
+    return new RefcountTables(parts, entries);
+  }
+
+  get tableRun(): ClusterRun {
+    return {
+      first: hostCluster(this.#tableOffset / this.#geometry.clusterSize),
+      count: this.#tableClusters,
+    };
+  }
+
+  /** How many blocks the table has room for. */
+  get entryCount(): number {
+    return this.#entries.byteLength / 8;
+  }
+
+  /** One past the last table entry that names a block. */
+  get blockEnd(): number {
+    let end = this.entryCount;
+    while (end > 0 && this.#isEmpty(end - 1)) end -= 1;
+    return end;
+  }
+
+  hasBlock(blockIndex: number): boolean {
+    return blockIndex < this.entryCount && !this.#isEmpty(blockIndex);
+  }
+
+  /** Where block `blockIndex` lies; faults `refcount-entry-invalid`. */
+  blockOffset(blockIndex: number): HostOffset {
+    const high = this.#entries.getUint32(blockIndex * 8);
+    const low = this.#entries.getUint32(blockIndex * 8 + 4);
+    const offset = refcountBlockOffset(high, low);
+    const aligned = offset % this.#geometry.clusterSize === 0;
+    if (!refcountReservedBitsClear(low) || !aligned || offset === 0 || offset >= hostOffsetMax) {
+      throw new Fault('refcount-entry-invalid', { tableIndex: blockIndex, hostOffset: offset });
+    }
+    return hostOffset(offset);
+  }
+
+  /** The refcount of one cluster; 0 where there is no block. */
+  get(cluster: HostCluster): number {
+    const blockIndex = Math.floor(cluster / this.#geometry.refcountsPerBlock);
+    if (!this.hasBlock(blockIndex)) return 0;
+    const { view } = this.#sliceOf(cluster);
+    return readRefcount(view, this.#geometry.refcountOrder, cluster % this.#countsPerSlice);
+  }
+
+  /** The first cluster at or after `from` whose count is 0, or the first that no block counts. */
+  nextFree(from: HostCluster): HostCluster {
+    let at: number = from;
+    const { refcountOrder, refcountsPerBlock } = this.#geometry;
+    while (this.hasBlock(Math.floor(at / refcountsPerBlock))) {
+      const { view } = this.#sliceOf(hostCluster(at));
+      const start = at % this.#countsPerSlice;
+      const found = firstZero(view, { order: refcountOrder, start, end: this.#countsPerSlice });
+      at += found - start;
+      if (found < this.#countsPerSlice) break;
+    }
+    return hostCluster(at);
+  }
+
+  /** No cluster below it is free. Only a hint for where to start looking (REF-07). */
+  get lowestFree(): HostCluster {
+    return hostCluster(this.#lowestFree);
+  }
+
+  set lowestFree(cluster: HostCluster) {
+    this.#lowestFree = cluster;
+  }
+
+  /** Adds one reference to each cluster; every one has a block. Fault `refcount-overflow`: nothing is changed then. */
+  raise(run: ClusterRun): void {
+    let done = 0;
+    try {
+      for (; done < run.count; done += 1) this.#change(hostCluster(run.first + done), 1);
+    } catch (error) {
+      for (let undo = 0; undo < done; undo += 1) this.#change(hostCluster(run.first + undo), -1);
+      throw error;
+    }
+  }
+
+  /** Takes one reference from each cluster. Fault `refcount-underflow` (REF-06): the clusters before it are done. */
+  lower(run: ClusterRun): void {
+    for (let index = 0; index < run.count; index += 1) {
+      const cluster = hostCluster(run.first + index);
+      if (this.#change(cluster, -1) === 0 && cluster < this.#lowestFree) this.#lowestFree = cluster;
+    }
+  }
+
+  /** Enters a new block, which was written before; see {@link writeEntries}. */
+  setBlock(blockIndex: number, offset: HostOffset): void {
+    assert(blockIndex < this.entryCount, 'the table has room for the block');
+    assert(this.#isEmpty(blockIndex), 'a block is entered where none was');
+    this.#entries.setUint32(blockIndex * 8, highHalf(offset));
+    this.#entries.setUint32(blockIndex * 8 + 4, lowHalf(offset));
+    this.#dirtySectors.add(Math.floor(blockIndex / entriesPerSector));
+  }
+
+  get hasUnwrittenEntries(): boolean {
+    return this.#dirtySectors.size > 0;
+  }
+
+  /** Writes new table entries; the blocks they name are durable by now (ORD-07). */
+  writeEntries(): void {
+    for (const sector of this.#dirtySectors) {
+      const at = sector * entriesPerSector * 8;
+      const length = Math.min(entriesPerSector * 8, this.#entries.byteLength - at);
+      const bytes = new Uint8Array(this.#entries.buffer, this.#entries.byteOffset + at, length);
+      this.#file.writeAt(hostOffset(this.#tableOffset + at), bytes);
+    }
+    this.#dirtySectors.clear();
+  }
+
+  /** The table as bytes with room for more clusters, for whoever moves it. */
+  grownTable(clusters: number): Uint8Array {
+    const grown = new Uint8Array(clusters * this.#geometry.clusterSize);
+    assert(grown.length >= this.#entries.byteLength, 'a table grows');
+    grown.set(new Uint8Array(this.#entries.buffer, this.#entries.byteOffset, this.#entries.byteLength));
+    return grown;
+  }
+
+  /** The table lies elsewhere from now on; `entries` was written there. Returns where it was. */
+  moveTable(table: {
+    readonly offset: HostOffset;
+    readonly clusters: number;
+    readonly entries: Uint8Array;
+  }): ClusterRun {
+    const before = this.tableRun;
+    this.#tableOffset = table.offset;
+    this.#tableClusters = table.clusters;
+    this.#entries = viewOf(table.entries);
+    this.#dirtySectors.clear();
+    return before;
+  }
+
+  #change(cluster: HostCluster, by: 1 | -1): number {
+    const { refcountOrder, refcountMax, clusterSize, refcountsPerBlock } = this.#geometry;
+    if (!this.hasBlock(Math.floor(cluster / refcountsPerBlock))) {
+      assert(by === -1, 'a raised cluster has a refcount block');
+      throw new Fault('refcount-underflow', { hostOffset: cluster * clusterSize });
+    }
+    const slice = this.#sliceOf(cluster);
+    const index = cluster % this.#countsPerSlice;
+    const count = readRefcount(slice.view, refcountOrder, index) + by;
+    if (count > refcountMax) throw new Fault('refcount-overflow', { hostOffset: cluster * clusterSize });
+    if (count < 0) throw new Fault('refcount-underflow', { hostOffset: cluster * clusterSize });
+    writeRefcount(slice.view, refcountOrder, index, count);
+    this.#cache.markDirty(slice);
+    return count;
+  }
+
+  #sliceOf(cluster: HostCluster): Slice {
+    const { refcountsPerBlock } = this.#geometry;
+    const block = this.blockOffset(Math.floor(cluster / refcountsPerBlock));
+    const sliceIndex = Math.floor((cluster % refcountsPerBlock) / this.#countsPerSlice);
+    return this.#cache.get(sliceOffset(block, sliceIndex * this.#sliceLength, this.#sliceLength));
+  }
+
+  #isEmpty(blockIndex: number): boolean {
+    return this.#entries.getUint32(blockIndex * 8) === 0 && this.#entries.getUint32(blockIndex * 8 + 4) === 0;
+  }
+}
+
+/** The index of the first count of 0 in `start…end`, or `end`. */
+function firstZero(
+  view: DataView,
+  span: { readonly order: number; readonly start: number; readonly end: number },
+): number {
+  const { order, start, end } = span;
+  if (order === 4) {
+    for (let index = start; index < end; index += 1) if (view.getUint16(index * 2) === 0) return index;
+    return end;
+  }
+  for (let index = start; index < end; index += 1) if (readRefcount(view, order, index) === 0) return index;
+  return end;
+}
+
+/** Fills what lies inside the file; the rest of `target` stays zero. Keeps huge claims of a small file cheap (T80). */
+export function readInside(file: ByteFile, offset: HostOffset, target: Uint8Array): void {
+  const inside = Math.max(0, Math.min(target.length, file.size - offset));
+  if (inside > 0) file.readAt(offset, present(target.subarray(0, inside), 'a part of the target'));
+}
