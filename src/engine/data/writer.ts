@@ -1,0 +1,49 @@
+// Guest bytes in: in place where the clusters are ours alone, else through the mapper.
+
+import { assert } from '../../base/assert.ts';
+import { guestOffset } from '../format/offsets.ts';
+import type { GuestOffset } from '../format/offsets.ts';
+import type { WriteParts } from '../image-parts.ts';
+import { lookup } from '../mapping/lookup.ts';
+import { writeUnowned } from '../mapping/mapper.ts';
+import { read } from './reader.ts';
+
+/**
+ * Writes all of `source` from `start` on; the span lies inside the disk. Faults of mapper and file: a part from the
+ * start may be written then.
+ */
+export function write(parts: WriteParts, start: GuestOffset, source: Uint8Array): void {
+  let done = 0;
+  while (done < source.length) {
+    const at = guestOffset(start + done);
+    const rest = source.subarray(done);
+    const length = writeSome(parts, at, rest);
+    assert(length > 0 && length <= rest.length, 'a write makes progress inside the request');
+    done += length;
+  }
+  parts.order.relieve();
+}
+
+function writeSome(parts: WriteParts, at: GuestOffset, rest: Uint8Array): number {
+  const extent = lookup(parts, at, { lengthMax: rest.length });
+  const ownTable = parts.mapping.ownsL2Table(Math.floor(at / parts.geometry.l2Span));
+  // An entry of a shared table may still say "owned": the table decides first (T03, MAP-04).
+  if (extent.kind === 'data' && extent.owned && ownTable) {
+    parts.overlap.admitData(extent.host, extent.length);
+    parts.file.writeAt(extent.host, rest.subarray(0, extent.length));
+    return extent.length;
+  }
+  const source = rest.subarray(0, extentEnd(parts, at, rest.length));
+  return writeUnowned(parts, at, {
+    source,
+    readBefore: (offset, target) => {
+      read(parts, offset, target);
+    },
+  });
+}
+
+/** The end of the L2 slice, so that one call changes one slice. */
+function extentEnd(parts: WriteParts, at: GuestOffset, length: number): number {
+  const sliceSpan = parts.mapping.entriesPerSlice * parts.geometry.clusterSize;
+  return Math.min(length, sliceSpan - (at % sliceSpan));
+}

@@ -1,0 +1,75 @@
+// Writes that look for zeroes: whole clusters of them become entries instead of bytes.
+
+import { alignDown } from '../../base/integers.ts';
+import { guestOffset } from '../format/offsets.ts';
+import type { GuestOffset } from '../format/offsets.ts';
+import type { WriteParts } from '../image-parts.ts';
+import { ImageLayer } from './image-layer.ts';
+import { write } from './writer.ts';
+import { drain, zero } from './zeroing.ts';
+
+/** Like `write`; clusters of `source` that hold zeroes only are made zero, or left out where nothing is anyway. */
+export function writeDetectingZeroes(parts: WriteParts, start: GuestOffset, source: Uint8Array): void {
+  const { clusterSize } = parts.geometry;
+  let at = 0;
+  while (at < source.length) {
+    const end = pieceEnd(start, at, { length: source.length, clusterSize });
+    const isZero = isZeroes(source.subarray(at, end));
+    let runEnd = end;
+    while (runEnd < source.length) {
+      const next = pieceEnd(start, runEnd, { length: source.length, clusterSize });
+      if (isZeroes(source.subarray(runEnd, next)) !== isZero) break;
+      runEnd = next;
+    }
+    writeRun(parts, guestOffset(start + at), { source: source.subarray(at, runEnd), isZero });
+    at = runEnd;
+  }
+}
+
+function writeRun(
+  parts: WriteParts,
+  at: GuestOffset,
+  run: { readonly source: Uint8Array; readonly isZero: boolean },
+): void {
+  if (!run.isZero) {
+    write(parts, at, run.source);
+    return;
+  }
+  if (isAbsent(parts, at, run.source.length)) return;
+  drain(zero(parts, { offset: at, length: run.source.length }, { unmap: true }));
+}
+
+/** Whether no layer has anything there: it reads as zeroes already. */
+function isAbsent(parts: WriteParts, at: GuestOffset, length: number): boolean {
+  const layer = new ImageLayer(parts, { size: at + length, close: () => undefined });
+  let done = 0;
+  while (done < length) {
+    const extent = layer.extentAt(guestOffset(at + done), length - done);
+    if (extent.kind !== 'absent') return false;
+    done += extent.length;
+  }
+  return true;
+}
+
+/** The end of the cluster, or of the source. */
+function pieceEnd(
+  start: number,
+  at: number,
+  source: { readonly length: number; readonly clusterSize: number },
+): number {
+  return Math.min(source.length, alignDown(start + at, source.clusterSize) + source.clusterSize - start);
+}
+
+/** Whether all bytes are zero; words at a time where the bytes lie on a word. */
+export function isZeroes(bytes: Uint8Array): boolean {
+  const wordsStart = (4 - (bytes.byteOffset % 4)) % 4;
+  if (wordsStart >= bytes.length) return bytes.every((byte) => byte === 0);
+  const wordCount = Math.floor((bytes.length - wordsStart) / 4);
+  for (let index = 0; index < wordsStart; index += 1) if (bytes[index] !== 0) return false;
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset + wordsStart, wordCount);
+  for (let index = 0; index < wordCount; index += 1) if (words[index] !== 0) return false;
+  for (let index = wordsStart + wordCount * 4; index < bytes.length; index += 1) {
+    if (bytes[index] !== 0) return false;
+  }
+  return true;
+}

@@ -1,0 +1,239 @@
+// Zeroes and discards: entries instead of bytes wherever the format can say it (OPS-14…OPS-17, SUB-08, SUB-09, T07–T11).
+
+import { guestOffset } from '../format/offsets.ts';
+import type { GuestOffset } from '../format/offsets.ts';
+import { isCompressed, zeroBit } from '../format/l2-entry.ts';
+import { alignDown, alignUp } from '../../base/integers.ts';
+import type { ByteSpan } from '../../base/byte-span.ts';
+import { endOf } from '../../base/byte-span.ts';
+import type { WriteParts } from '../image-parts.ts';
+import { allSubclusters, emptyEntry, judgeEntry, readEntry, sameEntry, writeEntry } from '../mapping/l2-entries.ts';
+import type { L2Entry } from '../mapping/l2-entries.ts';
+import { lookup } from '../mapping/lookup.ts';
+import { entryAt, setEntry } from '../mapping/mapper.ts';
+import { dropReferences, referencesOf } from '../mapping/references.ts';
+import { bitsBetween } from '../mapping/subclusters.ts';
+import { ensureOwnTable } from '../mapping/table-ownership.ts';
+import { ImageLayer } from './image-layer.ts';
+import { write } from './writer.ts';
+
+/** Turns an entry into its successor; the same entry for "no change". */
+type Change = (entry: L2Entry) => L2Entry;
+
+/** Whether a piece of work was done in metadata alone. */
+export interface ZeroOptions {
+  /** Whether host clusters may be given back. */
+  readonly unmap: boolean;
+}
+
+/**
+ * Makes a span read as zeroes: whole subclusters by their entries; a part of one by its entry if the rest reads as zero
+ * too, else by writing zeroes. The span lies inside the disk. Yields the end of what is done, slice by slice.
+ */
+export function* zero(parts: WriteParts, span: ByteSpan, options: ZeroOptions): Generator<number, void, undefined> {
+  const { subclusterSize } = parts.geometry;
+  const end = endOf(span);
+  const diskEnd = parts.header.virtualSize;
+  let at = span.offset;
+  const headEnd = Math.min(alignUp(at, subclusterSize), end);
+  if (headEnd > at) {
+    zeroPart(parts, { offset: at, length: headEnd - at }, options);
+    at = headEnd;
+    yield at;
+  }
+  // The last subcluster of the disk counts as whole when the span reaches the end.
+  const wholeEnd = end === diskEnd ? end : alignDown(end, subclusterSize);
+  if (wholeEnd > at) {
+    yield* zeroWhole(parts, { offset: at, length: wholeEnd - at }, options);
+    at = wholeEnd;
+  }
+  if (end > at) {
+    zeroPart(parts, { offset: at, length: end - at }, options);
+    yield end;
+  }
+}
+
+/** Gives up whole clusters inside the span; they read as zeroes afterwards, except in a version 2 overlay (T08, T09). */
+export function* discard(parts: WriteParts, span: ByteSpan): Generator<number, void, undefined> {
+  const { clusterSize } = parts.geometry;
+  if (parts.version === 2 && parts.backing !== undefined) return;
+  const start = alignUp(span.offset, clusterSize);
+  const end = endOf(span) === parts.header.virtualSize ? endOf(span) : alignDown(endOf(span), clusterSize);
+  if (end <= start) return;
+  const keepsAbsent = parts.backing === undefined;
+  yield* changeEntries(parts, { offset: start, length: end - start }, {
+    change: (entry) => discarded(parts, entry),
+    skipAbsentTables: keepsAbsent,
+  });
+}
+
+/** OPS-17: entries become empty, so that the layer below shows through: for what lies beyond a new end of the disk. */
+export function* discardFully(parts: WriteParts, span: ByteSpan): Generator<number, void, undefined> {
+  yield* changeEntries(parts, span, { change: () => emptyEntry, skipAbsentTables: true });
+}
+
+/** Part of one subcluster. */
+function zeroPart(parts: WriteParts, span: ByteSpan, options: ZeroOptions): void {
+  const { subclusterSize } = parts.geometry;
+  const diskEnd = parts.header.virtualSize;
+  const start = alignDown(span.offset, subclusterSize);
+  const end = Math.min(start + subclusterSize, diskEnd);
+  const restIsZero =
+    parts.version === 3 &&
+    readsAsZero(parts, { offset: start, length: span.offset - start }) &&
+    readsAsZero(parts, { offset: endOf(span), length: end - endOf(span) });
+  const here = lookup(parts, guestOffset(span.offset), { lengthMax: 1 });
+  if (restIsZero && (here.kind === 'zero' || here.kind === 'absent')) {
+    drain(zeroWhole(parts, { offset: start, length: end - start }, options));
+    return;
+  }
+  write(parts, guestOffset(span.offset), new Uint8Array(span.length));
+}
+
+/** Whether all layers say that a span is zero, without reading data. */
+function readsAsZero(parts: WriteParts, span: ByteSpan): boolean {
+  const layer = new ImageLayer(parts, { size: parts.header.virtualSize, close: () => undefined });
+  let at = span.offset;
+  while (at < endOf(span)) {
+    const extent = layer.extentAt(guestOffset(at), endOf(span) - at);
+    if (extent.kind === 'data') return false;
+    at += extent.length;
+  }
+  return true;
+}
+
+/** Whole subclusters; the last may be cut by the end of the disk. */
+export function* zeroWhole(parts: WriteParts, span: ByteSpan, options: ZeroOptions): Generator<number, void, undefined> {
+  const { version, geometry } = parts;
+  if (version === 2) {
+    if (parts.backing === undefined) yield* discard(parts, span);
+    else yield* writeZeroes(parts, span);
+    return;
+  }
+  const { clusterSize } = geometry;
+  const diskEnd = parts.header.virtualSize;
+  const start = Math.min(alignUp(span.offset, clusterSize), endOf(span));
+  if (start > span.offset) yield zeroSubclusters(parts, { offset: span.offset, length: start - span.offset });
+  const end = endOf(span) === diskEnd ? endOf(span) : Math.max(start, alignDown(endOf(span), clusterSize));
+  if (end > start) {
+    yield* changeEntries(parts, { offset: start, length: end - start }, {
+      change: (entry) => zeroed(parts, entry, options),
+      skipAbsentTables: false,
+    });
+  }
+  if (endOf(span) > end) yield zeroSubclusters(parts, { offset: end, length: endOf(span) - end });
+}
+
+/** Some subclusters of one cluster with extended L2 entries (SUB-08). */
+function zeroSubclusters(parts: WriteParts, span: ByteSpan): number {
+  const { geometry } = parts;
+  const { clusterSize, subclusterSize, l2Span } = geometry;
+  const table = ensureOwnTable(parts, Math.floor(span.offset / l2Span));
+  const place = { table, l2Index: Math.floor((span.offset % l2Span) / clusterSize) };
+  const entry = entryAt(parts, place);
+  judgeEntry(entry, geometry, parts.version);
+  if (isCompressed(entry.high)) {
+    write(parts, guestOffset(span.offset), new Uint8Array(span.length));
+    return endOf(span);
+  }
+  const first = Math.floor((span.offset % clusterSize) / subclusterSize);
+  const last = Math.floor(((endOf(span) - 1) % clusterSize) / subclusterSize);
+  const bits = bitsBetween(first, last);
+  const after = {
+    ...entry,
+    zeroes: (entry.zeroes | bits) >>> 0,
+    allocated: (entry.allocated & ~bits) >>> 0,
+  };
+  if (!sameEntry(entry, after)) setEntry(parts, place, after);
+  return endOf(span);
+}
+
+/** Applies a change to every entry of a span that starts on a cluster, slice by slice; references go with the entries. */
+function* changeEntries(
+  parts: WriteParts,
+  span: ByteSpan,
+  work: { readonly change: Change; readonly skipAbsentTables: boolean },
+): Generator<number, void, undefined> {
+  const { geometry, mapping } = parts;
+  const { clusterSize, l2Span } = geometry;
+  const sliceSpan = mapping.entriesPerSlice * clusterSize;
+  let at = span.offset;
+  while (at < endOf(span)) {
+    const l1Index = Math.floor(at / l2Span);
+    if (work.skipAbsentTables && mapping.l2Table(l1Index) === undefined) {
+      at = Math.min(endOf(span), (l1Index + 1) * l2Span);
+      yield at;
+      continue;
+    }
+    const end = Math.min(endOf(span), alignDown(at, sliceSpan) + sliceSpan);
+    changeSlice(parts, guestOffset(at), { end, change: work.change });
+    at = end;
+    parts.order.relieve();
+    yield at;
+  }
+}
+
+function changeSlice(
+  parts: WriteParts,
+  at: GuestOffset,
+  work: { readonly end: number; readonly change: Change },
+): void {
+  const { geometry, mapping } = parts;
+  const { clusterSize, l2Span } = geometry;
+  const table = ensureOwnTable(parts, Math.floor(at / l2Span));
+  const l2Index = Math.floor((at % l2Span) / clusterSize);
+  const slice = mapping.slice(table, l2Index);
+  const count = Math.ceil((work.end - at) / clusterSize);
+  for (let step = 0; step < count; step += 1) {
+    const index = (l2Index % mapping.entriesPerSlice) + step;
+    const before = readEntry(slice.view, geometry, index);
+    const after = work.change(before);
+    if (sameEntry(before, after)) continue;
+    // Faults for an entry whose references are unsound, before it is changed.
+    referencesOf(before, parts);
+    writeEntry(slice.view, geometry, index, after);
+    mapping.markDirty(slice);
+    if (losesPlace(before, after)) dropReferences(parts, before, { punch: true });
+  }
+}
+
+function losesPlace(before: L2Entry, after: L2Entry): boolean {
+  return isCompressed(before.high) || (after.high === 0 && (after.low & ~zeroBit) === 0);
+}
+
+/** OPS-15: without `unmap` the place stays with the zero flag; a compressed cluster always goes (T10). */
+function zeroed(parts: WriteParts, entry: L2Entry, options: ZeroOptions): L2Entry {
+  const gone = isCompressed(entry.high) || (options.unmap && hasPlace(entry));
+  const place = gone ? { high: 0, low: 0 } : { high: entry.high, low: entry.low };
+  if (parts.geometry.extendedL2) return { ...place, zeroes: allSubclusters, allocated: 0 };
+  return { high: place.high, low: (place.low | zeroBit) >>> 0, zeroes: 0, allocated: 0 };
+}
+
+/** OPS-16: what was allocated, or could show through, becomes zero; what is absent without a layer below stays. */
+function discarded(parts: WriteParts, entry: L2Entry): L2Entry {
+  if (parts.backing === undefined && !isCompressed(entry.high) && !hasPlace(entry)) return entry;
+  if (parts.geometry.extendedL2) return { high: 0, low: 0, zeroes: allSubclusters, allocated: 0 };
+  return { ...emptyEntry, low: parts.version === 3 ? zeroBit : 0 };
+}
+
+function hasPlace(entry: L2Entry): boolean {
+  return entry.high !== 0 || (entry.low & ~zeroBit) !== 0;
+}
+
+const zeroesLength = 1024 * 1024;
+
+function* writeZeroes(parts: WriteParts, span: ByteSpan): Generator<number, void, undefined> {
+  const zeroes = new Uint8Array(Math.min(zeroesLength, span.length));
+  let at = span.offset;
+  while (at < endOf(span)) {
+    const length = Math.min(zeroes.length, endOf(span) - at);
+    write(parts, guestOffset(at), zeroes.subarray(0, length));
+    at += length;
+    yield at;
+  }
+}
+
+/** Does all of a piece of work at once. */
+export function drain(slices: Generator<number, void, undefined>): void {
+  while (slices.next().done !== true);
+}

@@ -1,0 +1,43 @@
+// The parts of one open image, as records: what reading needs, and what changing needs on top.
+
+import type { Allocator } from './allocation/allocator.ts';
+import type { OverlapCheck } from './allocation/overlap-check.ts';
+import type { TrackedFile } from './file/tracked-file.ts';
+import type { Geometry } from './format/geometry.ts';
+import type { Layer } from './layer/layer.ts';
+import type { BitmapsInUse } from './metadata/bitmaps-in-use.ts';
+import type { HeaderArea } from './metadata/header-area.ts';
+import type { MappingTables } from './metadata/mapping-tables.ts';
+import type { RefcountTables } from './metadata/refcount-tables.ts';
+import type { SliceCache } from './metadata/slice-cache.ts';
+import type { SnapshotList } from './metadata/snapshot-list.ts';
+import type { WriteOrder } from './metadata/write-order.ts';
+import type { UnpackedClusters } from './transform/unpacked-clusters.ts';
+
+/** One mapping tree and what its bytes come from: the active tree of an image, or a snapshot's. */
+export interface ReadParts {
+  readonly file: TrackedFile;
+  readonly geometry: Geometry;
+  readonly version: 2 | 3;
+  readonly mapping: MappingTables;
+  readonly unpacked: UnpackedClusters;
+  /** The layer below; undefined without one. */
+  readonly backing: Layer | undefined;
+}
+
+/** An open image. */
+export interface ImageParts extends ReadParts {
+  readonly header: HeaderArea;
+  readonly snapshots: SnapshotList;
+  readonly mappingCache: SliceCache;
+}
+
+/** An image that may be changed. */
+export interface WriteParts extends ImageParts {
+  readonly refcounts: RefcountTables;
+  readonly refcountCache: SliceCache;
+  readonly order: WriteOrder;
+  readonly overlap: OverlapCheck;
+  readonly allocator: Allocator;
+  readonly bitmaps: BitmapsInUse;
+}

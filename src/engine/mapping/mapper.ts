@@ -1,0 +1,214 @@
+// Makes a stretch of the disk writable. Finds places, fills what the caller does not, and points the L2 entries there.
+
+import { assert } from '../../base/assert.ts';
+import { guestOffset, hostOffset } from '../format/offsets.ts';
+import type { GuestOffset, HostOffset } from '../format/offsets.ts';
+import type { WriteParts } from '../image-parts.ts';
+import type { ClusterRun } from '../metadata/refcount-tables.ts';
+import type { Slice } from '../metadata/slice-cache.ts';
+import { isOwnedPlace, judgeEntry, ownedEntry, placeOf, readEntry, writeEntry } from './l2-entries.ts';
+import type { L2Entry } from './l2-entries.ts';
+import { dropReferences, referencesOf } from './references.ts';
+import { planSubclusters } from './subclusters.ts';
+import { ensureOwnTable } from './table-ownership.ts';
+
+/** Fills `target` with what the guest finds from `at` on before the write. */
+export type ReadBefore = (at: GuestOffset, target: Uint8Array) => void;
+
+/** Where entries of one L2 table are, within its current slice. */
+export interface Place {
+  readonly table: HostOffset;
+  readonly l2Index: number;
+}
+
+/**
+ * Writes the start of `source` at `at`, where the disk is not data that is owned already: into new clusters, or into the
+ * one that a zero cluster kept. Returns how many bytes it took; at least one, none beyond the L2 slice. Line 1 of the
+ * write order: the bytes are in the file before the entry that names them is in the cache.
+ */
+export function writeUnowned(
+  parts: WriteParts,
+  at: GuestOffset,
+  write: { readonly source: Uint8Array; readonly readBefore: ReadBefore },
+): number {
+  const { geometry, mapping } = parts;
+  const table = ensureOwnTable(parts, Math.floor(at / geometry.l2Span));
+  const place = { table, l2Index: Math.floor((at % geometry.l2Span) / geometry.clusterSize) };
+  const entry = entryAt(parts, place);
+  judgeOld(parts, entry);
+  if (geometry.extendedL2) return writeSubclusters(parts, at, { ...write, place, entry });
+  if (isOwnedPlace(entry)) return writeKeptPlace(parts, at, { ...write, place, entry });
+  const wanted = countUnowned(parts, place, clustersTouched(at, write.source.length, geometry.clusterSize));
+  const run = parts.allocator.allocateUpTo(wanted);
+  const length = Math.min(write.source.length, run.count * geometry.clusterSize - (at % geometry.clusterSize));
+  const used = { first: run.first, count: clustersTouched(at, length, geometry.clusterSize) };
+  assert(used.count === run.count, 'every allocated cluster is written');
+  fill(parts, run, () => {
+    const start = hostOffset(run.first * geometry.clusterSize);
+    writeAround(parts, { start, at, source: write.source.subarray(0, length), readBefore: write.readBefore });
+  });
+  link(parts, place, run);
+  assert(mapping.l2Table(Math.floor(at / geometry.l2Span)) === table, 'the L2 table stays');
+  return length;
+}
+
+/** MAP-07, T05: the kept cluster holds old bytes, so all of it is written before the zero flag goes. */
+function writeKeptPlace(
+  parts: WriteParts,
+  at: GuestOffset,
+  write: {
+    readonly source: Uint8Array;
+    readonly readBefore: ReadBefore;
+    readonly place: Place;
+    readonly entry: L2Entry;
+  },
+): number {
+  const { geometry } = parts;
+  const host = placeOf(write.entry, geometry);
+  assert(host !== undefined, 'a kept place is there');
+  parts.overlap.admitData(host, geometry.clusterSize);
+  const length = Math.min(write.source.length, geometry.clusterSize - (at % geometry.clusterSize));
+  writeAround(parts, {
+    start: host,
+    at,
+    source: write.source.subarray(0, length),
+    readBefore: write.readBefore,
+  });
+  parts.order.dataWritten();
+  setEntry(parts, write.place, ownedEntry(host, { zeroes: 0, allocated: 0 }));
+  return length;
+}
+
+/** One cluster with extended L2 entries (SUB-06, SUB-07). */
+function writeSubclusters(
+  parts: WriteParts,
+  at: GuestOffset,
+  write: {
+    readonly source: Uint8Array;
+    readonly readBefore: ReadBefore;
+    readonly place: Place;
+    readonly entry: L2Entry;
+  },
+): number {
+  const { geometry } = parts;
+  const inCluster = at % geometry.clusterSize;
+  const length = Math.min(write.source.length, geometry.clusterSize - inCluster);
+  const owned = isOwnedPlace(write.entry);
+  const plan = planSubclusters(write.entry, geometry, { offset: inCluster, length, owned });
+  const run = owned ? undefined : parts.allocator.allocateUpTo(1);
+  const host = run === undefined ? placeOf(write.entry, geometry) : hostOffset(run.first * geometry.clusterSize);
+  assert(host !== undefined, 'a written cluster has a place');
+  const span = plan.copied;
+  const bytes = new Uint8Array(span.length);
+  const before = guestOffset(at - inCluster + span.offset);
+  const put = (): void => {
+    if (span.length > length) write.readBefore(before, bytes);
+    bytes.set(write.source.subarray(0, length), inCluster - span.offset);
+    parts.file.writeAt(hostOffset(host + span.offset), bytes);
+  };
+  if (run === undefined) {
+    parts.overlap.admitData(host, geometry.clusterSize);
+    put();
+    parts.order.dataWritten();
+    setEntry(parts, write.place, ownedEntry(host, plan.bits));
+    return length;
+  }
+  fill(parts, run, put);
+  setEntry(parts, write.place, ownedEntry(host, plan.bits));
+  dropReferences(parts, write.entry, { punch: false });
+  return length;
+}
+
+/**
+ * Writes `source` and, around it, what its first and last cluster hold besides (T06). `start`: where the first cluster
+ * lies. What reads as zeroes beyond the end of the file anyway is not written.
+ */
+function writeAround(
+  parts: WriteParts,
+  write: {
+    readonly start: HostOffset;
+    readonly at: GuestOffset;
+    readonly source: Uint8Array;
+    readonly readBefore: ReadBefore;
+  },
+): void {
+  const { geometry, file } = parts;
+  const { clusterSize } = geometry;
+  const headLength = write.at % clusterSize;
+  const end = headLength + write.source.length;
+  const tailLength = (clusterSize - (end % clusterSize)) % clusterSize;
+  if (headLength === 0 && tailLength === 0) {
+    file.writeAt(write.start, write.source);
+    return;
+  }
+  const whole = new Uint8Array(end + tailLength);
+  const guestStart = write.at - headLength;
+  if (headLength > 0) write.readBefore(guestOffset(guestStart), whole.subarray(0, headLength));
+  if (tailLength > 0) write.readBefore(guestOffset(guestStart + end), whole.subarray(end));
+  whole.set(write.source, headLength);
+  file.writeAt(write.start, whole);
+}
+
+/** Runs `put`; when it fails the clusters are given back, since nothing names them yet (OPS-12, T50). */
+function fill(parts: WriteParts, run: ClusterRun, put: () => void): void {
+  try {
+    put();
+  } catch (error) {
+    parts.allocator.undo(run);
+    throw error;
+  }
+  parts.order.dataWritten();
+}
+
+/** Points the entries from `place` on to the clusters of `run`, and drops what they referred to. */
+function link(parts: WriteParts, place: Place, run: ClusterRun): void {
+  const { geometry } = parts;
+  const { slice, index } = sliceAt(parts, place);
+  for (let step = 0; step < run.count; step += 1) {
+    const before = readEntry(slice.view, geometry, index + step);
+    const host = (run.first + step) * geometry.clusterSize;
+    writeEntry(slice.view, geometry, index + step, ownedEntry(host, { zeroes: 0, allocated: 0 }));
+    dropReferences(parts, before, { punch: false });
+  }
+  parts.mapping.markDirty(slice);
+}
+
+export function setEntry(parts: WriteParts, place: Place, entry: L2Entry): void {
+  const { slice, index } = sliceAt(parts, place);
+  writeEntry(slice.view, parts.geometry, index, entry);
+  parts.mapping.markDirty(slice);
+}
+
+export function entryAt(parts: WriteParts, place: Place): L2Entry {
+  const { slice, index } = sliceAt(parts, place);
+  return readEntry(slice.view, parts.geometry, index);
+}
+
+function sliceAt(parts: WriteParts, place: Place): { readonly slice: Slice; readonly index: number } {
+  const slice = parts.mapping.slice(place.table, place.l2Index);
+  return { slice, index: place.l2Index % parts.mapping.entriesPerSlice };
+}
+
+/** How many entries from `place` on, within the slice and at most `countMax`, are not owned places. */
+function countUnowned(parts: WriteParts, place: Place, countMax: number): number {
+  const { slice, index } = sliceAt(parts, place);
+  const end = Math.min(parts.mapping.entriesPerSlice, index + countMax);
+  let count = 1;
+  while (index + count < end) {
+    const entry = readEntry(slice.view, parts.geometry, index + count);
+    if (isOwnedPlace(entry)) break;
+    judgeOld(parts, entry);
+    count += 1;
+  }
+  return count;
+}
+
+/** An entry that is about to be replaced is sound: its references can be dropped afterwards. */
+function judgeOld(parts: WriteParts, entry: L2Entry): void {
+  judgeEntry(entry, parts.geometry, parts.version);
+  referencesOf(entry, parts);
+}
+
+function clustersTouched(at: number, length: number, clusterSize: number): number {
+  return Math.ceil(((at % clusterSize) + length) / clusterSize);
+}
