@@ -1,12 +1,36 @@
 // The face of the engine: one method a verb, no logic of its own. The only engine file that others import.
 
+import { assert } from '../base/assert.ts';
+import { Fault } from '../base/fault.ts';
+import { ImageLayer } from './data/image-layer.ts';
+import { read } from './data/reader.ts';
+import { write } from './data/writer.ts';
+import { writeDetectingZeroes } from './data/zero-detection.ts';
+import { discard, zero } from './data/zeroing.ts';
+import type { ByteFile } from './file/byte-file.ts';
+import { NodeFile } from './file/node-file.ts';
 import type { GuestOffset } from './format/offsets.ts';
+import type { ImageParts, ReadParts } from './image-parts.ts';
+import type { Layer } from './layer/layer.ts';
 import type { BackingFile } from './layer/open-gate.ts';
+import { admit } from './operations/admit.ts';
+import type { Admitted } from './operations/admit.ts';
+import { check } from './operations/check.ts';
 import type { CheckReport, RepairMode } from './operations/check-report.ts';
+import { createFile } from './operations/create-file.ts';
 import type { CreateSpec } from './operations/create-spec.ts';
+import { describe, describeSnapshots } from './operations/describe.ts';
 import type { ExtentPage, ExtentQuery } from './operations/extent-item.ts';
+import { listExtents } from './operations/extents.ts';
 import type { ImageDescription, SnapshotDescription } from './operations/image-description.ts';
+import { ImageSession } from './operations/image-session.ts';
+import { resize } from './operations/resize.ts';
+import type { NewSize } from './operations/resize.ts';
+import { createSnapshot, deleteSnapshot, revertSnapshot } from './operations/snapshot.ts';
+import type { NewSnapshot } from './operations/snapshot.ts';
+import { runToEnd } from './operations/steps.ts';
 import type { Steps } from './operations/steps.ts';
+import { planExport } from './operations/virtual-export.ts';
 import type { VirtualFile } from './operations/virtual-file.ts';
 
 export type { BackingFile } from './layer/open-gate.ts';
@@ -24,6 +48,12 @@ export interface OpenOptions {
   readonly backing: readonly BackingFile[];
 }
 
+export interface OpenFileOptions {
+  readonly writable: boolean;
+  /** The layer below, for an image that names one. It is closed with the image. */
+  readonly backing: Layer | undefined;
+}
+
 export interface AdmitOptions {
   readonly path: string;
   readonly backing: BackingFile | undefined;
@@ -31,48 +61,189 @@ export interface AdmitOptions {
   readonly repair: RepairMode;
 }
 
-export declare class Image {
-  static open(options: OpenOptions): Image;
+/** Which file {@link Image.planExport} lays out. */
+export interface ExportWish {
+  readonly format: 'qcow2' | 'raw';
+  /** An id or a name, the id first; undefined for the live image. */
+  readonly snapshot: string | undefined;
+  /** `top`: what this image itself holds, without the layers below. */
+  readonly layer: 'all' | 'top';
+}
+
+/**
+ * An open image. Spans lie inside the disk, or the verb faults `range-not-satisfiable` {size}. Changing verbs fault
+ * `image-read-only` on an image that was opened for reading, and `image-marked-corrupt` once corruption was met.
+ */
+export class Image {
+  readonly #session: ImageSession;
+
+  private constructor(session: ImageSession) {
+    this.#session = session;
+  }
+
+  /** Faults of file and format, `backing-refused`, and what this engine does not support, by name. */
+  static open(options: OpenOptions): Image {
+    const file = NodeFile.open(options.path, { writable: options.writable });
+    return new Image(ImageSession.open(file, { writable: options.writable, chain: options.backing }));
+  }
+
+  /** Over a file that is open already, which the image closes. */
+  static openFile(file: ByteFile, options: OpenFileOptions): Image {
+    return new Image(ImageSession.open(file, { writable: options.writable, layer: options.backing }));
+  }
+
   /** Makes the file; sound before its magic is valid; flushed at the end. Undone (file removed) by cancel or fault. */
-  static create(path: string, spec: CreateSpec): Steps<void>;
+  static create(path: string, spec: CreateSpec): Steps<void> {
+    return createFile(path, spec);
+  }
+
   /** Judges a foreign file and makes it sound; faults `unsafe-image` with `violations`. The file is closed afterwards. */
-  static admit(options: AdmitOptions): Steps<{ description: ImageDescription; report: CheckReport }>;
-  readonly virtualSize: number;
-  readonly writable: boolean;
+  static *admit(options: AdmitOptions): Steps<Admitted> {
+    const file = NodeFile.open(options.path, { writable: true });
+    try {
+      return yield* admit(file, options);
+    } finally {
+      file.close();
+    }
+  }
+
+  get virtualSize(): number {
+    return this.#session.header.virtualSize;
+  }
+
+  get writable(): boolean {
+    return this.#session.writable;
+  }
+
   /** True after opening a dirty image writable: run {@link recover} before anything else. */
-  readonly needsRecovery: boolean;
-  recover(): Steps<CheckReport>;
-  read(offset: GuestOffset, target: Uint8Array): void;
-  write(offset: GuestOffset, source: Uint8Array, options: { detectZeroes: boolean }): void;
-  zero(offset: GuestOffset, length: number, options: { unmap: boolean }): Steps<void>;
-  discard(offset: GuestOffset, length: number): Steps<void>;
-  flush(): void;
-  extents(query: ExtentQuery): ExtentPage;
-  describe(): ImageDescription;
-  resize(options: {
-    virtualSize: number;
-    allowShrink: boolean;
-    preallocation: CreateSpec['preallocation'];
-  }): Steps<void>;
-  check(): Steps<CheckReport>;
-  repair(mode: 'leaks' | 'all'): Steps<CheckReport>;
-  snapshots(): readonly SnapshotDescription[];
+  get needsRecovery(): boolean {
+    return this.#session.writable && this.#session.header.isDirty && !this.#session.ownsDirtyBit;
+  }
+
+  recover(): Steps<CheckReport> {
+    return this.repair('all');
+  }
+
+  read(offset: GuestOffset, target: Uint8Array): void {
+    this.#session.admitSpan(offset, target.length);
+    read(this.#session.parts, offset, target);
+  }
+
+  write(offset: GuestOffset, source: Uint8Array, options: { readonly detectZeroes: boolean }): void {
+    this.#session.admitSpan(offset, source.length);
+    this.#session.change((parts) => {
+      if (options.detectZeroes) writeDetectingZeroes(parts, offset, source);
+      else write(parts, offset, source);
+    });
+  }
+
+  zero(offset: GuestOffset, length: number, options: { readonly unmap: boolean }): Steps<void> {
+    this.#session.admitSpan(offset, length);
+    const span = { offset, length };
+    return this.#session.changeInSteps((parts) => paced(zero(parts, span, options), span));
+  }
+
+  discard(offset: GuestOffset, length: number): Steps<void> {
+    this.#session.admitSpan(offset, length);
+    const span = { offset, length };
+    return this.#session.changeInSteps((parts) => paced(discard(parts, span), span));
+  }
+
+  /** When this returns, everything that was changed before it survives a crash. */
+  flush(): void {
+    this.#session.flush();
+  }
+
+  extents(query: ExtentQuery): ExtentPage {
+    this.#session.admitSpan(query.offset, query.length);
+    return listExtents(layerOver(this.#session.parts, this.virtualSize), query);
+  }
+
+  describe(): ImageDescription {
+    return describe(this.#session.parts);
+  }
+
+  resize(options: NewSize): Steps<void> {
+    return this.#session.changeInSteps((parts) => resize(parts, options));
+  }
+
+  /** Judges the file as it is; nothing may change meanwhile. */
+  check(): Steps<CheckReport> {
+    return this.#session.checkWith(check);
+  }
+
+  /** Mends the file and goes on with what it is then. */
+  repair(mode: 'leaks' | 'all'): Steps<CheckReport> {
+    return this.#session.repairWith(mode);
+  }
+
+  /** In the order of the table. */
+  snapshots(): readonly SnapshotDescription[] {
+    return describeSnapshots(this.#session.parts);
+  }
+
   /** `snapshot` is an id or a name, the id first; faults `snapshot-not-found`. */
-  readSnapshot(snapshot: string, offset: GuestOffset, target: Uint8Array): void;
-  snapshotExtents(snapshot: string, query: ExtentQuery): ExtentPage;
+  readSnapshot(snapshot: string, offset: GuestOffset, target: Uint8Array): void {
+    const { parts, size } = this.#session.snapshot(snapshot);
+    if (offset + target.length > size) throw new Fault('range-not-satisfiable', { size });
+    read(parts, offset, target);
+  }
+
+  snapshotExtents(snapshot: string, query: ExtentQuery): ExtentPage {
+    const { parts, size } = this.#session.snapshot(snapshot);
+    return listExtents(layerOver(parts, size), query);
+  }
+
   /** The new id is one more than the largest id in the file, at least `idFloor`. */
-  createSnapshot(options: {
-    name: string;
-    seconds: number;
-    nanoseconds: number;
-    idFloor: number;
-  }): Steps<SnapshotDescription>;
-  deleteSnapshot(snapshot: string): Steps<void>;
-  revertSnapshot(snapshot: string): Steps<void>;
+  createSnapshot(options: NewSnapshot): Steps<SnapshotDescription> {
+    return this.#session.changeInSteps((parts) => createSnapshot(parts, options));
+  }
+
+  deleteSnapshot(snapshot: string): Steps<void> {
+    return this.#session.changeInSteps((parts) => deleteSnapshot(parts, snapshot));
+  }
+
+  revertSnapshot(snapshot: string): Steps<void> {
+    return this.#session.changeInSteps((parts) => revertSnapshot(parts, snapshot));
+  }
+
   /** Lays out a flattened, uncompressed file over what the image holds now; stale after the next change. */
-  planExport(options: { format: 'qcow2' | 'raw'; snapshot: string | undefined; layer: 'all' | 'top' }): VirtualFile;
+  planExport(wish: ExportWish): VirtualFile {
+    const { parts, size } =
+      wish.snapshot === undefined
+        ? { parts: this.#session.parts, size: this.virtualSize }
+        : this.#session.snapshot(wish.snapshot);
+    const layer = layerOver(wish.layer === 'top' ? { ...parts, backing: undefined } : parts, size);
+    return runToEnd(planExport({ format: wish.format, layer, clusterSize: parts.geometry.clusterSize }));
+  }
+
   /** Flushes, writes every clean-up, releases the file. */
-  close(): void;
+  close(): void {
+    this.#session.close();
+  }
+
   /** Releases the file without writing anything more: after a broken assertion. */
-  abandon(): void;
+  abandon(): void {
+    this.#session.release();
+  }
+}
+
+function layerOver(parts: ReadParts | ImageParts, size: number): Layer {
+  return new ImageLayer(parts, { size, close: () => undefined });
+}
+
+/** Slices that one step passes. */
+const slicesPerStep = 32;
+
+/** Work slice by slice as a run. */
+function* paced(
+  slices: Generator<number, void, undefined>,
+  span: { readonly offset: number; readonly length: number },
+): Steps<void> {
+  let count = 0;
+  for (const done of slices) {
+    assert(done >= span.offset, 'work goes forwards');
+    count += 1;
+    if (count % slicesPerStep === 0) yield { done: done - span.offset, total: span.length };
+  }
 }

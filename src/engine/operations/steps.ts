@@ -19,3 +19,20 @@ export function runToEnd<Result>(steps: Steps<Result>): Result {
     if (next.done === true) return next.value;
   }
 }
+
+/** A run that cannot be undone any more: a cancel does not stop it, it goes on to its end. */
+export function* toTheEnd<Result>(steps: Steps<Result>): Steps<Result> {
+  let next = steps.next();
+  try {
+    while (next.done !== true) {
+      yield next.value;
+      next = steps.next();
+    }
+    return next.value;
+  } finally {
+    while (next.done !== true) {
+      next = steps.next();
+      if (next.done !== true) yield next.value;
+    }
+  }
+}

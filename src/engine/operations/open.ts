@@ -1,0 +1,222 @@
+// Opening an image: from a file to the parts that verbs work on.
+
+import { Fault } from '../../base/fault.ts';
+import { hasBit, incompatibleBits } from '../format/features.ts';
+import { OverlapCheck } from '../allocation/overlap-check.ts';
+import { Allocator } from '../allocation/allocator.ts';
+import { clusterAt } from '../allocation/refcount-growth.ts';
+import { divideUp } from '../../base/integers.ts';
+import { ImageLayer } from '../data/image-layer.ts';
+import type { ByteFile } from '../file/byte-file.ts';
+import { NodeFile } from '../file/node-file.ts';
+import { TrackedFile } from '../file/tracked-file.ts';
+import { hostCluster } from '../format/offsets.ts';
+import type { ImageParts, WriteParts } from '../image-parts.ts';
+import type { SnapshotRecord } from '../format/snapshot-table.ts';
+import type { Layer } from '../layer/layer.ts';
+import { admitBacking } from '../layer/open-gate.ts';
+import type { BackingFile } from '../layer/open-gate.ts';
+import { RawLayer } from '../layer/raw-layer.ts';
+import { BitmapsInUse } from '../metadata/bitmaps-in-use.ts';
+import { HeaderArea } from '../metadata/header-area.ts';
+import { MappingTables } from '../metadata/mapping-tables.ts';
+import type { ClusterRun } from '../metadata/refcount-tables.ts';
+import { RefcountTables } from '../metadata/refcount-tables.ts';
+import { SliceCache, sliceLengthOf } from '../metadata/slice-cache.ts';
+import { SnapshotList } from '../metadata/snapshot-list.ts';
+import { WriteOrder } from '../metadata/write-order.ts';
+import { UnpackedClusters } from '../transform/unpacked-clusters.ts';
+
+/** Bytes of L2 slices and of refcount slices that an open image keeps. */
+const mappingCacheLength = 8 * 1024 * 1024;
+const refcountCacheLength = 1024 * 1024;
+
+/** The layers below an image, opened read-only, nearest first; undefined without a backing name. */
+export function openBacking(header: HeaderArea, chain: readonly BackingFile[]): Layer | undefined {
+  const { backingName: fileName } = header;
+  if (fileName === undefined) return undefined;
+  const { file, below } = admitBacking({ fileName, format: header.extensions.backingFormat }, chain);
+  return openLayer(file, below);
+}
+
+function openLayer(source: BackingFile, below: readonly BackingFile[]): Layer {
+  const file = NodeFile.open(source.path, { writable: false });
+  try {
+    if (source.format === 'raw') return new RawLayer(file);
+    const header = HeaderArea.read(file, { forCheck: false });
+    refuseUnsupported(header);
+    const backing = openBacking(header, below);
+    const parts = readParts(file, header, backing);
+    return new ImageLayer(parts, {
+      size: header.virtualSize,
+      close: () => {
+        backing?.close();
+        file.close();
+      },
+    });
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+/** ENC, DAT: what this engine does not read yet is refused by name. */
+export function refuseUnsupported(header: HeaderArea): void {
+  const { encryptionMethod, incompatible } = header.header;
+  if (encryptionMethod !== 0) {
+    throw new Fault('encryption-unsupported', { method: encryptionMethod === 1 ? 'aes' : 'luks' });
+  }
+  if (hasBit(incompatible, incompatibleBits.externalDataFile)) {
+    throw new Fault('data-file-unsupported', { dataFile: header.extensions.dataFileName });
+  }
+}
+
+/** What reading needs. Faults of the tables. */
+export function readParts(file: ByteFile, header: HeaderArea, backing: Layer | undefined): ImageParts {
+  const { geometry } = header;
+  const tracked = new TrackedFile(file);
+  const sliceLength = sliceLengthOf(geometry.clusterSize);
+  const mappingCache = new SliceCache({
+    file: tracked,
+    sliceLength,
+    slicesMax: mappingCacheLength / sliceLength,
+    beforeWrite: nothingToWrite,
+  });
+  return sharedParts({ file: tracked, header, backing, mappingCache });
+}
+
+/** What changing needs on top; `file` is writable. */
+export function writeParts(file: ByteFile, header: HeaderArea, backing: Layer | undefined): WriteParts {
+  const { geometry } = header;
+  const tracked = new TrackedFile(file);
+  const sliceLength = sliceLengthOf(geometry.clusterSize);
+  const order: { current: WriteOrder | undefined } = { current: undefined };
+  const mappingCache = new SliceCache({
+    file: tracked,
+    sliceLength,
+    slicesMax: mappingCacheLength / sliceLength,
+    beforeWrite: () => order.current?.beforeMapping(),
+  });
+  const refcountCache = new SliceCache({
+    file: tracked,
+    sliceLength,
+    slicesMax: refcountCacheLength / sliceLength,
+    // Refcounts may be written at any time: they were raised before their references, and are lowered after.
+    beforeWrite: () => undefined,
+  });
+  const shared = sharedParts({ file: tracked, header, backing, mappingCache });
+  const refcounts = RefcountTables.read({
+    file: tracked,
+    geometry,
+    cache: refcountCache,
+    sliceLength,
+    tableOffset: header.header.refcountTableOffset,
+    tableClusters: header.header.refcountTableClusters,
+  });
+  const { mapping } = shared;
+  const writeOrder = new WriteOrder({
+    file: tracked,
+    geometry,
+    header,
+    refcounts,
+    refcountCache,
+    mapping,
+    mappingCache,
+  });
+  order.current = writeOrder;
+  const overlap = claimTables({ ...shared, refcounts });
+  const allocator = new Allocator({
+    file: tracked,
+    geometry,
+    header,
+    refcounts,
+    refcountCache,
+    order: writeOrder,
+    overlap,
+  });
+  const bitmaps = new BitmapsInUse(tracked, header);
+  return { ...shared, refcounts, refcountCache, order: writeOrder, overlap, allocator, bitmaps };
+}
+
+function sharedParts(open: {
+  readonly file: TrackedFile;
+  readonly header: HeaderArea;
+  readonly backing: Layer | undefined;
+  readonly mappingCache: SliceCache;
+}): ImageParts {
+  const { file, header, backing, mappingCache } = open;
+  const { geometry } = header;
+  const sliceLength = sliceLengthOf(geometry.clusterSize);
+  const { l1TableOffset, l1Entries, compressionType, version } = header.header;
+  return {
+    file,
+    geometry,
+    version,
+    header,
+    backing,
+    mappingCache,
+    mapping: MappingTables.read(
+      { file, geometry, cache: mappingCache, sliceLength },
+      { offset: l1TableOffset, entries: l1Entries },
+    ),
+    snapshots: SnapshotList.read(file, header.header, geometry),
+    unpacked: new UnpackedClusters({
+      readAt: (offset, target) => {
+        file.readAt(offset, target);
+      },
+      clusterSize: geometry.clusterSize,
+      compressionType,
+    }),
+  };
+}
+
+/** The mapping tree of a snapshot over the same cache. */
+export function snapshotTree(parts: ImageParts, record: SnapshotRecord): MappingTables {
+  const { file, geometry, mappingCache } = parts;
+  return MappingTables.read(
+    { file, geometry, cache: mappingCache, sliceLength: sliceLengthOf(geometry.clusterSize) },
+    { offset: record.l1TableOffset, entries: record.l1Entries },
+  );
+}
+
+/** Claims the clusters of every table for the overlap check. */
+export function claimTables(
+  parts: Pick<WriteParts, 'file' | 'geometry' | 'header' | 'mapping' | 'refcounts' | 'snapshots'>,
+): OverlapCheck {
+  const { geometry, header, mapping, refcounts, snapshots } = parts;
+  const overlap = new OverlapCheck(geometry.clusterSize);
+  const seen = new Set<number>();
+  // What lies beyond the end of the file nobody can hit; tables that share a place are claimed once.
+  const claimBytes = (offset: number, length: number): void => {
+    const inside = Math.min(length, parts.file.size - offset);
+    if (inside <= 0 || seen.has(offset)) return;
+    seen.add(offset);
+    overlap.claim(runOf(offset, inside, geometry.clusterSize));
+  };
+  overlap.claim({ first: hostCluster(0), count: 1 });
+  overlap.claim(refcounts.tableRun);
+  for (let index = 0; index < refcounts.blockEnd; index += 1) {
+    if (!refcounts.hasBlock(index)) continue;
+    overlap.claim({ first: clusterAt(refcounts.blockOffset(index), geometry), count: 1 });
+  }
+  claimBytes(mapping.place.offset, mapping.place.entries * 8);
+  for (let l1Index = 0; l1Index < mapping.l1Entries; l1Index += 1) {
+    const table = mapping.l2Table(l1Index);
+    if (table !== undefined) overlap.claim({ first: clusterAt(table, geometry), count: 1 });
+  }
+  claimBytes(snapshots.place.offset, snapshots.place.length);
+  for (const record of snapshots.records) claimBytes(record.l1TableOffset, record.l1Entries * 8);
+  const { bitmaps } = header.extensions;
+  if (bitmaps !== undefined && header.hasBitmaps) claimBytes(bitmaps.directoryOffset, bitmaps.directoryLength);
+  return overlap;
+}
+
+/** The clusters that a span of the file touches. */
+export function runOf(offset: number, length: number, clusterSize: number): ClusterRun {
+  const first = Math.floor(offset / clusterSize);
+  return { first: hostCluster(first), count: divideUp(offset + length, clusterSize) - first };
+}
+
+function nothingToWrite(): void {
+  throw new Fault('image-read-only', { reason: 'the image was opened for reading' });
+}

@@ -1,0 +1,81 @@
+// Gives a stretch of the disk its host clusters before anything is written there (CRE-05, OPS-18, SUB-10).
+
+import { alignDown, alignUp } from '../../base/integers.ts';
+import { guestOffset, hostOffset } from '../format/offsets.ts';
+import type { GuestOffset } from '../format/offsets.ts';
+import type { WriteParts } from '../image-parts.ts';
+import { emptyEntry, ownedEntry, readEntry, sameEntry, writeEntry } from '../mapping/l2-entries.ts';
+import { ensureOwnTable } from '../mapping/table-ownership.ts';
+import type { ClusterRun } from '../metadata/refcount-tables.ts';
+import type { CreateSpec } from './create-spec.ts';
+import { stepLengthMax } from './steps.ts';
+import type { Progress } from './steps.ts';
+
+export interface PreallocateWish {
+  /** Guest offsets; clusters that already have an entry keep it. */
+  readonly start: number;
+  readonly end: number;
+  readonly mode: Exclude<CreateSpec['preallocation'], 'off'>;
+}
+
+/** How much is reserved by one step: reserving is cheap, unless the file system must write zeroes. */
+const clustersPerStepMin = 1;
+
+export function* preallocate(parts: WriteParts, wish: PreallocateWish): Generator<Progress, void, undefined> {
+  const { geometry } = parts;
+  const { clusterSize } = geometry;
+  const clustersPerStep = Math.max(clustersPerStepMin, Math.floor(stepLengthMax / clusterSize));
+  let at = alignDown(wish.start, clusterSize);
+  const end = alignUp(wish.end, clusterSize);
+  let fileEnd = parts.file.size;
+  while (at < end) {
+    const countMax = Math.min(clustersPerStep, (end - at) / clusterSize);
+    const { length, hostEnd } = preallocateSome(parts, guestOffset(at), { countMax, mode: wish.mode });
+    fileEnd = Math.max(fileEnd, hostEnd);
+    at += length;
+    yield { done: at - wish.start, total: wish.end - wish.start };
+  }
+  if (parts.file.size < fileEnd) parts.file.resize(fileEnd);
+}
+
+/** Fills the empty entries at `at`, within one L2 slice; returns how far it came, and where the host clusters end. */
+function preallocateSome(
+  parts: WriteParts,
+  at: GuestOffset,
+  work: { readonly countMax: number; readonly mode: PreallocateWish['mode'] },
+): { readonly length: number; readonly hostEnd: number } {
+  const { geometry, mapping } = parts;
+  const { clusterSize, l2Span } = geometry;
+  const table = ensureOwnTable(parts, Math.floor(at / l2Span));
+  const l2Index = Math.floor((at % l2Span) / clusterSize);
+  const first = l2Index % mapping.entriesPerSlice;
+  const slice = mapping.slice(table, l2Index);
+  const isEmpty = (index: number): boolean => sameEntry(readEntry(slice.view, geometry, index), emptyEntry);
+  if (!isEmpty(first)) return { length: clusterSize, hostEnd: 0 };
+  let wanted = 1;
+  while (wanted < work.countMax && first + wanted < mapping.entriesPerSlice && isEmpty(first + wanted)) wanted += 1;
+  const run = parts.allocator.allocateUpTo(wanted);
+  try {
+    prepareClusters(parts, run, work.mode);
+  } catch (error) {
+    parts.allocator.undo(run);
+    throw error;
+  }
+  parts.order.dataWritten();
+  for (let step = 0; step < run.count; step += 1) {
+    const host = (run.first + step) * clusterSize;
+    writeEntry(slice.view, geometry, first + step, ownedEntry(host, { zeroes: 0, allocated: 0 }));
+  }
+  mapping.markDirty(slice);
+  return { length: run.count * clusterSize, hostEnd: (run.first + run.count) * clusterSize };
+}
+
+/** Clusters below the end of the file hold old bytes: they are overwritten with zeroes, whatever the mode (T06). */
+function prepareClusters(parts: WriteParts, run: ClusterRun, mode: PreallocateWish['mode']): void {
+  const { file, geometry } = parts;
+  const offset = run.first * geometry.clusterSize;
+  const length = run.count * geometry.clusterSize;
+  const old = mode === 'full' ? length : Math.max(0, Math.min(length, file.size - offset));
+  if (old > 0) file.writeAt(hostOffset(offset), new Uint8Array(old));
+  if (mode === 'falloc') file.preallocate(hostOffset(offset), length);
+}

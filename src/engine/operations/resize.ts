@@ -1,0 +1,213 @@
+// Another size of the disk: grown so that nothing old shows up in the new part, shrunk so that a cut is never half seen.
+//
+//   grow     longer L1 ─ header ─ new part made zero where a layer below would show, or preallocated ─ flush ─ header: size
+//   shrink   header: size ─ flush ─ what lies behind the new end is dropped ─ file cut
+//
+// Each header write is one sector: before it the old size holds with all its bytes, after it the new one (ORD-15).
+
+import { Fault } from '../../base/fault.ts';
+import { alignUp, divideUp } from '../../base/integers.ts';
+import { sectorSize } from '../../base/units.ts';
+import { read } from '../data/reader.ts';
+import { write } from '../data/writer.ts';
+import { discardFully, zeroWhole } from '../data/zeroing.ts';
+import { l1EntriesFor } from '../format/geometry.ts';
+import { l1EntriesMax } from '../format/header.ts';
+import { guestOffset, hostCluster, hostOffset, virtualSizeMax } from '../format/offsets.ts';
+import type { WriteParts } from '../image-parts.ts';
+import { lookup } from '../mapping/lookup.ts';
+import type { CreateSpec } from './create-spec.ts';
+import { runOf } from './open.ts';
+import { preallocate } from './preallocate.ts';
+import { toTheEnd } from './steps.ts';
+import type { Progress, Steps } from './steps.ts';
+import { dropTree, treeOver } from './tree.ts';
+
+export interface NewSize {
+  /** In bytes; rounded up to a sector. */
+  readonly virtualSize: number;
+  readonly allowShrink: boolean;
+  readonly preallocation: CreateSpec['preallocation'];
+}
+
+/**
+ * Faults `shrink-not-allowed`, `snapshots-prevent-resize` (version 2, OPS-20), `bitmap-inconsistent` (BMP-09),
+ * `invalid-geometry`, `unsupported-option`, `image-full`. A fault or a cancel leaves the old size.
+ */
+export function* resize(parts: WriteParts, wish: NewSize): Steps<void> {
+  const virtualSize = alignUp(wish.virtualSize, sectorSize);
+  const { header } = parts;
+  judge(parts, wish, virtualSize);
+  if (virtualSize === header.virtualSize) return;
+  parts.order.settle();
+  if (virtualSize < header.virtualSize) {
+    yield* toTheEnd(shrink(parts, virtualSize));
+    return;
+  }
+  yield* grow(parts, { ...wish, virtualSize });
+}
+
+function judge(parts: WriteParts, wish: NewSize, virtualSize: number): void {
+  const { header, geometry, version, snapshots } = parts;
+  if (virtualSize <= 0) throw new Fault('invalid-geometry', { virtualSize, reason: 'the new size is 0' });
+  if (virtualSize > virtualSizeMax || l1EntriesFor(geometry, virtualSize) > l1EntriesMax) {
+    const virtualSizeMaxHere = Math.min(virtualSizeMax, l1EntriesMax * geometry.l2Span);
+    throw new Fault('invalid-geometry', { virtualSize, virtualSizeMax: virtualSizeMaxHere });
+  }
+  if (virtualSize === header.virtualSize) return;
+  if (version === 2 && snapshots.records.length > 0) {
+    throw new Fault('snapshots-prevent-resize', { snapshotCount: snapshots.records.length });
+  }
+  if (header.hasBitmaps) throw new Fault('bitmap-inconsistent', { reason: 'bitmaps do not follow the size yet' });
+  if (virtualSize > header.virtualSize) {
+    if (version === 2 && (parts.backing?.size ?? 0) > header.virtualSize) {
+      throw new Fault('unsupported-option', {
+        option: 'virtualSize',
+        reason: 'a version 2 image cannot hide what its longer backing image has there',
+      });
+    }
+    return;
+  }
+  if (!wish.allowShrink) {
+    throw new Fault('shrink-not-allowed', { virtualSize, currentSize: header.virtualSize });
+  }
+  if (wish.preallocation !== 'off') {
+    throw new Fault('unsupported-option', { option: 'preallocation', reason: 'a shrunk image is not preallocated' });
+  }
+}
+
+function* grow(parts: WriteParts, wish: NewSize): Generator<Progress, void, undefined> {
+  const { header, mapping, geometry, order, file } = parts;
+  const oldSize = header.virtualSize;
+  yield* clearBehind(parts, oldSize);
+  growL1(parts, l1EntriesFor(geometry, wish.virtualSize));
+  const hidden = Math.min(wish.virtualSize, parts.backing?.size ?? 0);
+  const wholeStart = alignUp(oldSize, geometry.subclusterSize);
+  if (hidden > wholeStart) {
+    const end = alignUp(hidden, geometry.clusterSize);
+    for (const done of zeroWhole(parts, { offset: wholeStart, length: end - wholeStart }, { unmap: true })) {
+      yield { done, total: wish.virtualSize };
+    }
+  }
+  if (wish.preallocation !== 'off') {
+    yield* preallocate(parts, { start: oldSize, end: wish.virtualSize, mode: wish.preallocation });
+  }
+  order.settle();
+  const { offset, entries } = mapping.place;
+  header.switchDisk({ virtualSize: wish.virtualSize, l1TableOffset: offset, l1Entries: entries });
+  file.flush();
+}
+
+/**
+ * Makes what lies behind the end of the disk read as zeroes, or as nothing (T14–T16): the rest of the last subcluster, the
+ * rest of its L2 table, and L2 tables behind it, which hold VM state that nobody may see as data.
+ */
+function* clearBehind(parts: WriteParts, size: number): Generator<Progress, void, undefined> {
+  const { geometry, order } = parts;
+  const total = alignUp(size, geometry.l2Span);
+  clearRestOfSubcluster(parts, size);
+  const start = alignUp(size, geometry.clusterSize);
+  if (geometry.extendedL2 && alignUp(size, geometry.subclusterSize) < start) clearRestOfCluster(parts, size);
+  if (start < total) {
+    for (const done of discardFully(parts, { offset: start, length: total - start })) yield { done, total };
+  }
+  yield* dropTables(parts, l1EntriesFor(geometry, size));
+  order.flush();
+}
+
+function clearRestOfSubcluster(parts: WriteParts, size: number): void {
+  const end = alignUp(size, parts.geometry.subclusterSize);
+  clearRest(parts, { offset: size, end });
+}
+
+function clearRestOfCluster(parts: WriteParts, size: number): void {
+  const { subclusterSize, clusterSize } = parts.geometry;
+  clearRest(parts, { offset: alignUp(size, subclusterSize), end: alignUp(size, clusterSize) });
+}
+
+/** Writes zeroes where anything but zeroes would show. */
+function clearRest(parts: WriteParts, rest: { readonly offset: number; readonly end: number }): void {
+  let at = rest.offset;
+  while (at < rest.end) {
+    const extent = lookup(parts, guestOffset(at), { lengthMax: rest.end - at });
+    const bytes = new Uint8Array(extent.length);
+    read(parts, guestOffset(at), bytes);
+    if (bytes.some((byte) => byte !== 0)) write(parts, guestOffset(at), new Uint8Array(extent.length));
+    at += extent.length;
+  }
+}
+
+/** Takes L2 tables from `l1Start` on out of the L1 table, with everything they name. */
+function* dropTables(parts: WriteParts, l1Start: number): Generator<Progress, void, undefined> {
+  const { mapping, overlap, geometry } = parts;
+  if (l1Start >= mapping.l1Entries) return;
+  const cut = treeOver(parts, mapping.place.offset, mapping.copyOfL1(mapping.l1Entries));
+  // The slots are emptied first: what is dropped is given back by the flush that makes that durable.
+  for (let l1Index = l1Start; l1Index < mapping.l1Entries; l1Index += 1) {
+    const table = mapping.l2Table(l1Index);
+    if (table === undefined) continue;
+    overlap.release(runOf(table, 1, geometry.clusterSize));
+    mapping.setL2Table(l1Index, undefined);
+  }
+  yield* dropTree(parts, cut, { l1Start });
+}
+
+/** A longer L1 table elsewhere, switched to in one write with the old size (ORD-06). */
+function growL1(parts: WriteParts, entries: number): void {
+  const { mapping, geometry, file, header, order, overlap, allocator } = parts;
+  const before = mapping.place;
+  if (entries <= before.entries) return;
+  const l1 = mapping.copyOfL1(entries);
+  const run = allocator.allocateRun(divideUp(l1.length, geometry.clusterSize));
+  const whole = new Uint8Array(run.count * geometry.clusterSize);
+  whole.set(l1);
+  const offset = hostOffset(run.first * geometry.clusterSize);
+  try {
+    file.writeAt(offset, whole);
+    order.flush();
+  } catch (error) {
+    allocator.undo(run);
+    throw error;
+  }
+  header.switchDisk({ virtualSize: header.virtualSize, l1TableOffset: offset, l1Entries: entries });
+  file.flush();
+  mapping.moveL1({ offset, entries }, l1);
+  overlap.claim(run);
+  if (before.entries === 0) return;
+  const old = runOf(before.offset, before.entries * 8, geometry.clusterSize);
+  overlap.release(old);
+  order.drop(old, { punch: true });
+}
+
+function* shrink(parts: WriteParts, virtualSize: number): Generator<Progress, void, undefined> {
+  const { header, mapping, file, order, geometry } = parts;
+  const oldSize = header.virtualSize;
+  const { offset, entries } = mapping.place;
+  header.switchDisk({ virtualSize, l1TableOffset: offset, l1Entries: entries });
+  file.flush();
+  yield* dropTables(parts, l1EntriesFor(geometry, virtualSize));
+  const start = alignUp(virtualSize, geometry.clusterSize);
+  const end = Math.min(alignUp(virtualSize, geometry.l2Span), alignUp(oldSize, geometry.clusterSize));
+  if (end > start) {
+    for (const done of discardFully(parts, { offset: start, length: end - start })) yield { done, total: oldSize };
+  }
+  order.settle();
+  yield* cutFile(parts);
+}
+
+/** How many clusters one step looks at. */
+const clustersPerStep = 100_000;
+
+/** The file ends with its last used cluster (OPS-19). */
+function* cutFile(parts: WriteParts): Generator<Progress, void, undefined> {
+  const { file, geometry, refcounts } = parts;
+  let end = divideUp(file.size, geometry.clusterSize);
+  const total = end;
+  while (end > 0 && refcounts.get(hostCluster(end - 1)) === 0) {
+    end -= 1;
+    if ((total - end) % clustersPerStep === 0) yield { done: total - end, total };
+  }
+  if (end * geometry.clusterSize >= file.size) return;
+  file.resize(end * geometry.clusterSize);
+  file.flush();
+}

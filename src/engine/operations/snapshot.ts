@@ -1,0 +1,243 @@
+// Internal snapshots: taken, deleted, and reverted to (SNT, OPS-26…OPS-28, ORD-09…ORD-11).
+//
+//   create   references raised ─ flags cleared ─ L1 copy, new table ─ flush ─ header ─ flush
+//   delete   shorter table ─ flush ─ header ─ flush ─ references dropped ─ flags set
+//   revert   references raised ─ new L1 ─ flush ─ header (size and L1 in one write) ─ flush ─ old tree dropped ─ flags
+//
+// Until the header is written the old state holds, afterwards the new one; a crash between leaves references that are too
+// high, and flags that do not agree with them, which a repair mends without touching data (ORD-19).
+
+import { Fault } from '../../base/fault.ts';
+import { divideUp } from '../../base/integers.ts';
+import { l1EntriesFor } from '../format/geometry.ts';
+import { snapshotCountMax } from '../format/header.ts';
+import { ownedBit } from '../format/l1-entry.ts';
+import { hostOffset } from '../format/offsets.ts';
+import type { HostOffset } from '../format/offsets.ts';
+import { viewOf } from '../format/big-endian.ts';
+import { emptyMask } from '../format/features.ts';
+import { encodeSnapshotTable, icountUnknown, newSnapshotRecord } from '../format/snapshot-table.ts';
+import type { SnapshotRecord } from '../format/snapshot-table.ts';
+import type { WriteParts } from '../image-parts.ts';
+import type { MappingTables } from '../metadata/mapping-tables.ts';
+import type { ClusterRun } from '../metadata/refcount-tables.ts';
+import { describeSnapshot } from './describe.ts';
+import type { SnapshotDescription } from './image-description.ts';
+import { runOf, snapshotTree } from './open.ts';
+import { toTheEnd } from './steps.ts';
+import type { Progress, Steps } from './steps.ts';
+import { dropTree, refreshOwned, tablesOf, treeOver, visitTree } from './tree.ts';
+
+export interface NewSnapshot {
+  readonly name: string;
+  readonly seconds: number;
+  readonly nanoseconds: number;
+  /** The new id is at least this. */
+  readonly idFloor: number;
+}
+
+/** Faults `too-many-snapshots`; `refcount-overflow` and `image-full` after undoing everything. */
+export function* createSnapshot(parts: WriteParts, wish: NewSnapshot): Steps<SnapshotDescription> {
+  const { mapping, snapshots, order, geometry, header } = parts;
+  if (snapshots.records.length >= snapshotCountMax) {
+    throw new Fault('too-many-snapshots', { countMax: snapshotCountMax });
+  }
+  order.settle();
+  yield* shareTree(parts, mapping);
+  let finished = false;
+  let l1Run: ClusterRun | undefined;
+  try {
+    yield* refreshOwned(parts);
+    const l1 = unowned(mapping.copyOfL1(mapping.l1Entries));
+    l1Run = writeBytes(parts, l1);
+    const record = newSnapshotRecord({
+      l1TableOffset: offsetOf(l1Run, geometry.clusterSize),
+      l1Entries: mapping.l1Entries,
+      id: snapshots.nextId(wish.idFloor),
+      name: wish.name,
+      seconds: wish.seconds,
+      nanoseconds: wish.nanoseconds,
+      vmClock: emptyMask,
+      vmStateSize: 0,
+      virtualSize: header.virtualSize,
+      icount: icountUnknown,
+    });
+    publish(parts, [...snapshots.records, record]);
+    finished = true;
+    if (l1Run !== undefined) parts.overlap.claim(l1Run);
+    order.settle();
+    return describeSnapshot(record, header.virtualSize);
+  } finally {
+    if (!finished) {
+      if (l1Run !== undefined) parts.allocator.undo(l1Run);
+      yield* unshareTree(parts, mapping, Number.POSITIVE_INFINITY);
+      yield* refreshOwned(parts);
+      order.settle();
+    }
+  }
+}
+
+/** Fault `snapshot-not-found`. Once begun it cannot be undone: cancelled or not, it runs to its end. */
+export function* deleteSnapshot(parts: WriteParts, snapshot: string): Steps<void> {
+  const { snapshots, order } = parts;
+  const record = snapshots.find(snapshot);
+  order.settle();
+  const tree = snapshotTree(parts, record);
+  publish(
+    parts,
+    snapshots.records.filter((other) => other !== record),
+  );
+  yield* toTheEnd(finishDelete(parts, record, tree));
+}
+
+/** Fault `snapshot-not-found`, `bitmaps-prevent-revert` (BMP-10). Cancelled before the switch it leaves nothing. */
+export function* revertSnapshot(parts: WriteParts, snapshot: string): Steps<void> {
+  const { snapshots, order, header, geometry, mapping, file } = parts;
+  const record = snapshots.find(snapshot);
+  if (header.hasBitmaps) throw new Fault('bitmaps-prevent-revert', { snapshot });
+  order.settle();
+  const tree = snapshotTree(parts, record);
+  yield* shareTree(parts, tree);
+  const virtualSize = record.virtualSize ?? header.virtualSize;
+  const entries = Math.max(record.l1Entries, l1EntriesFor(geometry, virtualSize));
+  const l1 = unowned(tree.copyOfL1(entries));
+  let l1Run: ClusterRun | undefined;
+  let switched = false;
+  try {
+    l1Run = writeBytes(parts, l1);
+    order.flush();
+    const oldTree = treeOver(parts, mapping.place.offset, mapping.copyOfL1(mapping.l1Entries));
+    const place = { offset: offsetOf(l1Run, geometry.clusterSize), entries };
+    header.switchDisk({ virtualSize, l1TableOffset: place.offset, l1Entries: entries });
+    switched = true;
+    file.flush();
+    mapping.moveL1(place, l1);
+    if (l1Run !== undefined) parts.overlap.claim(l1Run);
+    moveClaims(parts, oldTree);
+    parts.unpacked.forgetAll();
+    yield* toTheEnd(finishRevert(parts, oldTree));
+  } finally {
+    if (!switched) {
+      if (l1Run !== undefined) parts.allocator.undo(l1Run);
+      yield* unshareTree(parts, tree, Number.POSITIVE_INFINITY);
+      order.settle();
+    }
+  }
+}
+
+function* finishDelete(
+  parts: WriteParts,
+  record: SnapshotRecord,
+  tree: MappingTables,
+): Generator<Progress, void, undefined> {
+  yield* dropTree(parts, tree, { l1Start: 0 });
+  const l1Length = record.l1Entries * 8;
+  if (l1Length > 0) {
+    const run = runOf(record.l1TableOffset, l1Length, parts.geometry.clusterSize);
+    parts.overlap.release(run);
+    parts.order.drop(run, { punch: true });
+  }
+  parts.order.flush();
+  yield* refreshOwned(parts);
+  parts.order.settle();
+}
+
+function* finishRevert(parts: WriteParts, oldTree: MappingTables): Generator<Progress, void, undefined> {
+  yield* dropTree(parts, oldTree, { l1Start: 0 });
+  const { offset, entries } = oldTree.place;
+  if (entries > 0) {
+    const run = runOf(offset, entries * 8, parts.geometry.clusterSize);
+    parts.overlap.release(run);
+    parts.order.drop(run, { punch: true });
+  }
+  parts.order.flush();
+  yield* refreshOwned(parts);
+  parts.order.settle();
+}
+
+/** Only the L2 tables of the active tree are guarded: the old ones are not any more, the new ones are. */
+function moveClaims(parts: WriteParts, oldTree: MappingTables): void {
+  const { geometry, overlap, mapping } = parts;
+  for (const table of tablesOf(oldTree)) overlap.release(runOf(table, 1, geometry.clusterSize));
+  for (const table of tablesOf(mapping)) overlap.claim(runOf(table, 1, geometry.clusterSize));
+}
+
+/** One more reference to everything in a tree. A fault or a cancel on the way takes back what was raised. */
+function* shareTree(parts: WriteParts, tree: MappingTables): Generator<Progress, void, undefined> {
+  let raised = 0;
+  let finished = false;
+  try {
+    yield* visitTree(parts, tree, {
+      l1Start: 0,
+      visit: (run) => {
+        parts.allocator.share(run);
+        raised += 1;
+      },
+      isEnough: () => false,
+    });
+    finished = true;
+  } finally {
+    if (!finished) {
+      yield* unshareTree(parts, tree, raised);
+      parts.order.settle();
+    }
+  }
+}
+
+/** Takes back the first `count` visits of {@link shareTree}: nothing on disk names them yet. */
+function* unshareTree(parts: WriteParts, tree: MappingTables, count: number): Generator<Progress, void, undefined> {
+  let lowered = 0;
+  yield* visitTree(parts, tree, {
+    l1Start: 0,
+    visit: (run) => {
+      if (lowered < count) parts.allocator.undo(run);
+      lowered += 1;
+    },
+    isEnough: () => lowered >= count,
+  });
+}
+
+/** Writes a new snapshot table and switches to it; the old one is dropped (SNT-08). */
+function publish(parts: WriteParts, records: readonly SnapshotRecord[]): void {
+  const { header, geometry, order, file, overlap, snapshots } = parts;
+  const bytes = encodeSnapshotTable(records, header.virtualSize);
+  const run = writeBytes(parts, bytes);
+  const offset = offsetOf(run, geometry.clusterSize);
+  order.flush();
+  header.switchSnapshots({ offset, count: records.length });
+  file.flush();
+  const before = snapshots.place;
+  snapshots.replace(records, { offset, length: bytes.length });
+  if (run !== undefined) overlap.claim(run);
+  if (before.length === 0) return;
+  const old = runOf(before.offset, before.length, geometry.clusterSize);
+  overlap.release(old);
+  order.drop(old, { punch: true });
+}
+
+/** Writes bytes into new clusters in a row; none for no bytes. */
+function writeBytes(parts: WriteParts, bytes: Uint8Array): ClusterRun | undefined {
+  if (bytes.length === 0) return undefined;
+  const { clusterSize } = parts.geometry;
+  const run = parts.allocator.allocateRun(divideUp(bytes.length, clusterSize));
+  const whole = new Uint8Array(run.count * clusterSize);
+  whole.set(bytes);
+  try {
+    parts.file.writeAt(hostOffset(run.first * clusterSize), whole);
+  } catch (error) {
+    parts.allocator.undo(run);
+    throw error;
+  }
+  return run;
+}
+
+function offsetOf(run: ClusterRun | undefined, clusterSize: number): HostOffset {
+  return hostOffset(run === undefined ? 0 : run.first * clusterSize);
+}
+
+/** An L1 table of an inactive tree: no entry is owned (T01). */
+function unowned(l1: Uint8Array): Uint8Array {
+  const view = viewOf(l1);
+  for (let at = 0; at < l1.length; at += 8) view.setUint32(at, view.getUint32(at) & ~ownedBit);
+  return l1;
+}
