@@ -1,5 +1,6 @@
 // What each call does to an open image, as one table. A new call is a new row.
 
+import { assert } from '../base/assert.ts';
 import { endOf } from '../base/byte-span.ts';
 import type { ByteSpan } from '../base/byte-span.ts';
 import { Fault } from '../base/fault.ts';
@@ -14,22 +15,27 @@ type GuestOffset = Parameters<EngineImage['read']>[0];
 interface CallRow<Name extends CallName> {
   /** Whether it only reads: a run may let it in between its steps. */
   readonly reads: boolean;
-  perform(image: OpenImage, args: EngineCalls[Name]['args']): EngineCalls[Name]['result'];
+  /** Whatever reads bytes may have a buffer to read them into. */
+  perform(
+    image: OpenImage,
+    args: EngineCalls[Name]['args'],
+    into: ArrayBuffer | undefined,
+  ): EngineCalls[Name]['result'];
 }
 
 const calls: { readonly [Name in CallName]: CallRow<Name> } = {
   read: {
     reads: true,
-    perform: (image, { offset, length }) => {
-      const bytes = new Uint8Array(length);
+    perform: (image, { offset, length }, into) => {
+      const bytes = targetOf(length, into);
       image.file.read(guestOffsetOf(image, { offset, length }), bytes);
       return { bytes, generation: image.generation };
     },
   },
   readSnapshot: {
     reads: true,
-    perform: (image, { snapshot, offset, length }) => {
-      const bytes = new Uint8Array(length);
+    perform: (image, { snapshot, offset, length }, into) => {
+      const bytes = targetOf(length, into);
       image.file.readSnapshot(snapshot, offset as GuestOffset, bytes);
       return { bytes };
     },
@@ -74,8 +80,8 @@ const calls: { readonly [Name in CallName]: CallRow<Name> } = {
   },
   readExport: {
     reads: true,
-    perform: (image, { id, offset, length }) => {
-      const bytes = new Uint8Array(length);
+    perform: (image, { id, offset, length }, into) => {
+      const bytes = targetOf(length, into);
       image.plans.read(image.file, { id, offset, target: bytes, generation: image.generation });
       return { bytes };
     },
@@ -98,8 +104,9 @@ export function readsOnly(name: CallName): boolean {
 export function performCall<Name extends CallName>(
   image: OpenImage,
   call: CallBody<Name>,
+  into: ArrayBuffer | undefined,
 ): EngineCalls[Name]['result'] {
-  return calls[call.name].perform(image, call.args);
+  return calls[call.name].perform(image, call.args, into);
 }
 
 /** Faults `range-not-satisfiable` {size} unless the disk holds the whole span. */
@@ -107,4 +114,10 @@ export function guestOffsetOf(image: OpenImage, span: ByteSpan): GuestOffset {
   const size = image.file.virtualSize;
   if (endOf(span) > size) throw new Fault('range-not-satisfiable', { size });
   return span.offset as GuestOffset;
+}
+
+function targetOf(length: number, into: ArrayBuffer | undefined): Uint8Array<ArrayBuffer> {
+  const bytes = into === undefined ? new Uint8Array(length) : new Uint8Array(into);
+  assert(bytes.length === length, 'a buffer to read into is as long as the read');
+  return bytes;
 }

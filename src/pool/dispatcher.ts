@@ -3,6 +3,7 @@
 import type { FaultCode } from '../base/fault-codes.ts';
 import { Fault } from '../base/fault.ts';
 import type { FaultContext } from '../base/fault.ts';
+import { KiB } from '../base/units.ts';
 import type { Steps } from '../engine/image.ts';
 import { performCall, readsOnly } from './calls.ts';
 import type { Engine } from './engine.ts';
@@ -28,7 +29,7 @@ export interface DispatcherParts {
 /** What goes through the gate of an image. */
 type Entry = GateEntry &
   (
-    | { readonly kind: 'call'; readonly call: CallBody }
+    | { readonly kind: 'call'; readonly call: CallBody; readonly into: ArrayBuffer | undefined }
     | {
         readonly kind: 'run';
         readonly admits: Admission;
@@ -43,6 +44,9 @@ interface Failure {
   readonly code: FaultCode;
   readonly context: FaultContext;
 }
+
+/** Answers that carry so many bytes are sent before more work is done. */
+const answerBytesMax = 256 * KiB;
 
 /** Of what has waited for a run, so many calls of an image go on in one turn. */
 const callsPerTurn = 16;
@@ -68,7 +72,7 @@ export class Dispatcher {
     this.#engine = parts.engine;
     this.#limits = parts.limits;
     this.#clock = parts.clock;
-    this.#outbox = new Outbox({ send: parts.send });
+    this.#outbox = new Outbox({ send: parts.send, bytesMax: answerBytesMax });
   }
 
   /** Takes messages in, in their order. */
@@ -138,7 +142,8 @@ export class Dispatcher {
     switch (body.kind) {
       case 'call': {
         const deadlineMs = this.#clock() + this.#limits.gateWaitMs;
-        return { kind: 'call', id, call: body.call, reads: readsOnly(body.call.name), deadlineMs };
+        const { call, into } = body;
+        return { kind: 'call', id, call, into, reads: readsOnly(call.name), deadlineMs };
       }
       case 'run': {
         const { admits, changes } = rulesOf(body.run.name);
@@ -173,13 +178,14 @@ export class Dispatcher {
       image.flushes.push(entry);
       this.#due.add(image);
     } else {
-      this.#perform(image, entry.id, entry.call);
+      this.#perform(image, entry);
     }
   }
 
-  #perform(image: Image, id: number, call: CallBody): void {
+  #perform(image: Image, entry: Extract<Entry, { kind: 'call' }>): void {
+    const { id, call, into } = entry;
     try {
-      this.#answer(image, { kind: 'result', id, result: performCall(image, call) });
+      this.#answer(image, { kind: 'result', id, result: performCall(image, call, into) });
     } catch (error) {
       this.#failCall(image, [id], error);
     }
@@ -190,7 +196,7 @@ export class Dispatcher {
     if (ids.length === 0) return;
     this.#outbox.flush();
     try {
-      const result = performCall(image, { name: 'flush', args: {} });
+      const result = performCall(image, { name: 'flush', args: {} }, undefined);
       for (const id of ids) this.#answer(image, { kind: 'result', id, result });
     } catch (error) {
       this.#failCall(image, ids, error);

@@ -70,6 +70,11 @@ export interface EnginePool {
    * is closed. Not open is no harm.
    */
   evict(imageId: string): Promise<void>;
+  /**
+   * Gives the bytes of an answered read back, so that another read may have their buffer. Only when nobody looks at
+   * them any more: a response has to be closed. Never necessary.
+   */
+  recycle(bytes: Uint8Array): void;
   /** Stops the runs, flushes and closes everything and ends the threads. */
   close(): Promise<void>;
 }

@@ -10,6 +10,7 @@ import type { RequestBody } from './messages.ts';
 import { patient } from './patience.ts';
 import { PinnedHandle } from './pinned-handle.ts';
 import { PinnedImage } from './pinned-image.ts';
+import { SpareBuffers } from './spare-buffers.ts';
 import type { AdmitRequest, CheckReport, CreateRequest, ImageDescription, OpenRequest } from './protocol.ts';
 
 /** Something that went wrong while nobody was waiting for it: a thread died, our own code broke, an image could not be closed. */
@@ -39,6 +40,7 @@ export class LanePool implements EnginePool {
   /** Open images that nobody uses, the longest unused first, with the timers that close them. */
   readonly #idle = new Map<PinnedImage, NodeJS.Timeout>();
   readonly #losses = new Map<string, number>();
+  readonly #spares = new SpareBuffers();
   #lastNumber = 0;
   #closed = false;
 
@@ -87,12 +89,17 @@ export class LanePool implements EnginePool {
     }
   }
 
+  recycle(bytes: Uint8Array): void {
+    this.#spares.give(bytes);
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     for (const lane of this.#lanes) lane.cancelAll(closedFault());
     while (this.#pins.size > 0) {
       await Promise.all([...this.#pins.values()].map((pin) => this.#closeSoon(pin)));
     }
+    await Promise.all(this.#lanes.map((lane) => lane.untilIdle()));
     await Promise.all(this.#lanes.map((lane) => lane.end()));
   }
 
@@ -156,6 +163,7 @@ export class LanePool implements EnginePool {
     pin.enter();
     return new PinnedHandle({
       pin,
+      spares: this.#spares,
       countLosses: (imageId) => this.#losses.get(imageId) ?? 0,
       onRelease: () => {
         pin.leave();

@@ -65,12 +65,16 @@ export class Lane {
   #pendingBytes = 0;
   #lastId = 0;
   #flushAhead = false;
+  readonly #waiting: (() => void)[] = [];
   /** How many images are open on the thread, or about to be. */
   openImages = 0;
 
   constructor(parts: LaneParts) {
     this.#parts = parts;
-    this.#outbox = new Outbox({ send: (messages, transfer) => this.#connected().send(messages, transfer) });
+    this.#outbox = new Outbox({
+      send: (messages, transfer) => this.#connected().send(messages, transfer),
+      bytesMax: Infinity,
+    });
   }
 
   /** Requests that are not answered yet. */
@@ -113,6 +117,11 @@ export class Lane {
     for (const [id, { kind }] of [...this.#pending]) {
       if (kind !== 'close') this.#cancel(id, reason);
     }
+  }
+
+  /** Until everything is answered. */
+  async untilIdle(): Promise<void> {
+    if (this.#pending.size > 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 
   /** Ends the thread. What is still pending faults `engine-lost`. */
@@ -199,6 +208,9 @@ export class Lane {
     if (pending === undefined) return undefined;
     this.#pending.delete(id);
     this.#pendingBytes -= pending.options.bytes;
+    if (this.#pending.size === 0) {
+      for (const resolve of this.#waiting.splice(0)) resolve();
+    }
     if (pending.onAbort !== undefined) pending.options.signal?.removeEventListener('abort', pending.onAbort);
     return pending;
   }

@@ -33,7 +33,13 @@ export type RequestBody =
   | { readonly kind: 'open'; readonly image: ImageNumber; readonly request: OpenRequest }
   /** Flushes and closes the image after everything that is waiting. */
   | { readonly kind: 'close'; readonly image: ImageNumber }
-  | { readonly kind: 'call'; readonly image: ImageNumber; readonly call: CallBody }
+  /** Bytes are read into the buffer, when one comes along: it is as long as the read. */
+  | {
+      readonly kind: 'call';
+      readonly image: ImageNumber;
+      readonly call: CallBody;
+      readonly into: ArrayBuffer | undefined;
+    }
   | { readonly kind: 'run'; readonly image: ImageNumber; readonly run: RunBody }
   | { readonly kind: 'create'; readonly request: CreateRequest }
   | { readonly kind: 'admit'; readonly request: AdmitRequest };

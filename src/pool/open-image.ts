@@ -48,13 +48,13 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
 
   /** Opens the file, first or again; a dirty one is recovered when it is opened for writing. */
   *open(request: OpenRequest): Steps<void> {
+    this.#generation = Math.max(this.#generation, request.generation);
     const before = this.#file?.writable;
     if (before === undefined) {
       yield* this.#openFile(request);
     } else if (request.writable && !before) {
       yield* this.#openAgain(request);
     }
-    this.#generation = Math.max(this.#generation, request.generation);
   }
 
   /** Flushes and closes the file. When that fails the file is abandoned, and the fault goes on. */

@@ -3,18 +3,20 @@
 /** Sends a list; the buffers belong to the receiver afterwards. */
 export type Send<Item> = (items: readonly Item[], transfer: readonly ArrayBuffer[]) => void;
 
-/** A list is sent before it carries more bytes than this, so that the receiver can start on them. */
-const bytesMax = 256 * 1024;
+/** Longer lists would make the receiver wait for work that is ready. */
 const itemsMax = 32;
 
 export class Outbox<Item> {
   readonly #send: Send<Item>;
+  readonly #bytesMax: number;
   #items: Item[] = [];
   #transfer: ArrayBuffer[] = [];
   #bytes = 0;
 
-  constructor(options: { readonly send: Send<Item> }) {
+  /** A list that carries `bytesMax` or more is sent at once. */
+  constructor(options: { readonly send: Send<Item>; readonly bytesMax: number }) {
     this.#send = options.send;
+    this.#bytesMax = options.bytesMax;
   }
 
   /** Sends at once what has become too much to wait. */
@@ -24,7 +26,7 @@ export class Outbox<Item> {
       this.#transfer.push(buffer);
       this.#bytes += buffer.byteLength;
     }
-    if (this.#bytes >= bytesMax || this.#items.length >= itemsMax) this.flush();
+    if (this.#bytes >= this.#bytesMax || this.#items.length >= itemsMax) this.flush();
   }
 
   /** Takes back what has not been sent yet; its buffer is lost. */

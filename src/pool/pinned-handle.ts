@@ -9,11 +9,13 @@ import type { PinnedImage } from './pinned-image.ts';
 import { readLengthMax, writeLengthMax } from './protocol.ts';
 import type { CallName, EngineCalls, EngineRuns, RunName } from './protocol.ts';
 import type { RequestOptions } from './lane.ts';
+import type { SpareBuffers } from './spare-buffers.ts';
 
 export interface PinnedHandleParts {
   readonly pin: PinnedImage;
   /** See {@link EngineHandle.lossCount}. */
   readonly countLosses: (imageId: string) => number;
+  readonly spares: SpareBuffers;
   readonly onRelease: (pin: PinnedImage) => void;
 }
 
@@ -51,10 +53,10 @@ export class PinnedHandle implements EngineHandle {
   ): Promise<EngineCalls[Name]['result']> {
     assert(!this.#released, 'a handle is used before its release');
     const asked = { name, args } as CallBody;
-    const { call, ...sending } = prepare(asked);
+    const { call, into, buffer, bytes } = prepare(asked, this.#parts.spares);
     const answer = this.#request(
-      { kind: 'call', image: this.#pin.number, call },
-      { signal: options.signal, onProgress: undefined, ...sending },
+      { kind: 'call', image: this.#pin.number, call, into },
+      { signal: options.signal, onProgress: undefined, buffer, bytes },
     );
     if (asked.name === 'planExport') return this.#keepPlan(answer as Promise<EngineCalls[Name]['result']>);
     if (asked.name === 'closeExport') this.#plans.delete(asked.args.id);
@@ -100,7 +102,12 @@ export class PinnedHandle implements EngineHandle {
   }
 
   #closePlan(id: number): void {
-    const body = { kind: 'call', image: this.#pin.number, call: { name: 'closeExport', args: { id } } } as const;
+    const body = {
+      kind: 'call',
+      image: this.#pin.number,
+      call: { name: 'closeExport', args: { id } },
+      into: undefined,
+    } as const;
     // A plan that cannot be closed went with its image.
     this.#request(body, { signal: undefined, onProgress: undefined, buffer: undefined, bytes: 0 }).catch(
       () => undefined,
@@ -108,23 +115,35 @@ export class PinnedHandle implements EngineHandle {
   }
 }
 
-/** What a call costs, and its bytes in a buffer that may be given away. */
-function prepare(call: CallBody): { call: CallBody; buffer: ArrayBuffer | undefined; bytes: number } {
+interface Prepared {
+  readonly call: CallBody;
+  /** Where a read finds place for its bytes. */
+  readonly into: ArrayBuffer | undefined;
+  /** What goes over to the thread. */
+  readonly buffer: ArrayBuffer | undefined;
+  /** What the call brings or asks for. */
+  readonly bytes: number;
+}
+
+/** Judges a call, and gives it bytes or room for bytes that may be handed over. */
+function prepare(call: CallBody, spares: SpareBuffers): Prepared {
   switch (call.name) {
     case 'write': {
       const { offset, bytes } = call.args;
       assertSpan({ offset, length: bytes.length }, writeLengthMax);
       const own = ownBytes(bytes);
       const args = { ...call.args, bytes: own };
-      return { call: { name: 'write', args }, buffer: own.buffer, bytes: own.length };
+      return { call: { name: 'write', args }, into: undefined, buffer: own.buffer, bytes: own.length };
     }
     case 'read':
     case 'readSnapshot':
-    case 'readExport':
+    case 'readExport': {
       assertSpan(call.args, readLengthMax);
-      return { call, buffer: undefined, bytes: call.args.length };
+      const into = spares.take(call.args.length);
+      return { call, into, buffer: into, bytes: call.args.length };
+    }
     default:
-      return { call, buffer: undefined, bytes: 0 };
+      return { call, into: undefined, buffer: undefined, bytes: 0 };
   }
 }
 

@@ -270,6 +270,23 @@ export function enginePoolContract(name: string, start: (settings: PoolSettings)
       assert.equal((await handle.call('read', { offset: 0, length: 1 }, none)).generation, 100);
     });
 
+    it('reads into buffers that came back', async () => {
+      await using at = await bench(start, {});
+      await at.make('one', 1 * MiB);
+      const handle = await at.open('one', { writable: true });
+      await handle.call('write', write(0, bytesOf(64 * KiB, 5)), none);
+      const first = await handle.call('read', { offset: 0, length: 64 * KiB }, none);
+      const kept = await handle.call('read', { offset: 0, length: 64 * KiB }, none);
+      at.pool.recycle(first.bytes);
+      at.pool.recycle(first.bytes);
+      at.pool.recycle(Buffer.from('a part of a buffer'));
+      const reads = [0, 1, 2].map((index) => handle.call('read', { offset: index * 64 * KiB, length: 64 * KiB }, none));
+      const [same, second, third] = (await Promise.all(reads)).map(({ bytes }) => bytes);
+      assert.equal(first.bytes.length, 0);
+      assert.deepEqual([same, second, third], [bytesOf(64 * KiB, 5), bytesOf(64 * KiB, 0), bytesOf(64 * KiB, 0)]);
+      assert.deepEqual(kept.bytes, bytesOf(64 * KiB, 5));
+    });
+
     it('takes only so much at a time', async () => {
       await using at = await bench(start, { limits: { queueLengthMax: 100 } });
       await at.make('one', 1 * MiB);

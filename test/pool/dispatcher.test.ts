@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { describe, it } from 'node:test';
 
 import { Fault } from '../../src/base/fault.ts';
-import { KiB, MiB } from '../../src/base/units.ts';
+import { GiB, KiB, MiB } from '../../src/base/units.ts';
 import type { EngineHandle } from '../../src/pool/engine-pool.ts';
 import type { EngineRuns, RunName } from '../../src/pool/protocol.ts';
 import { journalOf } from '../support/memory-image.ts';
@@ -225,6 +226,16 @@ describe('a run', { timeout: 60_000 }, () => {
     await assert.rejects(run, { message: 'no more' });
     assert.deepEqual((await handle.call('describe', {}, none)).snapshots, []);
     assert.equal(journalOf(at.pathOf('one')).at(-1), 'undone');
+  });
+
+  it('is undone before the pool is closed', async () => {
+    await using at = await bench(startInline, {});
+    const made = at.make('large', 4 * GiB).catch((fault: unknown) => fault);
+    await at.make('small', 1 * MiB);
+    assert.ok(existsSync(at.pathOf('large')));
+    await at.pool.close();
+    assert.ok((await made) instanceof Fault);
+    assert.equal(existsSync(at.pathOf('large')), false);
   });
 
   it('tells its progress, but not at every step', async () => {

@@ -16,7 +16,6 @@ function startThreads(threads: number): (settings: PoolSettings) => Promise<Thre
   return (settings) => ThreadPool.start({ ...settings, threads, entry });
 }
 
-enginePoolContract('one thread', startThreads(1));
 enginePoolContract('two threads', startThreads(2));
 
 describe('a pool of threads', { timeout: 60_000 }, () => {
