@@ -1,0 +1,47 @@
+// Answers that several resources give: an image with its tag, where a new thing is, what a change led to.
+
+import type { FastifyReply } from 'fastify';
+import type { z } from 'zod';
+
+import { Fault } from '../src/base/fault.ts';
+import type { Image as ImageValue, WriteReceipt } from '../src/services/services.ts';
+import { printImage } from './schemas/images.ts';
+import type { Image } from './schemas/images.ts';
+
+/** The tag of an image's metadata. */
+export function imageTag(image: ImageValue): string {
+  return `"${image.version}"`;
+}
+
+/** The tag of an image's guest data. */
+export function dataTag(imageId: string, generation: number): string {
+  return `"${imageId}-${generation}"`;
+}
+
+/** An image as the body of an answer. */
+export function answerImage(reply: FastifyReply, image: ImageValue): z.input<typeof Image> {
+  void reply.header('etag', imageTag(image));
+  return printImage(image);
+}
+
+/** A new image. */
+export function answerCreated(reply: FastifyReply, image: ImageValue): z.input<typeof Image> {
+  void reply.code(201).header('location', `/v1/images/${image.id}`);
+  return answerImage(reply, image);
+}
+
+/** 204 after a change of guest data: what it is now, and in which epoch that holds. */
+export function answerReceipt(
+  reply: FastifyReply,
+  options: { readonly imageId: string | undefined; readonly receipt: WriteReceipt },
+): FastifyReply {
+  const { imageId, receipt } = options;
+  if (imageId !== undefined) void reply.header('etag', dataTag(imageId, receipt.generation));
+  void reply.header('image-generation', receipt.generation).header('write-epoch', receipt.writeEpoch);
+  return reply.code(204).send();
+}
+
+/** Refuses an option that cannot be honoured: it is never ignored. */
+export function refuseOption(option: string, given: unknown): void {
+  if (given !== undefined && given !== false) throw new Fault('unsupported-option', { option });
+}

@@ -1,0 +1,204 @@
+// Guest bytes: read, write, zero, discard, flush. The read route is lean: it parses by hand and leaves no log line.
+
+import type { FastifyReply, FastifyRequest } from 'fastify';
+
+import { answerBytes, isShort, rangeOf } from '../src/http/byte-answer.ts';
+import { parseContentRange } from '../src/http/byte-range.ts';
+import type { ContentRange } from '../src/http/byte-range.ts';
+import { Fault } from '../src/base/fault.ts';
+import { conditionsOf, judgeChange } from '../src/http/conditional.ts';
+import { contentDigestOf } from '../src/http/content-digest.ts';
+import { signalOf } from '../src/http/disconnect.ts';
+import { bodyLengthOf, bodyOf } from '../src/http/request-body.ts';
+import { compileNoValidator, invalidRequest, parseQuery } from '../src/http/schema.ts';
+import type { App } from '../src/http/schema.ts';
+import type { Services, WriteOptions } from '../src/services/services.ts';
+import { answerReceipt, dataTag, refuseOption } from './answers.ts';
+import { takeAnyBody } from './byte-bodies.ts';
+import { ImageParams, isImageKey } from './schemas/common.ts';
+import { DiscardSpan, FlushImage, ReadQuery, WriteQuery, ZeroSpan } from './schemas/content.ts';
+import { bytesBody, bytesResponses, problemResponse } from './schemas/problem.ts';
+
+export function dataRoutes(services: Services) {
+  return async (app: App): Promise<void> => {
+    await app.register(readAndWrite(services));
+    await app.register(changes(services));
+  };
+}
+
+function readAndWrite(services: Services) {
+  return async (app: App): Promise<void> => {
+    takeAnyBody(app);
+    app.route({
+      method: ['GET', 'HEAD'],
+      url: '/images/:image/data',
+      validatorCompiler: compileNoValidator,
+      schema: {
+        operationId: 'readImageData',
+        tags: ['data'],
+        summary: 'Read guest bytes: all of them, a range, or several',
+        params: ImageParams,
+        querystring: ReadQuery,
+        response: { ...bytesResponses, ...problemResponse },
+      },
+      handler: async (request, reply) => readData(services, request, reply),
+    });
+
+    app.put(
+      '/images/:image/data',
+      {
+        validatorCompiler: compileNoValidator,
+        schema: {
+          operationId: 'writeImageData',
+          tags: ['data'],
+          summary: 'Write guest bytes where Content-Range says, or replace them all',
+          params: ImageParams,
+          querystring: WriteQuery,
+          body: bytesBody,
+          response: {
+            204: { description: 'Written; durable unless `flush=false`. `Write-Epoch` says until when' },
+            ...problemResponse,
+          },
+        },
+      },
+      async (request, reply) => writeData(services, request, reply),
+    );
+  };
+}
+
+async function readData(services: Services, request: FastifyRequest, reply: FastifyReply) {
+  const image = imageOf(request);
+  const { generation } = queryOf(request);
+  const range = rangeOf(request);
+  // Nobody listens for the end of a short answer: reading it to the end is cheaper than being ready to stop.
+  const signal = isShort(range) ? undefined : signalOf(reply);
+  using session = await services.content.openRead(image, { snapshot: undefined, signal });
+  void reply.header('content-type', 'application/octet-stream').header('cache-control', 'private, no-cache');
+  return await answerBytes(request, reply, {
+    source: {
+      size: session.size,
+      generation: session.generation,
+      etagOf: (current) => dataTag(session.imageId, current),
+      read: (span) => session.read(span),
+      chunks: (span) => session.chunks(span),
+    },
+    conditions: conditionsOf(request.headers, { generation }),
+    range,
+  });
+}
+
+async function writeData(services: Services, request: FastifyRequest, reply: FastifyReply) {
+  const image = imageOf(request);
+  const query = parseQuery(WriteQuery, request.query);
+  refuseOption('compress', query.compress);
+  const bodyLength = bodyLengthOf(request.raw);
+  const target = targetOf(request, bodyLength);
+  const options: WriteOptions = {
+    bodyLength,
+    flush: query.flush ?? true,
+    detectZeroes: query.detectZeroes ?? false,
+    sha256: contentDigestOf(request.headers['content-digest']),
+  };
+  using session = await services.content.openWrite(image, { signal: signalOf(reply) });
+  const { imageId, generation, size } = session;
+  if (target?.size !== undefined && target.size !== size) throw new Fault('invalid-content-range', { size });
+  judgeChange(conditionsOf(request.headers, { generation: undefined }), {
+    etag: dataTag(imageId, generation),
+    generation,
+  });
+  const body = bodyOf(request.raw);
+  const receipt =
+    target === undefined
+      ? await session.replace(body, options)
+      : await session.write(target.span, body, options);
+  return answerReceipt(reply, { imageId, receipt });
+}
+
+/** Where the body belongs, or undefined for all of the image. Faults what the headers alone prove wrong. */
+function targetOf(request: FastifyRequest, bodyLength: number | undefined): ContentRange | undefined {
+  const header = request.headers['content-range'];
+  if (header === undefined) return undefined;
+  const target = parseContentRange(header);
+  const expected = target.span.length;
+  if (bodyLength !== undefined && bodyLength !== expected) {
+    throw new Fault('content-range-mismatch', { expected, received: bodyLength, written: 0 });
+  }
+  return target;
+}
+
+/** The image that the path names. */
+function imageOf(request: FastifyRequest): string {
+  const { image } = request.params as { readonly image: string };
+  if (isImageKey(image)) return image;
+  const message = 'an image is named by its id (img_…) or its name';
+  throw invalidRequest({ pointer: '/image', in: 'path', message });
+}
+
+function queryOf(request: FastifyRequest): { readonly generation: number | undefined } {
+  for (const _key in request.query as object) {
+    return { generation: undefined, ...parseQuery(ReadQuery, request.query) };
+  }
+  return noQuery;
+}
+
+const noQuery = { generation: undefined };
+
+function changes(services: Services) {
+  return async (app: App): Promise<void> => {
+    const changed = { 204: { description: 'Done; `Write-Epoch` says until when' }, ...problemResponse };
+    app.post(
+      '/images/:image/zero',
+      {
+        schema: {
+          operationId: 'zeroImageData',
+          tags: ['data'],
+          summary: 'Make a span read as zeroes; any alignment',
+          params: ImageParams,
+          body: ZeroSpan,
+          response: changed,
+        },
+      },
+      async (request, reply) => {
+        const receipt = await services.content.zero(request.params.image, request.body);
+        return answerReceipt(reply, { imageId: undefined, receipt });
+      },
+    );
+
+    app.post(
+      '/images/:image/discard',
+      {
+        schema: {
+          operationId: 'discardImageData',
+          tags: ['data'],
+          summary: 'Give whole clusters inside a span back',
+          params: ImageParams,
+          body: DiscardSpan,
+          response: changed,
+        },
+      },
+      async (request, reply) => {
+        const receipt = await services.content.discard(request.params.image, request.body);
+        return answerReceipt(reply, { imageId: undefined, receipt });
+      },
+    );
+
+    app.post(
+      '/images/:image/flush',
+      {
+        schema: {
+          operationId: 'flushImage',
+          tags: ['data'],
+          summary: 'Make every change that was answered before durable',
+          params: ImageParams,
+          body: FlushImage.optional(),
+          response: changed,
+        },
+      },
+      async (request, reply) => {
+        const writeEpoch = request.body?.writeEpoch;
+        const receipt = await services.content.flush(request.params.image, { writeEpoch });
+        return answerReceipt(reply, { imageId: undefined, receipt });
+      },
+    );
+  };
+}

@@ -1,0 +1,60 @@
+// Images that go out as one standalone file of exact length, never stored; made for `curl -C - -o disk.qcow2`.
+
+import { answerBytes, rangeOf } from '../src/http/byte-answer.ts';
+import { conditionsOf } from '../src/http/conditional.ts';
+import { signalOf } from '../src/http/disconnect.ts';
+import type { App } from '../src/http/schema.ts';
+import type { ExportSession, Services } from '../src/services/services.ts';
+import { refuseOption } from './answers.ts';
+import { ImageParams } from './schemas/common.ts';
+import { bytesResponses, problemResponse } from './schemas/problem.ts';
+import { ExportQuery } from './schemas/transfer.ts';
+
+export function exportRoutes(services: Services) {
+  return async (app: App): Promise<void> => {
+    app.route({
+      method: ['GET', 'HEAD'],
+      url: '/images/:image/file',
+      schema: {
+        operationId: 'exportImage',
+        tags: ['transfer'],
+        summary: 'The image as one standalone file',
+        params: ImageParams,
+        querystring: ExportQuery,
+        response: { ...bytesResponses, ...problemResponse },
+      },
+      handler: async (request, reply) => {
+        const { format, snapshot, layer, compress, generation } = request.query;
+        refuseOption('compress', compress);
+        const options = { format, snapshot, layer, signal: signalOf(reply) };
+        using session = await services.exports.openExport(request.params.image, options);
+        const kind = layer === 'all' ? format : `${format}-${layer}`;
+        void reply
+          .header('content-type', format === 'qcow2' ? qcow2MediaType : 'application/octet-stream')
+          .header('content-disposition', `attachment; filename="${session.imageName}.${format}"`)
+          .header('cache-control', 'private, no-cache');
+        return await answerBytes(request, reply, {
+          source: {
+            size: session.length,
+            generation: session.generation,
+            etagOf: () => fileTag(session, kind),
+            read: async (span) => ({ bytes: await session.read(span), generation: session.generation }),
+            chunks: (span) => session.chunks(span),
+          },
+          conditions: conditionsOf(request.headers, { generation }),
+          range: rangeOf(request),
+        });
+      },
+    });
+  };
+}
+
+const qcow2MediaType = 'application/x-qemu-disk';
+
+/** Raised when the same content is laid out in another way: a download begun before must not go on after. */
+const layoutVersion = 1;
+
+function fileTag(session: ExportSession, kind: string): string {
+  const content = session.snapshotId === undefined ? String(session.generation) : `s${session.snapshotId}`;
+  return `"${session.imageId}-${content}-${kind}-${layoutVersion}"`;
+}

@@ -1,0 +1,138 @@
+// Images as things: create, list, show, delete, and the chain below one.
+
+import type { z } from 'zod';
+
+import type { App } from '../src/http/schema.ts';
+import type { CreateOptions, Services } from '../src/services/services.ts';
+import { answerCreated, answerImage, imageTag, refuseOption } from './answers.ts';
+import { ImageParams, limitDefault } from './schemas/common.ts';
+import { Chain, CreateImage, Image, ImagePage, ListImagesQuery, printChain, printImage } from './schemas/images.ts';
+import { json, problemResponse } from './schemas/problem.ts';
+
+export function imageRoutes(services: Services) {
+  return async (app: App): Promise<void> => {
+    app.post(
+      '/images',
+      {
+        schema: {
+          operationId: 'createImage',
+          tags: ['images'],
+          summary: 'Make an empty image, or an overlay over another one',
+          body: CreateImage,
+          response: { 201: json('The new image; `Location` names it', Image), ...problemResponse },
+        },
+      },
+      async (request, reply) => {
+        const image = await services.images.create(toCreateOptions(request.body));
+        return answerCreated(reply, image);
+      },
+    );
+
+    app.get(
+      '/images',
+      {
+        schema: {
+          operationId: 'listImages',
+          tags: ['images'],
+          summary: 'List images in the order in which they were made; opens no file',
+          querystring: ListImagesQuery,
+          response: { 200: json('One page', ImagePage), ...problemResponse },
+        },
+      },
+      async (request) => {
+        const { limit, cursor, name, label, state, backing } = request.query;
+        // No image is ever detached yet.
+        if (state === 'detached') return { items: [], nextCursor: null };
+        const labels = label ?? {};
+        const page = await services.images.list({
+          limit: limit ?? limitDefault,
+          cursor,
+          name,
+          state,
+          backing,
+          labels,
+        });
+        return { items: page.items.map(printImage), nextCursor: page.nextCursor ?? null };
+      },
+    );
+
+    app.get(
+      '/images/:image',
+      {
+        schema: {
+          operationId: 'getImage',
+          tags: ['images'],
+          summary: 'Show an image, in any state',
+          params: ImageParams,
+          response: {
+            200: json('The image; `ETag` is its version', Image),
+            304: { description: 'The version is the one of If-None-Match' },
+            ...problemResponse,
+          },
+        },
+      },
+      async (request, reply) => {
+        const image = await services.images.show(request.params.image);
+        const known = request.headers['if-none-match'];
+        if (known !== undefined && namesTag(known, imageTag(image))) {
+          return reply.code(304).header('etag', imageTag(image)).send();
+        }
+        return answerImage(reply, image);
+      },
+    );
+
+    app.delete(
+      '/images/:image',
+      {
+        schema: {
+          operationId: 'deleteImage',
+          tags: ['images'],
+          summary: 'Delete an image and its file; readers get some seconds to finish',
+          params: ImageParams,
+          response: { 204: { description: 'It is gone' }, ...problemResponse },
+        },
+      },
+      async (request, reply) => {
+        await services.images.delete(request.params.image);
+        return reply.code(204).send();
+      },
+    );
+
+    app.get(
+      '/images/:image/chain',
+      {
+        schema: {
+          operationId: 'getChain',
+          tags: ['images'],
+          summary: 'The image and all images below it, top first',
+          params: ImageParams,
+          response: { 200: json('The chain', Chain), ...problemResponse },
+        },
+      },
+      async (request) => printChain(await services.images.chain(request.params.image)),
+    );
+  };
+}
+
+function namesTag(header: string, tag: string): boolean {
+  return header.trim() === '*' || header.split(',').some((name) => name.trim().replace(/^W\//, '') === tag);
+}
+
+function toCreateOptions(body: z.output<typeof CreateImage>): CreateOptions {
+  refuseOption('dataFile', body.dataFile);
+  refuseOption('encryption', body.encryption);
+  return {
+    name: body.name,
+    description: body.description,
+    labels: body.labels,
+    virtualSize: body.virtualSize,
+    clusterSize: body.clusterSize,
+    compat: body.compat,
+    refcountBits: body.refcountBits,
+    lazyRefcounts: body.lazyRefcounts,
+    extendedL2: body.extendedL2,
+    compressionType: body.compressionType,
+    preallocation: body.preallocation,
+    backing: body.backing?.image,
+  };
+}

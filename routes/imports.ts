@@ -1,0 +1,84 @@
+// Images that come in as one request, made for `curl -T disk.qcow2`.
+
+import type { FastifyRequest } from 'fastify';
+import type { z } from 'zod';
+
+import { signalOf } from '../src/http/disconnect.ts';
+import { bodyLengthOf, bodyOf } from '../src/http/request-body.ts';
+import { invalidRequest } from '../src/http/schema.ts';
+import type { App } from '../src/http/schema.ts';
+import type { ImportOptions, Services } from '../src/services/services.ts';
+import { answerCreated } from './answers.ts';
+import { takeAnyBody } from './byte-bodies.ts';
+import { Image } from './schemas/images.ts';
+import { bytesBody, json, problemResponse } from './schemas/problem.ts';
+import { ImportParams, ImportQuery } from './schemas/transfer.ts';
+
+export function importRoutes(services: Services) {
+  return async (app: App): Promise<void> => {
+    takeAnyBody(app);
+    app.put(
+      '/imports/:name',
+      {
+        schema: {
+          operationId: 'importImage',
+          tags: ['transfer'],
+          summary: 'Bring a qcow2 or raw file in as a new image',
+          params: ImportParams,
+          querystring: ImportQuery,
+          body: bytesBody,
+          response: { 201: json('The new image; `Location` names it', Image), ...problemResponse },
+        },
+      },
+      async (request, reply) => {
+        refusePart(request);
+        const options: ImportOptions = {
+          name: request.params.name,
+          ...toImportOptions(request.query),
+          bodyLength: bodyLengthOf(request.raw),
+          signal: signalOf(reply),
+        };
+        return answerCreated(reply, await services.imports.importImage(options, bodyOf(request.raw)));
+      },
+    );
+  };
+}
+
+/** A part must never be taken for the whole (RFC 9110 §14.5). */
+function refusePart(request: FastifyRequest): void {
+  if (request.headers['content-range'] === undefined) return;
+  const message = 'an import takes a whole file, not a part of one';
+  throw invalidRequest({ pointer: '/content-range', in: 'header', message });
+}
+
+function toImportOptions(
+  query: z.output<typeof ImportQuery>,
+): Pick<ImportOptions, 'description' | 'labels' | 'sha256' | 'source'> {
+  const { digest } = query;
+  return {
+    description: query.description ?? '',
+    labels: query.label ?? {},
+    sha256: digest === undefined ? undefined : Buffer.from(digest.slice('sha256:'.length), 'hex'),
+    source: query.format === 'raw' ? rawSource(query) : qcow2Source(query),
+  };
+}
+
+function qcow2Source({ backing, repair }: z.output<typeof ImportQuery>): ImportOptions['source'] {
+  return { format: 'qcow2', backing, repair: repair ?? 'leaks' };
+}
+
+/** Defaults are those of qemu-img create. */
+function rawSource(query: z.output<typeof ImportQuery>): ImportOptions['source'] {
+  return {
+    format: 'raw',
+    create: {
+      clusterSize: query.clusterSize ?? 65_536,
+      compat: query.compat ?? '1.1',
+      refcountBits: query.refcountBits ?? 16,
+      lazyRefcounts: query.lazyRefcounts ?? false,
+      extendedL2: query.extendedL2 ?? false,
+      compressionType: query.compressionType ?? 'zlib',
+      preallocation: query.preallocation ?? 'off',
+    },
+  };
+}

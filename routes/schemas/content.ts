@@ -1,0 +1,77 @@
+// What images hold, on the wire: spans to zero and discard, flushes, extents, and the queries of the data routes.
+
+import { z } from 'zod';
+
+import type { ExtentItem as ItemValue } from '../../src/services/services.ts';
+import { Cursor, Limit, QueryFlag, QuerySize, Size, SnapshotKey } from './common.ts';
+
+export const ReadQuery = z.strictObject({
+  generation: QuerySize.optional().meta({ description: '412 when the content is of another generation' }),
+});
+
+export const WriteQuery = z.strictObject({
+  flush: QueryFlag.optional().meta({ description: '`false` answers before the bytes are durable' }),
+  detectZeroes: QueryFlag.optional().meta({ description: 'Runs of zeroes become zero clusters' }),
+  compress: QueryFlag.optional().meta({ description: 'Only `false` can be honoured' }),
+});
+
+export const ZeroSpan = z
+  .strictObject({
+    offset: Size,
+    length: Size,
+    unmap: z.boolean().default(true).meta({ description: 'Whether clusters may be given back' }),
+    flush: z.boolean().default(true),
+  })
+  .meta({ id: 'ZeroSpan' });
+
+export const DiscardSpan = z
+  .strictObject({ offset: Size, length: Size, flush: z.boolean().default(true) })
+  .meta({ id: 'DiscardSpan' });
+
+export const FlushImage = z
+  .strictObject({
+    writeEpoch: z
+      .string()
+      .max(256)
+      .optional()
+      .meta({ description: 'The Write-Epoch of the changes that must still be there' }),
+  })
+  .meta({ id: 'FlushImage' });
+
+const extentsQuery = {
+  offset: QuerySize.optional(),
+  length: QuerySize.optional().meta({ description: 'To the end when left out' }),
+  limit: Limit,
+  cursor: Cursor.optional(),
+  layer: z.enum(['all', 'top']).default('all'),
+  hostOffset: QueryFlag.optional().meta({ description: 'Tell host offsets, and split extents where they jump' }),
+};
+
+export const ExtentsQuery = z.strictObject({ ...extentsQuery, snapshot: SnapshotKey.optional() });
+export const SnapshotExtentsQuery = z.strictObject(extentsQuery);
+
+export const Extent = z
+  .object({
+    offset: Size,
+    length: Size,
+    kind: z.enum(['data', 'zero', 'hole']).meta({ description: '`hole`: no layer has it; `zero`: present and zero' }),
+    depth: Size.meta({ description: 'The layer that answers; 0 is the image itself' }),
+    compressed: z.boolean(),
+    preallocated: z.boolean().optional(),
+    hostOffset: Size.optional(),
+  })
+  .meta({ id: 'Extent' });
+
+export const ExtentPage = z
+  .object({
+    virtualSize: Size,
+    generation: Size,
+    items: z.array(Extent).meta({ description: 'Sorted, without gaps, merged' }),
+    nextCursor: z.string().nullable(),
+  })
+  .meta({ id: 'ExtentPage' });
+
+/** An extent as the wire has it. */
+export function printExtent(item: ItemValue): z.input<typeof Extent> {
+  return { ...item };
+}

@@ -1,0 +1,62 @@
+// Problems on the wire, and the responses that every operation has in common.
+
+import { z } from 'zod';
+
+import { problemMediaType } from '../../src/http/problem.ts';
+import { Bytes } from './common.ts';
+
+export const RequestError = z
+  .object({
+    pointer: z.string().meta({ description: 'A JSON pointer to the value' }),
+    in: z.enum(['body', 'query', 'path', 'header', 'request']),
+    message: z.string(),
+  })
+  .meta({ id: 'RequestError' });
+
+export const Problem = z
+  .looseObject({
+    type: z.string().meta({ description: 'Where the problem is explained', example: '/problems/image-not-found' }),
+    title: z.string(),
+    status: z.int().meta({ override: { type: 'integer', minimum: 400, maximum: 599 } }),
+    detail: z.string().meta({ description: 'What happened and what to do next' }),
+    instance: z.string().meta({ description: 'The path of the request' }),
+    code: z.string().meta({ description: 'What programs branch on', example: 'image-not-found' }),
+    requestId: z.string(),
+    errors: z.array(RequestError).optional(),
+  })
+  .meta({ id: 'Problem', description: 'RFC 9457 problem details; other members follow by code' });
+
+export const ProblemExplanation = z
+  .object({ code: z.string(), status: z.int(), title: z.string(), cause: z.string(), cure: z.string() })
+  .meta({ id: 'ProblemExplanation' });
+
+export const ProblemTable = z.object({ items: z.array(ProblemExplanation) }).meta({ id: 'ProblemTable' });
+
+/** Every operation answers this when it fails. */
+export const problemResponse = {
+  default: {
+    description: 'A problem',
+    content: { [problemMediaType]: { schema: Problem } },
+  },
+};
+
+/** A JSON answer for the document and the serializer. */
+export function json<Schema extends z.ZodType>(description: string, schema: Schema) {
+  return { description, content: { 'application/json': { schema } } };
+}
+
+/** A request body of bytes. */
+export const bytesBody = {
+  description: 'Bytes, of any Content-Type but multipart/form-data',
+  content: { 'application/octet-stream': { schema: Bytes } },
+};
+
+/** All bytes, a part of them, or none because the client has them. */
+export const bytesResponses = {
+  200: { description: 'All bytes', content: { 'application/octet-stream': { schema: Bytes } } },
+  206: {
+    description: 'The range asked for; several ranges are multipart/byteranges',
+    content: { 'application/octet-stream': { schema: Bytes } },
+  },
+  304: { description: 'The content is the one of If-None-Match' },
+};

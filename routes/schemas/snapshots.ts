@@ -1,0 +1,53 @@
+// Snapshots on the wire.
+
+import { z } from 'zod';
+
+import type { SnapshotDescription } from '../../src/services/services.ts';
+import { Cursor, DecimalString, Limit, printTime, Size } from './common.ts';
+
+export const CreateSnapshot = z
+  .strictObject({
+    name: z
+      .string()
+      .min(1)
+      .refine((name) => Buffer.byteLength(name) <= nameLengthMax, { error: 'a name has at most 255 bytes of UTF-8' })
+      .refine((name) => !/^\d+$/.test(name), { error: 'a name is not digits only, as ids are' })
+      .refine((name) => name.isWellFormed(), { error: 'a name is well-formed Unicode' })
+      .refine((name) => !name.includes('\0'), { error: 'a name holds no NUL' })
+      .meta({ example: 's1' }),
+  })
+  .meta({ id: 'CreateSnapshot' });
+
+const nameLengthMax = 255;
+
+export const Snapshot = z
+  .object({
+    id: z.string().meta({ description: 'The id in the file; it never comes back', example: '1' }),
+    name: z.string(),
+    virtualSize: Size,
+    vmStateSize: Size,
+    createdAt: z.string().meta({ override: { type: 'string', format: 'date-time' } }),
+    vmClockNanoseconds: DecimalString,
+    icount: DecimalString.nullable(),
+  })
+  .meta({ id: 'Snapshot' });
+
+export const ListSnapshotsQuery = z.strictObject({ limit: Limit, cursor: Cursor.optional() });
+
+export const SnapshotPage = z
+  .object({ items: z.array(Snapshot), nextCursor: z.string().nullable() })
+  .meta({ id: 'SnapshotPage' });
+
+/** A snapshot as the wire has it. */
+export function printSnapshot(snapshot: SnapshotDescription): z.input<typeof Snapshot> {
+  const ms = snapshot.createdAtSeconds * 1000 + Math.floor(snapshot.createdAtNanoseconds / 1e6);
+  return {
+    id: snapshot.id,
+    name: snapshot.name,
+    virtualSize: snapshot.virtualSize,
+    vmStateSize: snapshot.vmStateSize,
+    createdAt: printTime(ms),
+    vmClockNanoseconds: snapshot.vmClockNanoseconds,
+    icount: snapshot.icount ?? null,
+  };
+}

@@ -1,0 +1,142 @@
+// Check reports and image information on the wire: qemu-img's words in camelCase.
+
+import { z } from 'zod';
+
+import type { CheckReport as ReportValue, ImageInfo as InfoValue, SnapshotDescription } from '../../src/services/services.ts';
+import { DecimalString, Size } from './common.ts';
+import { Compat, CompressionType } from './images.ts';
+
+export const CheckImage = z
+  .strictObject({ repair: z.enum(['none', 'leaks', 'all']).default('none') })
+  .meta({ id: 'CheckImage' });
+
+export const CheckFinding = z
+  .object({
+    kind: z.enum(['corruption', 'leak', 'check-error']),
+    guestOffset: Size.optional(),
+    hostOffset: Size.optional(),
+    message: z.string(),
+  })
+  .meta({ id: 'CheckFinding' });
+
+export const CheckReport = z
+  .object({
+    checkErrors: Size,
+    corruptions: Size,
+    leaks: Size,
+    corruptionsFixed: Size,
+    leaksFixed: Size,
+    imageEndOffset: Size,
+    totalClusters: Size,
+    allocatedClusters: Size,
+    fragmentedClusters: Size,
+    compressedClusters: Size,
+    clean: z.boolean().meta({ description: 'No corruptions, leaks or check errors are left' }),
+    findings: z.array(CheckFinding).meta({ description: 'The first 100' }),
+  })
+  .meta({ id: 'CheckReport', description: 'A bad image is a successful check with bad news' });
+
+/** A report as the wire has it. */
+export function printReport(report: ReportValue): z.input<typeof CheckReport> {
+  return { ...report, findings: report.findings.map((finding) => ({ ...finding })) };
+}
+
+export const InfoSnapshot = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    vmStateSize: Size,
+    dateSec: Size,
+    dateNsec: Size,
+    vmClockSec: Size,
+    vmClockNsec: Size,
+    icount: DecimalString.optional(),
+  })
+  .meta({ id: 'InfoSnapshot' });
+
+export const FormatSpecificData = z
+  .object({
+    compat: Compat,
+    compressionType: CompressionType,
+    refcountBits: z.int(),
+    lazyRefcounts: z.boolean().optional(),
+    corrupt: z.boolean().optional(),
+    extendedL2: z.boolean().optional(),
+  })
+  .meta({ id: 'FormatSpecificData' });
+
+export const FormatSpecific = z
+  .object({ type: z.literal('qcow2'), data: FormatSpecificData })
+  .meta({ id: 'FormatSpecific' });
+
+export const ImageLimits = z
+  .object({
+    requestAlignment: Size.meta({ description: 'Any offset and length is taken' }),
+    zeroAlignment: Size.meta({ description: 'What zeroing acts on without writing bytes' }),
+    discardAlignment: Size.meta({ description: 'Discards act on whole clusters' }),
+  })
+  .meta({ id: 'ImageLimits' });
+
+export const ImageInfo = z
+  .object({
+    virtualSize: Size,
+    filename: z.string(),
+    clusterSize: Size,
+    format: z.literal('qcow2'),
+    actualSize: Size,
+    dirtyFlag: z.boolean(),
+    backingFilename: z.string().optional(),
+    fullBackingFilename: z.string().optional(),
+    backingFilenameFormat: z.string().optional(),
+    snapshots: z.array(InfoSnapshot).optional(),
+    formatSpecific: FormatSpecific,
+    limits: ImageLimits,
+  })
+  .meta({ id: 'ImageInfo', description: 'What `qemu-img info --output=json` tells, in camelCase' });
+
+/** What an image tells of itself, as the wire has it; qemu-img leaves the same members out. */
+export function printInfo({ fileName, description }: InfoValue): z.input<typeof ImageInfo> {
+  const { backingFileName, backingFormat, snapshots } = description;
+  return {
+    virtualSize: description.virtualSize,
+    filename: fileName,
+    clusterSize: description.clusterSize,
+    format: 'qcow2',
+    actualSize: description.allocatedSize,
+    dirtyFlag: description.dirty,
+    ...(backingFileName === undefined
+      ? {}
+      : { backingFilename: backingFileName, fullBackingFilename: backingFileName }),
+    ...(backingFormat === undefined ? {} : { backingFilenameFormat: backingFormat }),
+    ...(snapshots.length === 0 ? {} : { snapshots: snapshots.map(printInfoSnapshot) }),
+    formatSpecific: { type: 'qcow2', data: printFormatSpecific(description) },
+    limits: {
+      requestAlignment: 1,
+      zeroAlignment: description.zeroAlignment,
+      discardAlignment: description.discardAlignment,
+    },
+  };
+}
+
+function printFormatSpecific(description: InfoValue['description']): z.input<typeof FormatSpecificData> {
+  const { compat, compressionType, refcountBits, lazyRefcounts, corrupt, extendedL2 } = description;
+  if (compat === '0.10') return { compat, compressionType, refcountBits };
+  return { compat, compressionType, refcountBits, lazyRefcounts, corrupt, extendedL2 };
+}
+
+function printInfoSnapshot(snapshot: SnapshotDescription): z.input<typeof InfoSnapshot> {
+  const digits = snapshot.vmClockNanoseconds.padStart(nanosecondDigits + 1, '0');
+  const split = digits.length - nanosecondDigits;
+  return {
+    id: snapshot.id,
+    name: snapshot.name,
+    vmStateSize: snapshot.vmStateSize,
+    dateSec: snapshot.createdAtSeconds,
+    dateNsec: snapshot.createdAtNanoseconds,
+    vmClockSec: Number(digits.slice(0, split)),
+    vmClockNsec: Number(digits.slice(split)),
+    ...(snapshot.icount === undefined ? {} : { icount: snapshot.icount }),
+  };
+}
+
+const nanosecondDigits = 9;

@@ -1,0 +1,168 @@
+// Internal snapshots: take, list, show, delete, revert to, and read.
+
+import type { App } from '../src/http/schema.ts';
+import { answerBytes, rangeOf } from '../src/http/byte-answer.ts';
+import { conditionsOf } from '../src/http/conditional.ts';
+import { signalOf } from '../src/http/disconnect.ts';
+import { invalidRequest } from '../src/http/schema.ts';
+import type { Services, SnapshotDescription } from '../src/services/services.ts';
+import { answerImage } from './answers.ts';
+import { ImageParams, limitDefault, SnapshotParams } from './schemas/common.ts';
+import { ReadQuery } from './schemas/content.ts';
+import { Image } from './schemas/images.ts';
+import { bytesResponses, json, problemResponse } from './schemas/problem.ts';
+import { CreateSnapshot, ListSnapshotsQuery, printSnapshot, Snapshot, SnapshotPage } from './schemas/snapshots.ts';
+
+export function snapshotRoutes(services: Services) {
+  return async (app: App): Promise<void> => {
+    app.post(
+      '/images/:image/snapshots',
+      {
+        schema: {
+          operationId: 'createSnapshot',
+          tags: ['snapshots'],
+          summary: 'Keep what the guest sees now',
+          params: ImageParams,
+          body: CreateSnapshot,
+          response: { 201: json('The snapshot; `Location` names it', Snapshot), ...problemResponse },
+        },
+      },
+      async (request, reply) => {
+        const { id: image } = await services.images.show(request.params.image);
+        const snapshot = await services.snapshots.create(image, { name: request.body.name });
+        void reply.code(201).header('location', `/v1/images/${image}/snapshots/${snapshot.id}`);
+        return printSnapshot(snapshot);
+      },
+    );
+
+    app.get(
+      '/images/:image/snapshots',
+      {
+        schema: {
+          operationId: 'listSnapshots',
+          tags: ['snapshots'],
+          summary: 'List snapshots in the order of the file',
+          params: ImageParams,
+          querystring: ListSnapshotsQuery,
+          response: { 200: json('One page', SnapshotPage), ...problemResponse },
+        },
+      },
+      async (request) => {
+        const { limit, cursor } = request.query;
+        const snapshots = await services.snapshots.list(request.params.image);
+        return pageOf(snapshots, { limit: limit ?? limitDefault, cursor });
+      },
+    );
+
+    app.get(
+      '/images/:image/snapshots/:snapshot',
+      {
+        schema: {
+          operationId: 'getSnapshot',
+          tags: ['snapshots'],
+          summary: 'Show a snapshot',
+          params: SnapshotParams,
+          response: { 200: json('The snapshot', Snapshot), ...problemResponse },
+        },
+      },
+      async (request) => {
+        const { image, snapshot } = request.params;
+        return printSnapshot(await services.snapshots.get(image, snapshot));
+      },
+    );
+
+    app.delete(
+      '/images/:image/snapshots/:snapshot',
+      {
+        schema: {
+          operationId: 'deleteSnapshot',
+          tags: ['snapshots'],
+          summary: 'Delete a snapshot and what only it holds',
+          params: SnapshotParams,
+          response: { 204: { description: 'It is gone' }, ...problemResponse },
+        },
+      },
+      async (request, reply) => {
+        const { image, snapshot } = request.params;
+        await services.snapshots.delete(image, snapshot);
+        return reply.code(204).send();
+      },
+    );
+
+    app.post(
+      '/images/:image/snapshots/:snapshot/revert',
+      {
+        schema: {
+          operationId: 'revertSnapshot',
+          tags: ['snapshots'],
+          summary: 'Let the guest see again what it saw then',
+          params: SnapshotParams,
+          response: { 200: json('The image after it', Image), ...problemResponse },
+        },
+      },
+      async (request, reply) => {
+        const { image, snapshot } = request.params;
+        return answerImage(reply, await services.snapshots.revert(image, snapshot));
+      },
+    );
+  };
+}
+
+export function snapshotDataRoutes(services: Services) {
+  return async (app: App): Promise<void> => {
+    app.route({
+      method: ['GET', 'HEAD'],
+      url: '/images/:image/snapshots/:snapshot/data',
+      schema: {
+        operationId: 'readSnapshotData',
+        tags: ['snapshots'],
+        summary: 'Read the guest bytes of a snapshot; they never change',
+        params: SnapshotParams,
+        querystring: ReadQuery,
+        response: { ...bytesResponses, ...problemResponse },
+      },
+      handler: async (request, reply) => {
+        const { image, snapshot } = request.params;
+        using session = await services.content.openRead(image, { snapshot, signal: signalOf(reply) });
+        void reply.header('content-type', 'application/octet-stream').header('cache-control', immutable);
+        return await answerBytes(request, reply, {
+          source: {
+            size: session.size,
+            generation: session.generation,
+            etagOf: () => snapshotTag(session),
+            read: (span) => session.read(span),
+            chunks: (span) => session.chunks(span),
+          },
+          conditions: conditionsOf(request.headers, { generation: request.query.generation }),
+          range: rangeOf(request),
+        });
+      },
+    });
+  };
+}
+
+/** A name may come back with other bytes; the tag tells. */
+const immutable = 'private, no-cache, immutable';
+
+/** Ids of snapshots never come back, so the tag stands for these bytes for ever. */
+function snapshotTag(session: { readonly imageId: string; readonly snapshotId: string | undefined }): string {
+  return `"${session.imageId}-s${session.snapshotId ?? ''}"`;
+}
+
+/** The snapshots after the one whose id is the cursor. */
+function pageOf(
+  snapshots: readonly SnapshotDescription[],
+  options: { readonly limit: number; readonly cursor: string | undefined },
+) {
+  const start = options.cursor === undefined ? 0 : positionAfter(snapshots, options.cursor);
+  const items = snapshots.slice(start, start + options.limit);
+  const more = start + items.length < snapshots.length;
+  return { items: items.map(printSnapshot), nextCursor: more ? (items.at(-1)?.id ?? null) : null };
+}
+
+function positionAfter(snapshots: readonly SnapshotDescription[], cursor: string): number {
+  const index = snapshots.findIndex(({ id }) => id === cursor);
+  if (index !== -1) return index + 1;
+  const message = 'the snapshot at which the page before ended is gone; list again from the start';
+  throw invalidRequest({ pointer: '/cursor', in: 'query', message });
+}

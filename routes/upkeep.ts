@@ -1,0 +1,63 @@
+// Upkeep of an image: resize, check and repair, and what it tells of itself.
+
+import type { App } from '../src/http/schema.ts';
+import type { Services } from '../src/services/services.ts';
+import { answerImage } from './answers.ts';
+import { ImageParams } from './schemas/common.ts';
+import { Image, ResizeImage } from './schemas/images.ts';
+import { json, problemResponse } from './schemas/problem.ts';
+import { CheckImage, CheckReport, ImageInfo, printInfo, printReport } from './schemas/upkeep.ts';
+
+export function upkeepRoutes(services: Services) {
+  return async (app: App): Promise<void> => {
+    app.post(
+      '/images/:image/resize',
+      {
+        schema: {
+          operationId: 'resizeImage',
+          tags: ['images'],
+          summary: 'Give the guest more or less disk',
+          params: ImageParams,
+          body: ResizeImage,
+          response: { 200: json('The image with its new size', Image), ...problemResponse },
+        },
+      },
+      async (request, reply) => {
+        const image = await services.images.resize(request.params.image, request.body);
+        return answerImage(reply, image);
+      },
+    );
+
+    app.post(
+      '/images/:image/check',
+      {
+        schema: {
+          operationId: 'checkImage',
+          tags: ['images'],
+          summary: 'Count every reference to every cluster, and mend what was asked for',
+          params: ImageParams,
+          body: CheckImage.optional(),
+          response: { 200: json('What was found', CheckReport), ...problemResponse },
+        },
+      },
+      async (request) => {
+        const repair = request.body?.repair ?? 'none';
+        return printReport(await services.images.check(request.params.image, { repair }));
+      },
+    );
+
+    app.get(
+      '/images/:image/info',
+      {
+        schema: {
+          operationId: 'getImageInfo',
+          tags: ['images'],
+          summary: 'What qemu-img info tells, in camelCase',
+          params: ImageParams,
+          response: { 200: json('What the file tells', ImageInfo), ...problemResponse },
+        },
+      },
+      async (request) => printInfo(await services.images.info(request.params.image)),
+    );
+  };
+}

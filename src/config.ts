@@ -1,0 +1,100 @@
+// All settings: one zod schema over the environment, with defaults; frozen slices out.
+
+import { availableParallelism } from 'node:os';
+
+import { z } from 'zod';
+
+import { isLoopback } from './base/loopback.ts';
+
+/** Each part of the service receives its slice. */
+export interface Config {
+  readonly http: {
+    readonly host: string;
+    /** 0 takes any free port. */
+    readonly port: number;
+    /** Names besides loopback that the service is reached by, in lower case. */
+    readonly hosts: readonly string[];
+  };
+  readonly log: { readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent' };
+  readonly data: { readonly directory: string };
+  readonly pool: { readonly engineThreads: number };
+  readonly images: { readonly idleMs: number };
+}
+
+/** Settings that cannot be used; each line is a sentence for a person. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+const prefix = 'QCOWD_';
+const threadsMin = 4;
+const threadsMax = 256;
+const idleMsMax = 24 * 60 * 60 * 1000;
+
+const Settings = z.strictObject({
+  QCOWD_HOST: z
+    .string()
+    .default('127.0.0.1')
+    .refine(isLoopback, {
+      error: 'without tokens only a loopback address can be served, such as 127.0.0.1, ::1 or localhost',
+    }),
+  QCOWD_PORT: wholeNumber({ min: 0, max: 65_535 }).default(8080),
+  QCOWD_DATA_DIR: z.string().min(1, { error: 'a folder' }).default('./data'),
+  QCOWD_ENGINE_THREADS: wholeNumber({ min: 1, max: threadsMax }).optional(),
+  QCOWD_IMAGE_IDLE_MS: wholeNumber({ min: 0, max: idleMsMax }).default(10_000),
+  QCOWD_HOSTS: z
+    .string()
+    .default('')
+    .transform((text) => text.toLowerCase().split(',').map((name) => name.trim()))
+    .transform((names) => names.filter((name) => name !== '')),
+  QCOWD_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
+});
+
+/**
+ * Reads the settings out of an environment. An empty value is the default; what Kubernetes injects for a service
+ * called qcowd is ignored. Throws {@link ConfigError} for values that cannot be used and for unknown keys of ours.
+ */
+export function loadConfig(environment: Readonly<Record<string, string | undefined>>): Config {
+  const ours = Object.entries(environment).filter(
+    ([key, value]) => key.startsWith(prefix) && value !== undefined && value !== '' && !isInjected(key, value),
+  );
+  const result = Settings.safeParse(Object.fromEntries(ours));
+  if (!result.success) throw new ConfigError(result.error.issues.flatMap(explainIssue).join('\n'));
+  const settings = result.data;
+  return Object.freeze({
+    http: Object.freeze({
+      host: settings.QCOWD_HOST,
+      port: settings.QCOWD_PORT,
+      hosts: Object.freeze(settings.QCOWD_HOSTS),
+    }),
+    log: Object.freeze({ level: settings.QCOWD_LOG_LEVEL }),
+    data: Object.freeze({ directory: settings.QCOWD_DATA_DIR }),
+    pool: Object.freeze({
+      engineThreads: settings.QCOWD_ENGINE_THREADS ?? Math.max(threadsMin, availableParallelism()),
+    }),
+    images: Object.freeze({ idleMs: settings.QCOWD_IMAGE_IDLE_MS }),
+  });
+}
+
+function wholeNumber(bounds: { readonly min: number; readonly max: number }) {
+  const error = `a whole number from ${bounds.min} to ${bounds.max}`;
+  return z
+    .string()
+    .regex(/^\d{1,15}$/, { error })
+    .transform(Number)
+    .pipe(z.number().min(bounds.min, { error }).max(bounds.max, { error }));
+}
+
+/** `QCOWD_PORT=tcp://…`, `QCOWD_PORT_80_TCP…`, `QCOWD_SERVICE_HOST` … */
+function isInjected(key: string, value: string): boolean {
+  if (key === 'QCOWD_PORT') return value.startsWith('tcp://');
+  return key.startsWith('QCOWD_PORT_') || key.startsWith('QCOWD_SERVICE_');
+}
+
+function explainIssue(issue: z.core.$ZodIssue): readonly string[] {
+  if (issue.code === 'unrecognized_keys') {
+    const known = Object.keys(Settings.shape).join(', ');
+    return issue.keys.map((key) => `${key} is no setting. There are: ${known}.`);
+  }
+  return [`${issue.path.join('.')}: ${issue.message}.`];
+}

@@ -1,0 +1,142 @@
+// Answers GET and HEAD for anything that is bytes: conditions, one range, several ranges or all of it.
+
+import type { FastifyReply, FastifyRequest } from 'fastify';
+
+import { present } from '../base/assert.ts';
+import type { ByteSpan } from '../base/byte-span.ts';
+import { MiB } from '../base/units.ts';
+import { parseRange, printContentRange, resolveRange } from './byte-range.ts';
+import type { RangePart } from './byte-range.ts';
+import { judgeRead, rangeCounts } from './conditional.ts';
+import type { Conditions, ContentState } from './conditional.ts';
+import { sendChunks } from './response-stream.ts';
+
+/** What is served: its length, its state, and its bytes when they are asked for. */
+export interface ByteSource {
+  /** In bytes. */
+  readonly size: number;
+  readonly generation: number;
+  /** The strong entity tag of a generation, with its quotes. */
+  readonly etagOf: (generation: number) => string;
+  /** At most {@link answerLengthMax} bytes, with the generation that they belong to. */
+  readonly read: (span: ByteSpan) => Promise<{ readonly bytes: Uint8Array; readonly generation: number }>;
+  readonly chunks: (span: ByteSpan) => AsyncIterable<Uint8Array>;
+}
+
+/** An answer that is not longer leaves as one buffer; longer ones as a stream. In bytes. */
+export const answerLengthMax = 1 * MiB;
+
+/** The Range that counts for a request; a HEAD has none. */
+export function rangeOf(request: FastifyRequest): readonly RangePart[] | undefined {
+  return request.method === 'GET' ? parseRange(request.headers.range) : undefined;
+}
+
+/** Whether the answer to such a Range fits into one buffer, whatever the size of the content. */
+export function isShort(range: readonly RangePart[] | undefined): boolean {
+  return range !== undefined && range.every((part) => lengthOf(part) <= answerLengthMax / range.length);
+}
+
+/**
+ * Sends the bytes that a request asks for, or 304. Headers that are already set stay; `content-type` should be one of
+ * them. Faults `precondition-failed`, `range-not-satisfiable`.
+ */
+export async function answerBytes(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  options: {
+    readonly source: ByteSource;
+    readonly conditions: Conditions;
+    readonly range: readonly RangePart[] | undefined;
+  },
+): Promise<FastifyReply> {
+  const { source, conditions, range } = options;
+  let state = stateOf(source, source.generation);
+  void reply.header('accept-ranges', 'bytes');
+  for (let attempt = 0; ; attempt += 1) {
+    const verdict = judgeRead(conditions, state);
+    describe(reply, state);
+    if (verdict === 'not-modified') return reply.code(304).send();
+    const spans = range !== undefined && rangeCounts(conditions, state) ? resolveRange(range, source.size) : [];
+    if (request.method === 'HEAD') return reply.header('content-length', source.size).send();
+    const [span] = spans;
+    if (spans.length > 1) return sendParts(request, reply, { source, spans });
+    const wanted = span ?? { offset: 0, length: source.size };
+    if (span !== undefined) void reply.code(206).header('content-range', printContentRange(span, source.size));
+    if (wanted.length === 0) return reply.send(Buffer.alloc(0));
+    if (wanted.length > answerLengthMax) {
+      void reply.header('content-length', wanted.length);
+      await sendChunks(reply, source.chunks(wanted));
+      return reply;
+    }
+    const { bytes, generation } = await source.read(wanted);
+    // A change came between the judgement and the bytes: the client must not get them under the old tag.
+    if (generation !== state.generation) {
+      state = stateOf(source, generation);
+      if (attempt < rereadsMax) {
+        void reply.code(200).removeHeader('content-range');
+        continue;
+      }
+      describe(reply, state);
+    }
+    return reply.send(bytes);
+  }
+}
+
+/**
+ * After one more reading the state is newer than any that a client can know: conditions cannot be met by accident any
+ * more, so the bytes just read are right under the tag they belong to.
+ */
+const rereadsMax = 2;
+
+function lengthOf(part: RangePart): number {
+  if (part.kind === 'suffix') return part.length;
+  return part.last === undefined ? Infinity : part.last - part.first + 1;
+}
+
+function stateOf(source: ByteSource, generation: number): ContentState {
+  return { etag: source.etagOf(generation), generation };
+}
+
+function describe(reply: FastifyReply, state: ContentState): void {
+  void reply.header('etag', state.etag).header('image-generation', state.generation);
+}
+
+/** multipart/byteranges: each part has its own head, the answer has the exact length of all. */
+async function sendParts(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  options: { readonly source: ByteSource; readonly spans: readonly ByteSpan[] },
+): Promise<FastifyReply> {
+  const { source, spans } = options;
+  const boundary = `qcowd-${Buffer.from(request.id).toString('hex').slice(0, boundaryLengthMax)}`;
+  const type = String(present(reply.getHeader('content-type'), 'bytes have a type'));
+  const parts = spans.map((span) => ({ span, head: partHead({ span, size: source.size, boundary, type }) }));
+  const tail = Buffer.from(`\r\n--${boundary}--\r\n`);
+  const length = parts.reduce((sum, { span, head }) => sum + head.length + span.length, tail.length);
+  void reply.code(206).header('content-length', length);
+  void reply.header('content-type', `multipart/byteranges; boundary=${boundary}`);
+  await sendChunks(
+    reply,
+    (async function* all() {
+      for (const { span, head } of parts) {
+        yield head;
+        yield* source.chunks(span);
+      }
+      yield tail;
+    })(),
+  );
+  return reply;
+}
+
+/** RFC 2046 allows 70 characters. */
+const boundaryLengthMax = 60;
+
+function partHead(part: {
+  readonly span: ByteSpan;
+  readonly size: number;
+  readonly boundary: string;
+  readonly type: string;
+}): Buffer {
+  const range = printContentRange(part.span, part.size);
+  return Buffer.from(`\r\n--${part.boundary}\r\nContent-Type: ${part.type}\r\nContent-Range: ${range}\r\n\r\n`);
+}

@@ -1,0 +1,76 @@
+// ETag and the conditions that name it: If-Match, If-None-Match, If-Range (RFC 9110 §13).
+
+import type { IncomingHttpHeaders } from 'node:http';
+
+import { Fault } from '../base/fault.ts';
+
+/** What a request wants the content to be. */
+export interface Conditions {
+  readonly ifMatch: string | undefined;
+  readonly ifNoneMatch: string | undefined;
+  readonly ifRange: string | undefined;
+  /** The generation that the client has seen, from the query. */
+  readonly generation: number | undefined;
+}
+
+/** The content as it is. */
+export interface ContentState {
+  /** A strong entity tag with its quotes. */
+  readonly etag: string;
+  readonly generation: number;
+}
+
+export function conditionsOf(
+  headers: IncomingHttpHeaders,
+  options: { readonly generation: number | undefined },
+): Conditions {
+  const ifRange = headers['if-range'];
+  return {
+    ifMatch: headers['if-match'],
+    ifNoneMatch: headers['if-none-match'],
+    ifRange: Array.isArray(ifRange) ? undefined : ifRange,
+    generation: options.generation,
+  };
+}
+
+/** For GET and HEAD: whether the client has the content already. Faults `precondition-failed`. */
+export function judgeRead(conditions: Conditions, state: ContentState): 'send' | 'not-modified' {
+  requireMatch(conditions, state);
+  const { ifNoneMatch } = conditions;
+  if (ifNoneMatch === undefined) return 'send';
+  return namesWeakly(ifNoneMatch, state.etag) ? 'not-modified' : 'send';
+}
+
+/** For changes. Faults `precondition-failed`. */
+export function judgeChange(conditions: Conditions, state: ContentState): void {
+  requireMatch(conditions, state);
+  const { ifNoneMatch } = conditions;
+  if (ifNoneMatch !== undefined && namesWeakly(ifNoneMatch, state.etag)) {
+    throw new Fault('precondition-failed', { generation: state.generation });
+  }
+}
+
+/** Whether the Range of a request counts. */
+export function rangeCounts(conditions: Conditions, state: ContentState): boolean {
+  return conditions.ifRange === undefined || conditions.ifRange.trim() === state.etag;
+}
+
+function requireMatch(conditions: Conditions, state: ContentState): void {
+  const { ifMatch, generation } = conditions;
+  const matched = ifMatch === undefined || namesStrongly(ifMatch, state.etag);
+  const known = generation === undefined || generation === state.generation;
+  if (!matched || !known) throw new Fault('precondition-failed', { generation: state.generation });
+}
+
+function namesStrongly(header: string, etag: string): boolean {
+  return header.trim() === '*' || tagsOf(header).includes(etag);
+}
+
+/** Weak comparison: `W/"x"` names `"x"` too. */
+function namesWeakly(header: string, etag: string): boolean {
+  return header.trim() === '*' || tagsOf(header).some((tag) => tag.replace(/^W\//, '') === etag);
+}
+
+function tagsOf(header: string): readonly string[] {
+  return header.match(/(?:W\/)?"[^"]*"/g) ?? [];
+}

@@ -1,0 +1,17 @@
+// Content-Digest of RFC 9530, as far as it names SHA-256; other algorithms are not looked at.
+
+import { invalidRequest } from './schema.ts';
+
+const sha256Length = 32;
+
+/** The SHA-256 that the header announces, or undefined without one. Faults `invalid-request`. */
+export function contentDigestOf(header: string | string[] | undefined): Uint8Array | undefined {
+  const text = Array.isArray(header) ? header.join(',') : header;
+  const member = text?.split(',').find((part) => /^\s*sha-256\s*=/i.test(part));
+  if (member === undefined) return undefined;
+  const encoded = /^\s*sha-256=:([A-Za-z0-9+/]+={0,2}):\s*$/i.exec(member)?.[1];
+  const digest = encoded === undefined ? undefined : Buffer.from(encoded, 'base64');
+  if (digest?.length === sha256Length) return digest;
+  const message = 'sha-256 is 32 bytes in base64 between colons, as in sha-256=:…:';
+  throw invalidRequest({ pointer: '/content-digest', in: 'header', message });
+}

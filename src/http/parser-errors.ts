@@ -1,0 +1,51 @@
+// What the HTTP parser refuses before there is a request: answered as problems too, on the bare socket.
+
+import { STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
+
+import { Fault } from '../base/fault.ts';
+import { printProblem, problemMediaType, toProblem } from './problem.ts';
+
+/** The parser's error, as far as it is looked at. */
+interface ParserError extends Error {
+  readonly code?: string;
+  /** The bytes that were being parsed. */
+  readonly rawPacket?: unknown;
+}
+
+/** Answers and closes: after a parser error nobody knows where the next request would begin. */
+export function answerParserError(
+  error: ParserError,
+  socket: Socket,
+  options: { readonly requestId: string },
+): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const problem = toProblem(faultOf(error), { instance: '/', requestId: options.requestId });
+  const body = printProblem(problem.body);
+  const head = [
+    `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status] ?? ''}`,
+    `Content-Type: ${problemMediaType}`,
+    `Content-Length: ${body.length}`,
+    `Request-Id: ${options.requestId}`,
+    'Connection: close',
+    '',
+    '',
+  ];
+  socket.end(Buffer.concat([Buffer.from(head.join('\r\n')), body]));
+}
+
+function faultOf(error: ParserError): Fault {
+  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') return new Fault('request-timeout', {});
+  if (error.code === 'HPE_HEADER_OVERFLOW') return overflowFault(error.rawPacket);
+  const message = `the HTTP parser says: ${error.message}`;
+  return new Fault('invalid-request', { errors: [{ pointer: '', in: 'request', message }] });
+}
+
+/** The parser counts the request line and the headers together: whichever filled the packet was too long. */
+function overflowFault(packet: unknown): Fault {
+  const inRequestLine = Buffer.isBuffer(packet) && !packet.includes('\n');
+  return new Fault(inRequestLine ? 'uri-too-long' : 'headers-too-large', {});
+}

@@ -1,0 +1,335 @@
+// What every problem says to a person: its cause, its cure, and the facts that a client is shown.
+
+import type { faultCodes, FaultCode } from '../base/fault-codes.ts';
+import type { FaultContext } from '../base/fault.ts';
+
+/** The texts of one problem code. */
+export interface ProblemText {
+  /** Why this happens; served at `/problems/<code>`. */
+  readonly cause: string;
+  /** What to do next; served at `/problems/<code>`. */
+  readonly cure: string;
+  /** The members of a fault's context that clients see. Nothing else leaves the process. */
+  readonly members: readonly string[];
+  /** What happened this time, from the fault's context; the cure follows it. Undefined says nothing more. */
+  readonly detail: ((context: FaultContext) => string | undefined) | undefined;
+}
+
+type CodeOfKind<Kind extends string> = {
+  [Code in FaultCode]: (typeof faultCodes)[Code]['kind'] extends Kind ? Code : never;
+}[FaultCode];
+
+/** Codes that clients know by another name, because they cannot act on the difference. */
+export const renamedCodes = {
+  'backing-refused': 'unsafe-image',
+  'export-stale': 'precondition-failed',
+  'image-failed': 'internal',
+  'image-full': 'insufficient-storage',
+} as const satisfies Partial<Record<FaultCode, FaultCode>>;
+
+/**
+ * The codes on the wire. Whatever is wrong with an image's own bytes is `image-corrupt`; whatever a sound image wants
+ * of an engine that does not do it is `unsupported-option`.
+ */
+export type WireCode =
+  'image-corrupt' | Exclude<FaultCode, CodeOfKind<'corrupt' | 'unsupported'> | keyof typeof renamedCodes>;
+
+function textOf(context: FaultContext, key: string): string {
+  const value = context[key];
+  return typeof value === 'string' || typeof value === 'number' ? String(value) : '?';
+}
+
+function listOf(context: FaultContext, key: string): readonly unknown[] {
+  const value = context[key];
+  return Array.isArray(value) ? value : [];
+}
+
+export const problemTexts = {
+  'invalid-request': {
+    cause: 'A part of the request is malformed: its URL, a header, a query parameter or a member of the JSON body.',
+    cure: 'Correct what `errors` names; each `pointer` leads to one value.',
+    members: ['errors'],
+    detail: (context) => {
+      const [first] = listOf(context, 'errors') as readonly { pointer: string; message: string }[];
+      return first === undefined ? undefined : `${first.pointer}: ${first.message}.`;
+    },
+  },
+  'invalid-content-range': {
+    cause: 'The Content-Range header is not `bytes first-last/size` or `bytes first-last/*`, or its size is not the size of the image.',
+    cure: 'Send `Content-Range: bytes first-last/*`; `last` is the offset of the last byte of the body.',
+    members: ['size'],
+    detail: (context) =>
+      context['size'] === undefined ? undefined : `The image holds ${textOf(context, 'size')} bytes.`,
+  },
+  'content-range-mismatch': {
+    cause: 'The body is longer or shorter than its Content-Range or its Content-Length says.',
+    cure: 'Send exactly last-first+1 bytes. `written` says how many bytes from the start were written.',
+    members: ['expected', 'received', 'written'],
+    detail: (context) =>
+      `${textOf(context, 'expected')} bytes were announced and ${textOf(context, 'received')} arrived.`,
+  },
+  'digest-mismatch': {
+    cause: 'The bytes that arrived do not have the digest that the request announced.',
+    cure: 'Compare the digest of the source with the one that was sent, then send the bytes again.',
+    members: ['expected', 'actual', 'written'],
+    detail: undefined,
+  },
+  'forbidden': {
+    cause: 'Without tokens the service answers only requests that come from this machine and not from a web page of another origin.',
+    cure: 'Use a loopback name such as 127.0.0.1 or localhost, or put the name that you use into QCOWD_HOSTS.',
+    members: ['host', 'origin'],
+    detail: (context) => {
+      if (context['origin'] !== undefined) return `The origin ${textOf(context, 'origin')} is foreign here.`;
+      return context['host'] === undefined ? undefined : `The host ${textOf(context, 'host')} is foreign here.`;
+    },
+  },
+  'image-not-found': {
+    cause: 'No image has this id or name, or it was deleted.',
+    cure: 'List the images with GET /v1/images.',
+    members: ['image'],
+    detail: (context) =>
+      context['image'] === undefined ? undefined : `There is no image ${textOf(context, 'image')}.`,
+  },
+  'snapshot-not-found': {
+    cause: 'The image has no snapshot with this id or name.',
+    cure: 'List them with GET /v1/images/{image}/snapshots.',
+    members: ['snapshot'],
+    detail: (context) =>
+      context['snapshot'] === undefined ? undefined : `There is no snapshot ${textOf(context, 'snapshot')}.`,
+  },
+  'route-not-found': {
+    cause: 'The service has nothing at this path.',
+    cure: 'See /openapi.json for all paths; the API starts at /v1, and no path ends with a slash.',
+    members: [],
+    detail: undefined,
+  },
+  'method-not-allowed': {
+    cause: 'The path exists, but not with this method.',
+    cure: 'Use one of the methods that the Allow header names.',
+    members: [],
+    detail: (context) => `Allowed: ${listOf(context, 'allow').join(', ')}.`,
+  },
+  'request-timeout': {
+    cause: 'The request, or the next part of its body, did not arrive in time.',
+    cure: 'Send the request again without long pauses; a large body may be sent as several ranges.',
+    members: ['written'],
+    detail: undefined,
+  },
+  'name-conflict': {
+    cause: 'Another image, or another snapshot of the same image, has this name.',
+    cure: 'Choose another name, or delete what has it.',
+    members: ['name'],
+    detail: (context) =>
+      context['name'] === undefined ? undefined : `The name ${textOf(context, 'name')} is taken.`,
+  },
+  'image-not-ready': {
+    cause: 'The image is still being made or imported, has failed, or is being deleted.',
+    cure: 'Look at `state` and `stateReason` with GET /v1/images/{image}; wait until it is `ready`, or delete a failed one.',
+    members: ['state'],
+    detail: (context) =>
+      context['state'] === undefined ? undefined : `Its state is ${textOf(context, 'state')}.`,
+  },
+  'image-in-use': {
+    cause: 'Something long is under way on the image, or another program holds its file.',
+    cure: 'Wait for it to end, then try again.',
+    members: [],
+    detail: undefined,
+  },
+  'image-read-only': {
+    cause: 'The image can only be read: its file is not writable, or an earlier write to it failed.',
+    cure: 'See to the storage below the data directory; the image is opened again on a later request.',
+    members: [],
+    detail: undefined,
+  },
+  'image-has-dependents': {
+    cause: 'Overlays are built on the image. A change below them would change what they show.',
+    cure: 'Change or delete an overlay instead; delete the overlays first to change or delete this image.',
+    members: ['dependents'],
+    detail: (context) => {
+      const dependents = listOf(context, 'dependents') as readonly { name: string }[];
+      const names = dependents.slice(0, 5).map(({ name }) => name);
+      return names.length === 0 ? undefined : `Built on it: ${names.join(', ')}.`;
+    },
+  },
+  'writes-lost': {
+    cause: 'The service has lost the image since the write epoch began; changes that were not flushed may be gone.',
+    cure: 'Read back what was written since the last flush, or write it again, and go on with the current Write-Epoch.',
+    members: ['writeEpoch'],
+    detail: (context) =>
+      context['writeEpoch'] === undefined ? undefined : `The epoch is now ${textOf(context, 'writeEpoch')}.`,
+  },
+  'shrink-not-allowed': {
+    cause: 'The new size is smaller than the image, which would cut guest data off.',
+    cure: 'Send `allowShrink: true` if the data beyond the new size may go.',
+    members: ['virtualSize'],
+    detail: undefined,
+  },
+  'snapshots-prevent-resize': {
+    cause: 'An image of version 2 (compat 0.10) with snapshots cannot be resized, nor can a snapshot be cut off by shrinking.',
+    cure: 'Delete the snapshots first, or copy the image into a new one of compat 1.1.',
+    members: [],
+    detail: undefined,
+  },
+  'bitmaps-prevent-revert': {
+    cause: 'The image holds dirty bitmaps, which would be wrong after going back to a snapshot.',
+    cure: 'Remove the bitmaps first.',
+    members: [],
+    detail: undefined,
+  },
+  'bitmaps-prevent-resize': {
+    cause: 'The image holds dirty bitmaps, which are not resized yet.',
+    cure: 'Remove the bitmaps first.',
+    members: [],
+    detail: undefined,
+  },
+  'chain-too-deep': {
+    cause: 'The new overlay would make the backing chain longer than the service allows.',
+    cure: 'Build the overlay on an image further down the chain.',
+    members: ['depth', 'depthMax'],
+    detail: undefined,
+  },
+  'refcount-overflow': {
+    cause: 'A cluster would be used more often than the refcount width of the image can count.',
+    cure: 'Delete a snapshot first, or use an image with a larger `refcountBits`.',
+    members: [],
+    detail: undefined,
+  },
+  'header-full': {
+    cause: 'The first cluster of the image has no room left for what the change would store there.',
+    cure: 'Use a shorter backing chain name or an image with larger clusters.',
+    members: [],
+    detail: undefined,
+  },
+  'too-many-snapshots': {
+    cause: 'The image has as many snapshots as its format allows.',
+    cure: 'Delete a snapshot first.',
+    members: [],
+    detail: undefined,
+  },
+  'precondition-failed': {
+    cause: 'The content is not the one that If-Match, If-None-Match or `generation` asked for, or it changed under way.',
+    cure: 'Fetch the current ETag and start again from it; read a snapshot for content that stays.',
+    members: ['generation'],
+    detail: (context) =>
+      context['generation'] === undefined
+        ? undefined
+        : `The content is now of generation ${textOf(context, 'generation')}.`,
+  },
+  'content-too-large': {
+    cause: 'The body is larger than the route takes.',
+    cure: 'Send less; image bytes belong to the data and import routes, which take bodies of any length.',
+    members: ['lengthMax'],
+    detail: (context) =>
+      context['lengthMax'] === undefined
+        ? undefined
+        : `At most ${textOf(context, 'lengthMax')} bytes are taken here.`,
+  },
+  'uri-too-long': {
+    cause: 'The request line is longer than the service reads.',
+    cure: 'Shorten the query; move long values into a JSON body.',
+    members: [],
+    detail: undefined,
+  },
+  'headers-too-large': {
+    cause: 'The headers are larger than the service reads.',
+    cure: 'Send fewer or shorter headers.',
+    members: [],
+    detail: undefined,
+  },
+  'unsupported-media-type': {
+    cause: 'The body has a Content-Type that the route does not take.',
+    cure: 'Send JSON with `content-type: application/json`. Send image bytes bare, as `curl -T file` does, never as a form.',
+    members: [],
+    detail: (context) =>
+      context['mediaType'] === undefined ? undefined : `It is ${textOf(context, 'mediaType')}.`,
+  },
+  'range-not-satisfiable': {
+    cause: 'The bytes asked for lie outside the content.',
+    cure: 'Ask for offsets below `size`; resize the image first to write beyond its end.',
+    members: ['size'],
+    detail: (context) =>
+      context['size'] === undefined ? undefined : `There are ${textOf(context, 'size')} bytes.`,
+  },
+  'unsafe-image': {
+    cause: 'The file is not what was declared, is damaged, names other files, or uses features that are unknown here.',
+    cure: 'See `violations`. Declare the right format (`?format=raw` for a raw disk), map a backing name with `?backing=`, or mend the file with `?repair=all`.',
+    members: ['violations', 'report'],
+    detail: (context) => {
+      const [first] = listOf(context, 'violations');
+      if (typeof first === 'string') return `${first}.`;
+      if (typeof first !== 'object' || first === null || !('message' in first)) return undefined;
+      return typeof first.message === 'string' ? `${first.message}.` : undefined;
+    },
+  },
+  'invalid-geometry': {
+    cause: 'The sizes do not go together or are beyond what the format allows.',
+    cure: 'Clusters are powers of two from 512 bytes to 2 MiB, refcounts 1 to 64 bits; larger disks need larger clusters.',
+    members: ['reason', 'option', 'virtualSize', 'clusterSize', 'refcountBits'],
+    detail: (context) => (context['reason'] === undefined ? undefined : `${textOf(context, 'reason')}.`),
+  },
+  'unsupported-option': {
+    cause: 'The request, or the image itself, wants something that this service does not do.',
+    cure: 'Leave the option out, or change its value; an image with such a feature cannot be used here.',
+    members: ['option', 'reason', 'features'],
+    detail: (context) => {
+      if (context['reason'] !== undefined) return `${textOf(context, 'reason')}.`;
+      return context['option'] === undefined
+        ? undefined
+        : `The option ${textOf(context, 'option')} cannot be honoured.`;
+    },
+  },
+  'size-mismatch': {
+    cause: 'A body without Content-Range replaces the whole content and must be exactly as long as the image.',
+    cure: 'Send as many bytes as `virtualSize`, or say with Content-Range where a part belongs.',
+    members: ['expected', 'received', 'size'],
+    detail: undefined,
+  },
+  'image-corrupt': {
+    cause: 'The image breaks the rules of its format at the place that was read or changed.',
+    cure: 'Check it with POST /v1/images/{image}/check; `{"repair":"all"}` mends what can be mended.',
+    members: ['guestOffset', 'hostOffset'],
+    detail: undefined,
+  },
+  'internal': {
+    cause: 'The service met a state that it does not expect. This is a bug.',
+    cure: 'Look for the request id in the log of the service and report it.',
+    members: [],
+    detail: undefined,
+  },
+  'io-error': {
+    cause: 'The file system below the data directory failed.',
+    cure: 'Look for the request id in the log of the service, and see to the storage. After a failed write, read back or write again.',
+    members: [],
+    detail: undefined,
+  },
+  'not-ready': {
+    cause: 'The catalog or the data directory cannot be used.',
+    cure: 'See GET /readyz and the log of the service.',
+    members: ['checks'],
+    detail: undefined,
+  },
+  'draining': {
+    cause: 'The service is stopping and takes no new requests.',
+    cure: 'Try again after Retry-After, when it has started again.',
+    members: [],
+    detail: undefined,
+  },
+  'engine-busy': {
+    cause: 'Too much is waiting, or something long is under way on the image that does not let this in.',
+    cure: 'Try again after Retry-After.',
+    members: [],
+    detail: undefined,
+  },
+  'engine-lost': {
+    cause: 'The thread that served the image ended before it answered. Whether a change was made is unknown.',
+    cure: 'Try again after Retry-After; read back or write again what was being changed.',
+    members: ['written'],
+    detail: undefined,
+  },
+  'insufficient-storage': {
+    cause: 'The file system below the data directory, or the image format, has no room for this.',
+    cure: 'Delete images that are not needed, or give the data directory more space. `written` says what was written.',
+    members: ['required', 'available', 'written'],
+    detail: undefined,
+  },
+} as const satisfies Record<WireCode, ProblemText>;

@@ -1,0 +1,78 @@
+// A request's body as it comes in: nothing is taken, and no 100 Continue is sent, before somebody asks for the first piece.
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+
+import { Fault } from '../base/fault.ts';
+import { ClientGone } from './disconnect.ts';
+
+/** How long a body may stand still, in milliseconds. */
+export const bodyIdleMsMax = 60_000;
+
+/** Requests whose client waits for 100 Continue, with the response that will say it. */
+const waiting = new WeakMap<IncomingMessage, ServerResponse>();
+
+/** Notes that the client sends its body only after 100 Continue. */
+export function holdContinue(request: IncomingMessage, response: ServerResponse): void {
+  waiting.set(request, response);
+}
+
+/** Whether the client still waits for 100 Continue. */
+export function awaitsContinue(request: IncomingMessage): boolean {
+  return waiting.has(request);
+}
+
+/** Whether bytes of the body may still be on their way, or lie here unread. */
+export function hasUnreadBody(request: IncomingMessage): boolean {
+  return declaresBody(request) && !request.readableEnded;
+}
+
+/** The length that the headers announce; undefined for a chunked body. */
+export function bodyLengthOf(request: IncomingMessage): number | undefined {
+  if (request.headers['transfer-encoding'] !== undefined) return undefined;
+  return Number(request.headers['content-length'] ?? 0);
+}
+
+/**
+ * The body, piece by piece as the socket brings it; can be walked once. Ends only when all of it has come: throws
+ * {@link ClientGone} when the connection breaks, and faults `request-timeout` when nothing comes for
+ * {@link bodyIdleMsMax}. Leaving early leaves the connection usable for the answer.
+ */
+export async function* bodyOf(request: IncomingMessage): AsyncGenerator<Uint8Array, void, void> {
+  waiting.get(request)?.writeContinue();
+  waiting.delete(request);
+  let wake = (): void => undefined;
+  let idle = false;
+  const onEvent = (): void => {
+    wake();
+  };
+  const watchdog = setTimeout(() => {
+    idle = true;
+    wake();
+  }, bodyIdleMsMax);
+  for (const event of bodyEvents) request.on(event, onEvent);
+  try {
+    for (;;) {
+      const piece = request.read() as Buffer | null;
+      if (piece !== null) {
+        yield piece;
+        continue;
+      }
+      if (request.readableEnded) return;
+      if (request.destroyed) throw new ClientGone();
+      if (idle) throw new Fault('request-timeout', {});
+      watchdog.refresh();
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+  } finally {
+    clearTimeout(watchdog);
+    for (const event of bodyEvents) request.off(event, onEvent);
+  }
+}
+
+const bodyEvents = ['readable', 'end', 'error', 'close'] as const;
+
+function declaresBody(request: IncomingMessage): boolean {
+  return bodyLengthOf(request) !== 0;
+}

@@ -1,0 +1,56 @@
+// Sends chunks as fast as the client takes them: the next one is fetched while the last one is on its way.
+
+import type { FastifyReply } from 'fastify';
+
+import { ClientGone } from './disconnect.ts';
+
+/** How long a client may take nothing before its connection is cut, in milliseconds. */
+export const stallMsMax = 120_000;
+
+/**
+ * Sends the head that `reply` holds and then all chunks. The first chunk is fetched before the head goes out, so that
+ * its failure is still a problem; after a later one the connection is destroyed, and the client sees a short answer.
+ */
+export async function sendChunks(reply: FastifyReply, chunks: AsyncIterable<Uint8Array>): Promise<void> {
+  const iterator = chunks[Symbol.asyncIterator]();
+  let next = await iterator.next();
+  const headers = reply.getHeaders();
+  reply.hijack();
+  try {
+    reply.raw.writeHead(reply.statusCode, headers as Record<string, string>);
+    while (next.done !== true) {
+      const taken = reply.raw.write(next.value) ? Promise.resolve() : drained(reply);
+      [next] = await Promise.all([iterator.next(), taken]);
+    }
+    reply.raw.end();
+  } catch (error) {
+    if (!(error instanceof ClientGone)) reply.log.warn({ err: error }, 'an answer was cut off');
+    reply.raw.destroy();
+  } finally {
+    await iterator.return?.();
+  }
+}
+
+/** Until the client has taken what was sent; throws {@link ClientGone} when it goes or stalls. */
+async function drained({ raw }: FastifyReply): Promise<void> {
+  if (raw.destroyed) throw new ClientGone();
+  await new Promise<void>((resolve, reject) => {
+    const settle = (end: () => void): void => {
+      clearTimeout(watchdog);
+      raw.off('drain', onDrain);
+      raw.off('close', onClose);
+      end();
+    };
+    const onDrain = (): void => {
+      settle(resolve);
+    };
+    const onClose = (): void => {
+      settle(() => {
+        reject(new ClientGone());
+      });
+    };
+    const watchdog = setTimeout(onClose, stallMsMax);
+    raw.on('drain', onDrain);
+    raw.on('close', onClose);
+  });
+}

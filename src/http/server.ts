@@ -1,0 +1,233 @@
+// A Fastify instance, dressed: limits, time-outs, request ids, bodies, zod and problems. Knows HTTP, knows no image.
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+
+import swagger from '@fastify/swagger';
+import { fastify } from 'fastify';
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+
+import type { FaultCode } from '../base/fault-codes.ts';
+import { Fault } from '../base/fault.ts';
+import { KiB } from '../base/units.ts';
+import { judgeOrigin } from './client-origin.ts';
+import { ClientGone } from './disconnect.ts';
+import { readJson } from './json-body.ts';
+import { KnownPaths } from './known-paths.ts';
+import { answerParserError } from './parser-errors.ts';
+import { toProblem } from './problem.ts';
+import { sendProblem } from './refusal.ts';
+import { holdContinue } from './request-body.ts';
+import {
+  compileSerializer,
+  compileValidator,
+  fastifyZodOpenApiPlugin,
+  fastifyZodOpenApiTransformers,
+  invalidRequest,
+} from './schema.ts';
+import type { App } from './schema.ts';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Answered also while the service stops. */
+    readonly whileDraining?: true;
+  }
+}
+
+/** The document's own part: everything but paths and components. */
+export interface DocumentHead {
+  readonly title: string;
+  readonly version: string;
+  readonly description: string;
+  readonly tags: readonly { readonly name: string; readonly description: string }[];
+}
+
+export interface ServerOptions {
+  readonly logLevel: LogLevel;
+  /** A new id for a request that brings none. */
+  readonly newRequestId: () => string;
+  /** Names besides loopback that the service is reached by. */
+  readonly hosts: readonly string[];
+  /** True from the moment on when no new work is taken. */
+  readonly isDraining: () => boolean;
+  readonly document: DocumentHead;
+}
+
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
+
+/** The request line and the headers together, in bytes. */
+const headerLengthMax = 32 * KiB;
+const urlLengthMax = 16 * KiB;
+/** Longer than every name, also when each of its bytes is percent-encoded. */
+const paramLengthMax = 4 * KiB;
+
+/** Headers must arrive in this time; bodies have a watchdog of their own, so requests as a whole have no limit. */
+const headersTimeoutMs = 60_000;
+/** Above the idle time of usual proxies and of clients that wait for their own disk. */
+const keepAliveTimeoutMs = 72_000;
+
+/** An instance without routes. Register them, then `ready()`. */
+export async function createServer(options: ServerOptions): Promise<App> {
+  const app = fastify({
+    logger: options.logLevel === 'silent' ? false : { level: options.logLevel },
+    disableRequestLogging: true,
+    genReqId: (request) => requestIdOf(request, options.newRequestId),
+    http: {
+      maxHeaderSize: headerLengthMax,
+      headersTimeout: headersTimeoutMs,
+      // Its absence is our problem to explain, not the parser's to refuse.
+      requireHostHeader: false,
+      noDelay: true,
+    },
+    requestTimeout: 0,
+    connectionTimeout: 0,
+    keepAliveTimeout: keepAliveTimeoutMs,
+    forceCloseConnections: 'idle',
+    return503OnClosing: false,
+    exposeHeadRoutes: true,
+    routerOptions: { maxParamLength: paramLengthMax },
+    clientErrorHandler: (error, socket) => {
+      answerParserError(error, socket, { requestId: options.newRequestId() });
+    },
+    frameworkErrors: answerError,
+  }) as unknown as App;
+
+  app.setValidatorCompiler(compileValidator);
+  app.setSerializerCompiler(compileSerializer);
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', async (request: FastifyRequest) => readJson(request.raw));
+  app.setErrorHandler(answerError);
+  app.addHook('onRequest', judgeRequest(options));
+  answerUnknownRoutes(app);
+  admitBodiesOnDemand(app);
+  await app.register(fastifyZodOpenApiPlugin);
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: options.document.title,
+        version: options.document.version,
+        description: options.document.description,
+        license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+      },
+      servers: [{ url: '/', description: 'This service' }],
+      tags: options.document.tags.map((tag) => ({ ...tag })),
+    },
+    hideUntagged: true,
+    ...fastifyZodOpenApiTransformers,
+  });
+  return app;
+}
+
+const requestIdPattern = /^[A-Za-z0-9._~+/=:-]{1,128}$/;
+
+function requestIdOf(request: IncomingMessage, newRequestId: () => string): string {
+  const given = request.headers['request-id'];
+  return typeof given === 'string' && requestIdPattern.test(given) ? given : newRequestId();
+}
+
+/** The one hook that every request passes; data requests too, so it does little. */
+function judgeRequest(options: ServerOptions) {
+  return (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void => {
+    void reply.header('request-id', request.id);
+    if (request.raw.url !== undefined && request.raw.url.length > urlLengthMax) {
+      done(new Fault('uri-too-long', {}));
+      return;
+    }
+    // Whoever asks for nothing is told so, whoever it is.
+    if (request.is404) {
+      done();
+      return;
+    }
+    if (options.isDraining()) {
+      void reply.header('connection', 'close');
+      if (request.routeOptions.config.whileDraining !== true) {
+        done(new Fault('draining', {}));
+        return;
+      }
+    }
+    if (request.headers.host === undefined && request.raw.httpVersion === '1.1') {
+      done(invalidRequest({ pointer: '/host', in: 'header', message: 'the Host header is missing' }));
+      return;
+    }
+    done(judgeOrigin(request.headers, options.hosts));
+  };
+}
+
+/** The access log: a hook for every route but those that move image bytes. */
+export function logRequest(request: FastifyRequest, reply: FastifyReply, done: () => void): void {
+  request.log.info(
+    {
+      operation: request.routeOptions.schema?.operationId,
+      method: request.method,
+      path: pathOf(request),
+      status: reply.statusCode,
+      ms: Math.round(reply.elapsedTime),
+    },
+    'answered',
+  );
+  done();
+}
+
+function answerUnknownRoutes(app: App): void {
+  const paths = new KnownPaths();
+  app.addHook('onRoute', ({ url, method }) => {
+    paths.add(url, typeof method === 'string' ? [method] : method);
+  });
+  app.setNotFoundHandler((request, reply) => {
+    const allow = paths.methodsOf(pathOf(request));
+    const fault =
+      allow.length === 0 ? new Fault('route-not-found', {}) : new Fault('method-not-allowed', { allow });
+    answerError(fault, request, reply);
+  });
+}
+
+/** A client that asks first is told to go on when somebody wants the body, or is told the problem instead. */
+function admitBodiesOnDemand(app: App): void {
+  app.server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+    holdContinue(request, response);
+    app.server.emit('request', request, response);
+  });
+  app.server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    app.server.emit('request', request, response);
+  });
+}
+
+/** Every error ends here. */
+export function answerError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  const fault = toFault(error);
+  const problem = toProblem(fault, { instance: pathOf(request), requestId: request.id });
+  if (problem.status >= logFromStatus && !(error instanceof ClientGone)) {
+    const facts = fault instanceof Fault ? fault.context : undefined;
+    request.log.error({ err: error, facts, path: pathOf(request), status: problem.status }, 'failed');
+  }
+  if (reply.raw.headersSent) {
+    reply.raw.destroy();
+    return;
+  }
+  sendProblem(request, reply, problem);
+}
+
+const logFromStatus = 500;
+
+/** The path without the query: queries may hold what no log should. */
+function pathOf(request: FastifyRequest): string {
+  const url = request.raw.url ?? '/';
+  const end = url.indexOf('?');
+  return end === -1 ? url : url.slice(0, end);
+}
+
+const frameworkCodes: Readonly<Record<string, FaultCode>> = {
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported-media-type',
+  FST_ERR_CTP_BODY_TOO_LARGE: 'content-too-large',
+};
+
+/** Fastify's own refusals by our codes. */
+function toFault(error: unknown): unknown {
+  if (error instanceof Fault || !(error instanceof Error)) return error;
+  const { code, statusCode, message } = error as Partial<FastifyError> & Error;
+  const known = code === undefined ? undefined : frameworkCodes[code];
+  if (known !== undefined) return new Fault(known, {});
+  if (code?.startsWith('FST_') !== true || statusCode === undefined) return error;
+  if (statusCode >= logFromStatus) return error;
+  return invalidRequest({ pointer: '', in: 'request', message });
+}
