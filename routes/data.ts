@@ -11,23 +11,23 @@ import { contentDigestOf } from '../src/http/content-digest.ts';
 import { signalOf } from '../src/http/disconnect.ts';
 import { bodyLengthOf, bodyOf } from '../src/http/request-body.ts';
 import { compileNoValidator, invalidRequest, parseQuery } from '../src/http/schema.ts';
-import type { App } from '../src/http/schema.ts';
 import type { Services, WriteOptions } from '../src/services/services.ts';
 import { answerReceipt, dataTag, refuseOption } from './answers.ts';
 import { takeAnyBody } from './byte-bodies.ts';
+import type { Routes } from './route-parts.ts';
 import { ImageParams, isImageKey } from './schemas/common.ts';
 import { DiscardSpan, FlushImage, ReadQuery, WriteQuery, ZeroSpan } from './schemas/content.ts';
 import { bytesBody, bytesResponses, problemResponse } from './schemas/problem.ts';
 
-export function dataRoutes(services: Services) {
-  return async (app: App): Promise<void> => {
+export function dataRoutes(services: Services): Routes {
+  return async (app) => {
     await app.register(readAndWrite(services));
     await app.register(changes(services));
   };
 }
 
-function readAndWrite(services: Services) {
-  return async (app: App): Promise<void> => {
+function readAndWrite(services: Services): Routes {
+  return async (app) => {
     takeAnyBody(app);
     app.route({
       method: ['GET', 'HEAD'],
@@ -108,10 +108,8 @@ async function writeData(services: Services, request: FastifyRequest, reply: Fas
   });
   const body = bodyOf(request.raw);
   const receipt =
-    target === undefined
-      ? await session.replace(body, options)
-      : await session.write(target.span, body, options);
-  return answerReceipt(reply, { imageId, receipt });
+    target === undefined ? await session.replace(body, options) : await session.write(target.span, body, options);
+  return await answerReceipt(reply, { imageId, receipt });
 }
 
 /** Where the body belongs, or undefined for all of the image. Faults what the headers alone prove wrong. */
@@ -143,8 +141,8 @@ function queryOf(request: FastifyRequest): { readonly generation: number | undef
 
 const noQuery = { generation: undefined };
 
-function changes(services: Services) {
-  return async (app: App): Promise<void> => {
+function changes(services: Services): Routes {
+  return async (app) => {
     const changed = { 204: { description: 'Done; `Write-Epoch` says until when' }, ...problemResponse };
     app.post(
       '/images/:image/zero',

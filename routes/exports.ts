@@ -3,15 +3,15 @@
 import { answerBytes, rangeOf } from '../src/http/byte-answer.ts';
 import { conditionsOf } from '../src/http/conditional.ts';
 import { signalOf } from '../src/http/disconnect.ts';
-import type { App } from '../src/http/schema.ts';
 import type { ExportSession, Services } from '../src/services/services.ts';
 import { refuseOption } from './answers.ts';
+import type { Routes } from './route-parts.ts';
 import { ImageParams } from './schemas/common.ts';
 import { bytesResponses, problemResponse } from './schemas/problem.ts';
 import { ExportQuery } from './schemas/transfer.ts';
 
-export function exportRoutes(services: Services) {
-  return async (app: App): Promise<void> => {
+export function exportRoutes(services: Services): Routes {
+  return async (app) => {
     app.route({
       method: ['GET', 'HEAD'],
       url: '/images/:image/file',

@@ -5,16 +5,16 @@ import type { z } from 'zod';
 
 import { sendChunks } from '../src/http/response-stream.ts';
 import { invalidRequest } from '../src/http/schema.ts';
-import type { App } from '../src/http/schema.ts';
 import type { ExtentsOptions, ImageExtents, Services } from '../src/services/services.ts';
+import type { Routes } from './route-parts.ts';
 import { ImageParams, limitDefault, limitMax, SnapshotParams } from './schemas/common.ts';
 import { ExtentPage, ExtentsQuery, printExtent, SnapshotExtentsQuery } from './schemas/content.ts';
 import { json, problemResponse } from './schemas/problem.ts';
 
 type Query = z.output<typeof ExtentsQuery>;
 
-export function extentRoutes(services: Services) {
-  return async (app: App): Promise<void> => {
+export function extentRoutes(services: Services): Routes {
+  return async (app) => {
     app.get(
       '/images/:image/extents',
       {
@@ -82,7 +82,7 @@ async function sendLines({ services, image, query }: Asked, reply: FastifyReply)
   await sendChunks(
     reply,
     (async function* lines() {
-      for (let page: ImageExtents = first; ; ) {
+      for (let page: ImageExtents = first; ;) {
         yield Buffer.from(page.items.map((item) => `${JSON.stringify(printExtent(item))}\n`).join(''));
         const offset = page.nextOffset;
         if (offset === undefined) return;

@@ -2,15 +2,15 @@
 
 import type { z } from 'zod';
 
-import type { App } from '../src/http/schema.ts';
 import type { CreateOptions, Services } from '../src/services/services.ts';
 import { answerCreated, answerImage, imageTag, refuseOption } from './answers.ts';
+import type { Routes } from './route-parts.ts';
 import { ImageParams, limitDefault } from './schemas/common.ts';
 import { Chain, CreateImage, Image, ImagePage, ListImagesQuery, printChain, printImage } from './schemas/images.ts';
 import { json, problemResponse } from './schemas/problem.ts';
 
-export function imageRoutes(services: Services) {
-  return async (app: App): Promise<void> => {
+export function imageRoutes(services: Services): Routes {
+  return async (app) => {
     app.post(
       '/images',
       {

@@ -6,16 +6,16 @@ import type { z } from 'zod';
 import { signalOf } from '../src/http/disconnect.ts';
 import { bodyLengthOf, bodyOf } from '../src/http/request-body.ts';
 import { invalidRequest } from '../src/http/schema.ts';
-import type { App } from '../src/http/schema.ts';
 import type { ImportOptions, Services } from '../src/services/services.ts';
 import { answerCreated } from './answers.ts';
 import { takeAnyBody } from './byte-bodies.ts';
+import type { Routes } from './route-parts.ts';
 import { Image } from './schemas/images.ts';
 import { bytesBody, json, problemResponse } from './schemas/problem.ts';
 import { ImportParams, ImportQuery } from './schemas/transfer.ts';
 
-export function importRoutes(services: Services) {
-  return async (app: App): Promise<void> => {
+export function importRoutes(services: Services): Routes {
+  return async (app) => {
     takeAnyBody(app);
     app.put(
       '/imports/:name',

@@ -1,20 +1,20 @@
 // Internal snapshots: take, list, show, delete, revert to, and read.
 
-import type { App } from '../src/http/schema.ts';
 import { answerBytes, rangeOf } from '../src/http/byte-answer.ts';
 import { conditionsOf } from '../src/http/conditional.ts';
 import { signalOf } from '../src/http/disconnect.ts';
 import { invalidRequest } from '../src/http/schema.ts';
 import type { Services, SnapshotDescription } from '../src/services/services.ts';
 import { answerImage } from './answers.ts';
+import type { Routes } from './route-parts.ts';
 import { ImageParams, limitDefault, SnapshotParams } from './schemas/common.ts';
 import { ReadQuery } from './schemas/content.ts';
 import { Image } from './schemas/images.ts';
 import { bytesResponses, json, problemResponse } from './schemas/problem.ts';
 import { CreateSnapshot, ListSnapshotsQuery, printSnapshot, Snapshot, SnapshotPage } from './schemas/snapshots.ts';
 
-export function snapshotRoutes(services: Services) {
-  return async (app: App): Promise<void> => {
+export function snapshotRoutes(services: Services): Routes {
+  return async (app) => {
     app.post(
       '/images/:image/snapshots',
       {
@@ -108,8 +108,8 @@ export function snapshotRoutes(services: Services) {
   };
 }
 
-export function snapshotDataRoutes(services: Services) {
-  return async (app: App): Promise<void> => {
+export function snapshotDataRoutes(services: Services): Routes {
+  return async (app) => {
     app.route({
       method: ['GET', 'HEAD'],
       url: '/images/:image/snapshots/:snapshot/data',

@@ -7,15 +7,14 @@ import { Fault } from '../src/base/fault.ts';
 import { rangesMax } from '../src/http/byte-range.ts';
 import { jsonLengthMax } from '../src/http/json-body.ts';
 import { explainProblems, findProblem } from '../src/http/problem.ts';
-import type { App } from '../src/http/schema.ts';
 import type { HealthReport } from '../src/services/services.ts';
-import type { RouteParts } from './index.ts';
+import type { RouteParts, Routes } from './route-parts.ts';
 import { limitMax } from './schemas/common.ts';
 import { json, ProblemExplanation, problemResponse, ProblemTable } from './schemas/problem.ts';
 import { Liveness, OpenApiDocument, Readiness, ServiceInfo, Welcome } from './schemas/system.ts';
 
-export function systemRoutes({ services, identity, isDraining }: RouteParts) {
-  return async (app: App): Promise<void> => {
+export function systemRoutes({ services, identity, isDraining }: RouteParts): Routes {
+  return async (app) => {
     app.get(
       '/',
       {
@@ -166,10 +165,7 @@ function prefersHtml(accept: string | undefined): boolean {
   return accept?.trim().startsWith('text/html') === true;
 }
 
-function welcomePage(
-  { name, version }: RouteParts['identity'],
-  links: Readonly<Record<string, string>>,
-): string {
+function welcomePage({ name, version }: RouteParts['identity'], links: Readonly<Record<string, string>>): string {
   const items = Object.entries(links).map(([title, path]) => `<li><a href="${path}">${title}</a></li>`);
   return `<!doctype html><meta charset="utf-8"><title>${name}</title><h1>${name} ${version}</h1><ul>${items.join('')}</ul>\n`;
 }

@@ -1,15 +1,15 @@
 // Upkeep of an image: resize, check and repair, and what it tells of itself.
 
-import type { App } from '../src/http/schema.ts';
 import type { Services } from '../src/services/services.ts';
 import { answerImage } from './answers.ts';
+import type { Routes } from './route-parts.ts';
 import { ImageParams } from './schemas/common.ts';
 import { Image, ResizeImage } from './schemas/images.ts';
 import { json, problemResponse } from './schemas/problem.ts';
 import { CheckImage, CheckReport, ImageInfo, printInfo, printReport } from './schemas/upkeep.ts';
 
-export function upkeepRoutes(services: Services) {
-  return async (app: App): Promise<void> => {
+export function upkeepRoutes(services: Services): Routes {
+  return async (app) => {
     app.post(
       '/images/:image/resize',
       {

@@ -1,7 +1,5 @@
 // All settings: one zod schema over the environment, with defaults; frozen slices out.
 
-import { availableParallelism } from 'node:os';
-
 import { z } from 'zod';
 
 import { isLoopback } from './base/loopback.ts';
@@ -32,12 +30,9 @@ const threadsMax = 256;
 const idleMsMax = 24 * 60 * 60 * 1000;
 
 const Settings = z.strictObject({
-  QCOWD_HOST: z
-    .string()
-    .default('127.0.0.1')
-    .refine(isLoopback, {
-      error: 'without tokens only a loopback address can be served, such as 127.0.0.1, ::1 or localhost',
-    }),
+  QCOWD_HOST: z.string().default('127.0.0.1').refine(isLoopback, {
+    error: 'without tokens only a loopback address can be served, such as 127.0.0.1, ::1 or localhost',
+  }),
   QCOWD_PORT: wholeNumber({ min: 0, max: 65_535 }).default(8080),
   QCOWD_DATA_DIR: z.string().min(1, { error: 'a folder' }).default('./data'),
   QCOWD_ENGINE_THREADS: wholeNumber({ min: 1, max: threadsMax }).optional(),
@@ -45,7 +40,12 @@ const Settings = z.strictObject({
   QCOWD_HOSTS: z
     .string()
     .default('')
-    .transform((text) => text.toLowerCase().split(',').map((name) => name.trim()))
+    .transform((text) =>
+      text
+        .toLowerCase()
+        .split(',')
+        .map((name) => name.trim()),
+    )
     .transform((names) => names.filter((name) => name !== '')),
   QCOWD_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
 });
@@ -54,7 +54,10 @@ const Settings = z.strictObject({
  * Reads the settings out of an environment. An empty value is the default; what Kubernetes injects for a service
  * called qcowd is ignored. Throws {@link ConfigError} for values that cannot be used and for unknown keys of ours.
  */
-export function loadConfig(environment: Readonly<Record<string, string | undefined>>): Config {
+export function loadConfig(
+  environment: Readonly<Record<string, string | undefined>>,
+  machine: { readonly cores: number },
+): Config {
   const ours = Object.entries(environment).filter(
     ([key, value]) => key.startsWith(prefix) && value !== undefined && value !== '' && !isInjected(key, value),
   );
@@ -70,13 +73,13 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
     log: Object.freeze({ level: settings.QCOWD_LOG_LEVEL }),
     data: Object.freeze({ directory: settings.QCOWD_DATA_DIR }),
     pool: Object.freeze({
-      engineThreads: settings.QCOWD_ENGINE_THREADS ?? Math.max(threadsMin, availableParallelism()),
+      engineThreads: settings.QCOWD_ENGINE_THREADS ?? Math.max(threadsMin, machine.cores),
     }),
     images: Object.freeze({ idleMs: settings.QCOWD_IMAGE_IDLE_MS }),
   });
 }
 
-function wholeNumber(bounds: { readonly min: number; readonly max: number }) {
+function wholeNumber(bounds: { readonly min: number; readonly max: number }): z.ZodType<number, string> {
   const error = `a whole number from ${bounds.min} to ${bounds.max}`;
   return z
     .string()

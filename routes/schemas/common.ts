@@ -20,7 +20,7 @@ export const ImageName = z
     error: 'a name has 1 to 128 of A-Z a-z 0-9 . _ - and starts with a letter or a digit',
   })
   .refine((name) => !name.startsWith('img_'), { error: 'a name does not start with img_, as ids do' })
-  .meta({ description: 'A unique name', example: 'vm1' });
+  .meta({ description: 'A unique name', examples: ['vm1'] });
 
 /** An id or a name. */
 const imageKeyPattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
@@ -28,7 +28,7 @@ const imageKeyPattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 export const ImageKey = z
   .string()
   .regex(imageKeyPattern, { error: 'an image is named by its id (img_…) or its name' })
-  .meta({ description: 'The id of an image (img_…) or its name', example: 'vm1' });
+  .meta({ description: 'The id of an image (img_…) or its name', examples: ['vm1'] });
 
 /** Whether a path parameter can name an image at all: for routes that parse by hand. */
 export function isImageKey(text: string): boolean {
@@ -39,7 +39,7 @@ export const SnapshotKey = z
   .string()
   .min(1)
   .max(1023)
-  .meta({ description: 'The id of a snapshot in the file (a decimal number) or its name', example: 's1' });
+  .meta({ description: 'The id of a snapshot in the file (a decimal number) or its name', examples: ['s1'] });
 
 export const ImageParams = z.strictObject({ image: ImageKey });
 export const SnapshotParams = z.strictObject({ image: ImageKey, snapshot: SnapshotKey });
@@ -52,14 +52,14 @@ export const Labels = z
     z.string().max(255),
   )
   .refine((labels) => Object.keys(labels).length <= labelsMax, { error: 'at most 64 labels' })
-  .meta({ id: 'Labels', description: 'Key and value pairs of your own', example: { team: 'web' } });
+  .meta({ id: 'Labels', description: 'Key and value pairs of your own', examples: [{ team: 'web' }] });
 
 const labelsMax = 64;
 
 export const Description = z.string().max(4096);
 
 /** A whole number in a query. */
-export function queryNumber(bounds: { readonly min: number; readonly max: number }) {
+export function queryNumber(bounds: { readonly min: number; readonly max: number }): z.ZodType<number, string> {
   return z
     .string()
     .regex(/^\d{1,16}$/, { error: 'a whole number in decimal' })
@@ -84,11 +84,7 @@ export const Limit = queryNumber({ min: 1, max: limitMax })
   .optional()
   .meta({ description: `At most so many items; ${String(limitDefault)} when left out` });
 
-export const Cursor = z
-  .string()
-  .min(1)
-  .max(256)
-  .meta({ description: '`nextCursor` of the page before' });
+export const Cursor = z.string().min(1).max(256).meta({ description: '`nextCursor` of the page before' });
 
 /** `label=key:value`, once or several times. */
 export const QueryLabels = z

@@ -15,7 +15,7 @@ export const ImageState = z.enum(['creating', 'importing', 'ready', 'detached', 
 
 export const Image = z
   .object({
-    id: z.string().meta({ example: 'img_0199bd6e-7c5e-7000-8000-4e1d2c3b4a59' }),
+    id: z.string().meta({ examples: ['img_0199bd6e-7c5e-7000-8000-4e1d2c3b4a59'] }),
     name: z.string(),
     description: z.string(),
     labels: z.record(z.string(), z.string()),
@@ -84,14 +84,17 @@ export function printImage(image: ImageValue): z.input<typeof Image> {
 }
 
 /** An option that only a later version honours: any value is answered `unsupported-option`. */
-const NotYet = z.looseObject({}).optional().meta({ override: { type: 'object' } });
+const NotYet = z
+  .looseObject({})
+  .optional()
+  .meta({ override: { type: 'object' } });
 
 export const CreateImage = z
   .strictObject({
     name: ImageName,
     virtualSize: Size.optional().meta({
       description: 'In bytes, rounded up to 512. May be left out with `backing`',
-      example: 10737418240,
+      examples: [10737418240],
     }),
     clusterSize: Size.default(65_536),
     compat: Compat.default('1.1'),
@@ -130,7 +133,7 @@ export const ImagePage = z
 
 export const ResizeImage = z
   .strictObject({
-    virtualSize: Size.meta({ description: 'In bytes, rounded up to 512', example: 21474836480 }),
+    virtualSize: Size.meta({ description: 'In bytes, rounded up to 512', examples: [21474836480] }),
     allowShrink: z.boolean().default(false),
     preallocation: Preallocation.default('off'),
   })
@@ -147,9 +150,7 @@ export const ChainLayer = z
   })
   .meta({ id: 'ChainLayer' });
 
-export const Chain = z
-  .object({ layers: z.array(ChainLayer).meta({ description: 'Top first' }) })
-  .meta({ id: 'Chain' });
+export const Chain = z.object({ layers: z.array(ChainLayer).meta({ description: 'Top first' }) }).meta({ id: 'Chain' });
 
 /** A chain as the wire has it. */
 export function printChain(chain: readonly ImageValue[]): z.input<typeof Chain> {

@@ -15,12 +15,12 @@ export const RequestError = z
 
 export const Problem = z
   .looseObject({
-    type: z.string().meta({ description: 'Where the problem is explained', example: '/problems/image-not-found' }),
+    type: z.string().meta({ description: 'Where the problem is explained', examples: ['/problems/image-not-found'] }),
     title: z.string(),
     status: z.int().meta({ override: { type: 'integer', minimum: 400, maximum: 599 } }),
     detail: z.string().meta({ description: 'What happened and what to do next' }),
     instance: z.string().meta({ description: 'The path of the request' }),
-    code: z.string().meta({ description: 'What programs branch on', example: 'image-not-found' }),
+    code: z.string().meta({ description: 'What programs branch on', examples: ['image-not-found'] }),
     requestId: z.string(),
     errors: z.array(RequestError).optional(),
   })
@@ -40,8 +40,13 @@ export const problemResponse = {
   },
 };
 
+export interface JsonResponse<Schema extends z.ZodType> {
+  description: string;
+  content: { 'application/json': { schema: Schema } };
+}
+
 /** A JSON answer for the document and the serializer. */
-export function json<Schema extends z.ZodType>(description: string, schema: Schema) {
+export function json<Schema extends z.ZodType>(description: string, schema: Schema): JsonResponse<Schema> {
   return { description, content: { 'application/json': { schema } } };
 }
 

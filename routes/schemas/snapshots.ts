@@ -14,7 +14,7 @@ export const CreateSnapshot = z
       .refine((name) => !/^\d+$/.test(name), { error: 'a name is not digits only, as ids are' })
       .refine((name) => name.isWellFormed(), { error: 'a name is well-formed Unicode' })
       .refine((name) => !name.includes('\0'), { error: 'a name holds no NUL' })
-      .meta({ example: 's1' }),
+      .meta({ examples: ['s1'] }),
   })
   .meta({ id: 'CreateSnapshot' });
 
@@ -22,7 +22,7 @@ const nameLengthMax = 255;
 
 export const Snapshot = z
   .object({
-    id: z.string().meta({ description: 'The id in the file; it never comes back', example: '1' }),
+    id: z.string().meta({ description: 'The id in the file; it never comes back', examples: ['1'] }),
     name: z.string(),
     virtualSize: Size,
     vmStateSize: Size,

@@ -2,7 +2,16 @@
 
 import { z } from 'zod';
 
-import { Description, ImageKey, ImageName, queryNumber, QueryFlag, QueryLabels, QuerySize, SnapshotKey } from './common.ts';
+import {
+  Description,
+  ImageKey,
+  ImageName,
+  queryNumber,
+  QueryFlag,
+  QueryLabels,
+  QuerySize,
+  SnapshotKey,
+} from './common.ts';
 import { Compat, CompressionType, Preallocation } from './images.ts';
 
 export const ImportParams = z.strictObject({ name: ImageName });
@@ -21,10 +30,7 @@ const rawOnly = [
 
 export const ImportQuery = z
   .strictObject({
-    format: z
-      .enum(['qcow2', 'raw'])
-      .default('qcow2')
-      .meta({ description: 'What the bytes are; it is never guessed' }),
+    format: z.enum(['qcow2', 'raw']).default('qcow2').meta({ description: 'What the bytes are; it is never guessed' }),
     digest: z
       .string()
       .regex(/^sha256:[0-9a-fA-F]{64}$/, { error: 'a digest is sha256: and 64 hexadecimal digits' })

@@ -2,7 +2,11 @@
 
 import { z } from 'zod';
 
-import type { CheckReport as ReportValue, ImageInfo as InfoValue, SnapshotDescription } from '../../src/services/services.ts';
+import type {
+  CheckReport as ReportValue,
+  ImageInfo as InfoValue,
+  SnapshotDescription,
+} from '../../src/services/services.ts';
 import { DecimalString, Size } from './common.ts';
 import { Compat, CompressionType } from './images.ts';
 

@@ -30,9 +30,7 @@ export function parseRange(header: string | undefined): readonly RangePart[] | u
  * of their first mention. Faults `range-not-satisfiable` when nothing is left or too much.
  */
 export function resolveRange(parts: readonly RangePart[], size: number): readonly ByteSpan[] {
-  const spans = parts
-    .map((part) => resolvePart(part, size))
-    .filter((span) => span !== undefined);
+  const spans = parts.map((part) => resolvePart(part, size)).filter((span) => span !== undefined);
   const joined = joinSpans(spans);
   if (joined.length === 0 || joined.length > rangesMax) throw new Fault('range-not-satisfiable', { size });
   return joined;
@@ -84,9 +82,7 @@ function resolvePart(part: RangePart, size: number): ByteSpan | undefined {
 
 /** Spans that touch become one, at the place of the first. */
 function joinSpans(spans: readonly ByteSpan[]): readonly ByteSpan[] {
-  const sorted = spans
-    .map((span, index) => ({ ...span, index }))
-    .toSorted((one, other) => one.offset - other.offset);
+  const sorted = spans.map((span, index) => ({ ...span, index })).toSorted((one, other) => one.offset - other.offset);
   const joined: { offset: number; length: number; index: number }[] = [];
   for (const span of sorted) {
     const previous = joined.at(-1);
@@ -98,7 +94,5 @@ function joinSpans(spans: readonly ByteSpan[]): readonly ByteSpan[] {
     previous.length = end - previous.offset;
     previous.index = Math.min(previous.index, span.index);
   }
-  return joined
-    .toSorted((one, other) => one.index - other.index)
-    .map(({ offset, length }) => ({ offset, length }));
+  return joined.toSorted((one, other) => one.index - other.index).map(({ offset, length }) => ({ offset, length }));
 }

@@ -14,11 +14,7 @@ interface ParserError extends Error {
 }
 
 /** Answers and closes: after a parser error nobody knows where the next request would begin. */
-export function answerParserError(
-  error: ParserError,
-  socket: Socket,
-  options: { readonly requestId: string },
-): void {
+export function answerParserError(error: ParserError, socket: Socket, options: { readonly requestId: string }): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy();
     return;

@@ -55,7 +55,8 @@ export const problemTexts = {
     },
   },
   'invalid-content-range': {
-    cause: 'The Content-Range header is not `bytes first-last/size` or `bytes first-last/*`, or its size is not the size of the image.',
+    cause:
+      'The Content-Range header is not `bytes first-last/size` or `bytes first-last/*`, or its size is not the size of the image.',
     cure: 'Send `Content-Range: bytes first-last/*`; `last` is the offset of the last byte of the body.',
     members: ['size'],
     detail: (context) =>
@@ -75,7 +76,8 @@ export const problemTexts = {
     detail: undefined,
   },
   'forbidden': {
-    cause: 'Without tokens the service answers only requests that come from this machine and not from a web page of another origin.',
+    cause:
+      'Without tokens the service answers only requests that come from this machine and not from a web page of another origin.',
     cure: 'Use a loopback name such as 127.0.0.1 or localhost, or put the name that you use into QCOWD_HOSTS.',
     members: ['host', 'origin'],
     detail: (context) => {
@@ -119,15 +121,13 @@ export const problemTexts = {
     cause: 'Another image, or another snapshot of the same image, has this name.',
     cure: 'Choose another name, or delete what has it.',
     members: ['name'],
-    detail: (context) =>
-      context['name'] === undefined ? undefined : `The name ${textOf(context, 'name')} is taken.`,
+    detail: (context) => (context['name'] === undefined ? undefined : `The name ${textOf(context, 'name')} is taken.`),
   },
   'image-not-ready': {
     cause: 'The image is still being made or imported, has failed, or is being deleted.',
     cure: 'Look at `state` and `stateReason` with GET /v1/images/{image}; wait until it is `ready`, or delete a failed one.',
     members: ['state'],
-    detail: (context) =>
-      context['state'] === undefined ? undefined : `Its state is ${textOf(context, 'state')}.`,
+    detail: (context) => (context['state'] === undefined ? undefined : `Its state is ${textOf(context, 'state')}.`),
   },
   'image-in-use': {
     cause: 'Something long is under way on the image, or another program holds its file.',
@@ -165,7 +165,8 @@ export const problemTexts = {
     detail: undefined,
   },
   'snapshots-prevent-resize': {
-    cause: 'An image of version 2 (compat 0.10) with snapshots cannot be resized, nor can a snapshot be cut off by shrinking.',
+    cause:
+      'An image of version 2 (compat 0.10) with snapshots cannot be resized, nor can a snapshot be cut off by shrinking.',
     cure: 'Delete the snapshots first, or copy the image into a new one of compat 1.1.',
     members: [],
     detail: undefined,
@@ -207,7 +208,8 @@ export const problemTexts = {
     detail: undefined,
   },
   'precondition-failed': {
-    cause: 'The content is not the one that If-Match, If-None-Match or `generation` asked for, or it changed under way.',
+    cause:
+      'The content is not the one that If-Match, If-None-Match or `generation` asked for, or it changed under way.',
     cure: 'Fetch the current ETag and start again from it; read a snapshot for content that stays.',
     members: ['generation'],
     detail: (context) =>
@@ -220,9 +222,7 @@ export const problemTexts = {
     cure: 'Send less; image bytes belong to the data and import routes, which take bodies of any length.',
     members: ['lengthMax'],
     detail: (context) =>
-      context['lengthMax'] === undefined
-        ? undefined
-        : `At most ${textOf(context, 'lengthMax')} bytes are taken here.`,
+      context['lengthMax'] === undefined ? undefined : `At most ${textOf(context, 'lengthMax')} bytes are taken here.`,
   },
   'uri-too-long': {
     cause: 'The request line is longer than the service reads.',
@@ -240,15 +240,13 @@ export const problemTexts = {
     cause: 'The body has a Content-Type that the route does not take.',
     cure: 'Send JSON with `content-type: application/json`. Send image bytes bare, as `curl -T file` does, never as a form.',
     members: [],
-    detail: (context) =>
-      context['mediaType'] === undefined ? undefined : `It is ${textOf(context, 'mediaType')}.`,
+    detail: (context) => (context['mediaType'] === undefined ? undefined : `It is ${textOf(context, 'mediaType')}.`),
   },
   'range-not-satisfiable': {
     cause: 'The bytes asked for lie outside the content.',
     cure: 'Ask for offsets below `size`; resize the image first to write beyond its end.',
     members: ['size'],
-    detail: (context) =>
-      context['size'] === undefined ? undefined : `There are ${textOf(context, 'size')} bytes.`,
+    detail: (context) => (context['size'] === undefined ? undefined : `There are ${textOf(context, 'size')} bytes.`),
   },
   'unsafe-image': {
     cause: 'The file is not what was declared, is damaged, names other files, or uses features that are unknown here.',

@@ -60,10 +60,7 @@ const statusByKind: Readonly<Record<FaultKind, number>> = {
 const retryAfterSeconds = 1;
 
 /** Any error as a problem; what is no fault is `internal` and says nothing of itself. */
-export function toProblem(
-  error: unknown,
-  request: { readonly instance: string; readonly requestId: string },
-): Problem {
+export function toProblem(error: unknown, request: { readonly instance: string; readonly requestId: string }): Problem {
   const fault = error instanceof Fault ? error : new Fault('internal', {});
   const code = wireCodeOf(fault.code);
   const status = statusOf(code);

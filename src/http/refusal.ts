@@ -12,7 +12,7 @@ const droppedLengthMax = 64 * KiB;
 
 /** How much of a refused body is taken, so that the client gets to reading its answer before the line is closed. */
 const lingerLengthMax = 16 * MiB;
-const lingerMsMax = 2_000;
+const lingerMsMax = 1_000;
 
 /** What a handler may have said of its content before it failed. */
 const contentHeaders = ['accept-ranges', 'cache-control', 'content-disposition', 'etag', 'image-generation'];

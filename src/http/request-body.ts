@@ -40,14 +40,11 @@ export function bodyLengthOf(request: IncomingMessage): number | undefined {
 export async function* bodyOf(request: IncomingMessage): AsyncGenerator<Uint8Array, void, void> {
   waiting.get(request)?.writeContinue();
   waiting.delete(request);
-  let wake = (): void => undefined;
-  let idle = false;
-  const onEvent = (): void => {
-    wake();
-  };
+  const state = { idle: false, wake: (): void => undefined };
+  const onEvent = (): void => state.wake();
   const watchdog = setTimeout(() => {
-    idle = true;
-    wake();
+    state.idle = true;
+    state.wake();
   }, bodyIdleMsMax);
   for (const event of bodyEvents) request.on(event, onEvent);
   try {
@@ -59,10 +56,10 @@ export async function* bodyOf(request: IncomingMessage): AsyncGenerator<Uint8Arr
       }
       if (request.readableEnded) return;
       if (request.destroyed) throw new ClientGone();
-      if (idle) throw new Fault('request-timeout', {});
+      if (state.idle) throw new Fault('request-timeout', {});
       watchdog.refresh();
       await new Promise<void>((resolve) => {
-        wake = resolve;
+        state.wake = resolve;
       });
     }
   } finally {

@@ -24,7 +24,8 @@ export async function sendChunks(reply: FastifyReply, chunks: AsyncIterable<Uint
     }
     reply.raw.end();
   } catch (error) {
-    if (!(error instanceof ClientGone)) reply.log.warn({ err: error }, 'an answer was cut off');
+    if (!(error instanceof ClientGone))
+      reply.log.warn({ requestId: reply.request.id, err: error }, 'an answer was cut off');
     reply.raw.destroy();
   } finally {
     await iterator.return?.();

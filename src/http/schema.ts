@@ -41,7 +41,8 @@ export const compileValidator: Compile = ({ schema, httpPart }) => {
   if (!(schema instanceof z.ZodType)) return (value: unknown) => ({ value });
   const place = placeOf(httpPart);
   return (value: unknown) => {
-    const result = schema.safeParse(value);
+    // Fastify hands over null for a body that is not there.
+    const result = schema.safeParse(place === 'body' && value === null ? undefined : value);
     return result.success ? { value: result.data } : { error: toFault(result.error, place) };
   };
 };

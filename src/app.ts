@@ -1,0 +1,165 @@
+// The composition root: every object of the service is made here, once, in order, and ended in the reverse order.
+
+import { randomBytes, randomUUID } from 'node:crypto';
+
+import { documentHead } from '../routes/document.ts';
+import { allRoutes } from '../routes/index.ts';
+import { IdSource } from './base/id-source.ts';
+import { GiB } from './base/units.ts';
+import { SqliteCatalog } from './catalog/sqlite-catalog.ts';
+import type { Config } from './config.ts';
+import type { App } from './http/schema.ts';
+import { createServer } from './http/server.ts';
+import type { EnginePool } from './pool/engine-pool.ts';
+import { InlinePool } from './pool/inline-pool.ts';
+import { poolLimits } from './pool/limits.ts';
+import { qcow2Engine } from './pool/qcow2-engine.ts';
+import { ThreadPool, workerEntry } from './pool/thread-pool.ts';
+import { createServices } from './services/services.ts';
+import type { BackgroundFailure } from './services/services.ts';
+import { DataDirectory } from './store/data-directory.ts';
+
+export interface ApplicationOptions {
+  readonly config: Config;
+  readonly identity: { readonly name: string; readonly version: string };
+  /** `threads` runs images on worker threads; `inline` on this one, for tests and for the document. */
+  readonly engine: 'threads' | 'inline';
+}
+
+/** The service, made and ready to be asked, not listening yet. */
+export interface Application {
+  readonly server: App;
+  /** Binds the address of the settings; returns the URL that was bound. */
+  listen(): Promise<string>;
+  /** Ends everything in named phases, each with a limit. Returns what went wrong in them. */
+  stop(): Promise<readonly StopFailure[]>;
+}
+
+/** A phase of the stop that failed. */
+export interface StopFailure {
+  readonly phase: string;
+  readonly error: unknown;
+}
+
+/** Makes the whole service over the data directory. What was made is ended again when something fails. */
+export async function createApplication(options: ApplicationOptions): Promise<Application> {
+  const { config } = options;
+  const state = { draining: false };
+  const phases: Phase[] = [];
+  const stop = async (): Promise<readonly StopFailure[]> => {
+    state.draining = true;
+    return endPhases(phases.splice(0).toReversed());
+  };
+  try {
+    const server = await createServer({
+      logLevel: config.log.level,
+      newRequestId: randomUUID,
+      hosts: config.http.hosts,
+      isDraining: () => state.draining,
+      document: documentHead(options.identity.version),
+    });
+    const report = ({ doing, imageId, error }: BackgroundFailure): void => {
+      server.log.error({ err: error, doing, imageId }, 'failed in the background');
+    };
+    const directory = await DataDirectory.open(config.data.directory);
+    const catalog = SqliteCatalog.open(directory.catalogPath);
+    phases.push({ name: 'close the catalog', limitMs: catalogMsMax, end: () => catalog.close() });
+    const pool = await startPool(options, report);
+    phases.push({ name: 'end the engine threads', limitMs: threadsMsMax, end: () => pool.close() });
+    const ids = new IdSource({ clock: Date.now, entropy: randomBytes });
+    const services = createServices({
+      catalog,
+      directory,
+      pool,
+      clock: Date.now,
+      newId: (prefix) => ids.next(prefix),
+      entropy: randomBytes,
+      imageIdleMs: config.images.idleMs,
+      freeBytesMin,
+      report,
+    });
+    phases.push({ name: 'flush and close images', limitMs: imagesMsMax, end: () => services.stop() });
+    await services.start();
+    await server.register(allRoutes({ services, identity: options.identity, isDraining: () => state.draining }));
+    await server.ready();
+    phases.push({
+      name: 'finish requests',
+      limitMs: requestsMsMax + cutMsMax,
+      end: () => closeServer(server),
+    });
+    const listen = (): Promise<string> => server.listen({ host: config.http.host, port: config.http.port });
+    return { server, listen, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** Below so much free space readiness says that it is low. */
+const freeBytesMin = 1 * GiB;
+
+/** How long requests may take to finish before their connections are cut. */
+const requestsMsMax = 8_000;
+const cutMsMax = 1_000;
+const imagesMsMax = 8_000;
+const threadsMsMax = 2_000;
+const catalogMsMax = 2_000;
+
+interface Phase {
+  readonly name: string;
+  readonly limitMs: number;
+  readonly end: () => Promise<void>;
+}
+
+async function startPool(
+  { config, engine }: ApplicationOptions,
+  report: (failure: BackgroundFailure) => void,
+): Promise<EnginePool> {
+  const shared = { imageIdleMs: config.images.idleMs, limits: poolLimits, report };
+  if (engine === 'inline') {
+    return new InlinePool({ ...shared, engine: qcow2Engine, clock: () => performance.now() });
+  }
+  return ThreadPool.start({ ...shared, threads: config.pool.engineThreads, entry: workerEntry });
+}
+
+/**
+ * Stops listening and waits for the requests under way. Connections that clients keep open for later would hold this up
+ * for their whole idle time, so they are closed again and again until the last answer is out.
+ */
+async function closeServer(server: App): Promise<void> {
+  const sweep = setInterval(() => server.server.closeIdleConnections(), sweepMs);
+  const cut = setTimeout(() => server.server.closeAllConnections(), requestsMsMax);
+  try {
+    await server.close();
+  } finally {
+    clearInterval(sweep);
+    clearTimeout(cut);
+  }
+}
+
+const sweepMs = 50;
+
+/** Every phase gets its turn, whatever became of the one before. */
+async function endPhases(phases: readonly Phase[]): Promise<readonly StopFailure[]> {
+  const failures: StopFailure[] = [];
+  for (const phase of phases) {
+    try {
+      await within(phase);
+    } catch (error) {
+      failures.push({ phase: phase.name, error });
+    }
+  }
+  return failures;
+}
+
+async function within({ name, limitMs, end }: Phase): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`"${name}" took longer than ${limitMs} ms`)), limitMs);
+  });
+  try {
+    await Promise.race([end(), limit]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+
+import { ConfigError, loadConfig } from '../src/config.ts';
+
+const machine = { cores: 8 };
+
+describe('the settings', () => {
+  test('have defaults', () => {
+    assert.deepEqual(loadConfig({}, machine), {
+      http: { host: '127.0.0.1', port: 8080, hosts: [] },
+      log: { level: 'info' },
+      data: { directory: './data' },
+      pool: { engineThreads: 8 },
+      images: { idleMs: 10_000 },
+    });
+    assert.equal(loadConfig({}, { cores: 1 }).pool.engineThreads, 4);
+  });
+
+  test('come from the environment, and an empty value is none', () => {
+    const config = loadConfig(
+      {
+        QCOWD_PORT: '0',
+        QCOWD_HOSTS: 'A.example, b.example',
+        QCOWD_ENGINE_THREADS: '2',
+        QCOWD_DATA_DIR: '',
+        PATH: '/bin',
+      },
+      machine,
+    );
+    assert.equal(config.http.port, 0);
+    assert.deepEqual(config.http.hosts, ['a.example', 'b.example']);
+    assert.equal(config.pool.engineThreads, 2);
+    assert.equal(config.data.directory, './data');
+  });
+
+  test('are refused when unknown or unusable, each by name', () => {
+    const wrong = { QCOWD_PROT: '1', QCOWD_PORT: '99999', QCOWD_IMAGE_IDLE_MS: '-1', QCOWD_LOG_LEVEL: 'loud' };
+    assert.throws(
+      () => loadConfig(wrong, machine),
+      (error) => error instanceof ConfigError && Object.keys(wrong).every((key) => error.message.includes(key)),
+    );
+  });
+
+  test('do not let anybody but this machine in without tokens', () => {
+    assert.throws(() => loadConfig({ QCOWD_HOST: '0.0.0.0' }, machine), /loopback/);
+    assert.equal(loadConfig({ QCOWD_HOST: '::1' }, machine).http.host, '::1');
+  });
+
+  test('do not trip over what Kubernetes injects', () => {
+    const injected = {
+      QCOWD_PORT: 'tcp://10.0.0.1:80',
+      QCOWD_PORT_80_TCP: 'tcp://10.0.0.1:80',
+      QCOWD_SERVICE_HOST: '10.0.0.1',
+      QCOWD_SERVICE_PORT: '80',
+    };
+    assert.equal(loadConfig(injected, machine).http.port, 8080);
+  });
+});
