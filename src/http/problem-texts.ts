@@ -177,11 +177,11 @@ export const problemTexts = {
     members: [],
     detail: undefined,
   },
-  'bitmaps-prevent-resize': {
-    cause: 'The image holds dirty bitmaps, which are not resized yet.',
-    cure: 'Remove the bitmaps first.',
-    members: [],
-    detail: undefined,
+  'bitmap-inconsistent': {
+    cause: 'A dirty bitmap of the image would be wrong after the change, or was in use when its program ended.',
+    cure: 'Remove the bitmap first, and make a full backup before the next incremental one.',
+    members: ['bitmap', 'reason'],
+    detail: (context) => (context['reason'] === undefined ? undefined : `${textOf(context, 'reason')}.`),
   },
   'chain-too-deep': {
     cause: 'The new overlay would make the backing chain longer than the service allows.',
