@@ -28,7 +28,6 @@ import { resize } from './operations/resize.ts';
 import type { NewSize } from './operations/resize.ts';
 import { createSnapshot, deleteSnapshot, revertSnapshot } from './operations/snapshot.ts';
 import type { NewSnapshot } from './operations/snapshot.ts';
-import { runToEnd } from './operations/steps.ts';
 import type { Steps } from './operations/steps.ts';
 import { planExport } from './operations/virtual-export.ts';
 import type { VirtualFile } from './operations/virtual-file.ts';
@@ -208,13 +207,13 @@ export class Image {
   }
 
   /** Lays out a flattened, uncompressed file over what the image holds now; stale after the next change. */
-  planExport(wish: ExportWish): VirtualFile {
+  planExport(wish: ExportWish): Steps<VirtualFile> {
     const { parts, size } =
       wish.snapshot === undefined
         ? { parts: this.#session.parts, size: this.virtualSize }
         : this.#session.snapshot(wish.snapshot);
     const layer = layerOver(wish.layer === 'top' ? { ...parts, backing: undefined } : parts, size);
-    return runToEnd(planExport({ format: wish.format, layer, clusterSize: parts.geometry.clusterSize }));
+    return planExport({ format: wish.format, layer, clusterSize: parts.geometry.clusterSize });
   }
 
   /** Flushes, writes every clean-up, releases the file. */

@@ -6,13 +6,13 @@ import type { ByteSpan } from '../base/byte-span.ts';
 import { Fault } from '../base/fault.ts';
 import type { EngineImage } from './engine.ts';
 import { findSnapshot } from './export-plans.ts';
-import type { CallBody } from './messages.ts';
+import type { CallBody, PlainCallName } from './messages.ts';
 import type { OpenImage } from './open-image.ts';
-import type { CallName, EngineCalls } from './protocol.ts';
+import type { EngineCalls } from './protocol.ts';
 
 type GuestOffset = Parameters<EngineImage['read']>[0];
 
-interface CallRow<Name extends CallName> {
+interface CallRow<Name extends PlainCallName> {
   /** Whether it only reads: a run may let it in between its steps. */
   readonly reads: boolean;
   /** Whatever reads bytes may have a buffer to read them into. */
@@ -23,7 +23,7 @@ interface CallRow<Name extends CallName> {
   ): EngineCalls[Name]['result'];
 }
 
-const calls: { readonly [Name in CallName]: CallRow<Name> } = {
+const calls: { readonly [Name in PlainCallName]: CallRow<Name> } = {
   read: {
     reads: true,
     perform: (image, { offset, length }, into) => {
@@ -71,13 +71,6 @@ const calls: { readonly [Name in CallName]: CallRow<Name> } = {
     reads: true,
     perform: (image) => ({ ...image.file.describe(), generation: image.generation }),
   },
-  planExport: {
-    reads: true,
-    perform: (image, args) => {
-      const { generation } = image;
-      return { ...image.plans.add(image.file, { args, generation }), generation };
-    },
-  },
   readExport: {
     reads: true,
     perform: (image, { id, offset, length }, into) => {
@@ -96,12 +89,12 @@ const calls: { readonly [Name in CallName]: CallRow<Name> } = {
 };
 
 /** Whether the call only reads. */
-export function readsOnly(name: CallName): boolean {
+export function readsOnly(name: PlainCallName): boolean {
   return calls[name].reads;
 }
 
 /** Does it, on the spot. */
-export function performCall<Name extends CallName>(
+export function performCall<Name extends PlainCallName>(
   image: OpenImage,
   call: CallBody<Name>,
   into: ArrayBuffer | undefined,

@@ -5,17 +5,17 @@ import { Fault } from '../base/fault.ts';
 import type { FaultContext } from '../base/fault.ts';
 import { KiB } from '../base/units.ts';
 import type { Steps } from '../engine/image.ts';
-import { performCall, readsOnly } from './calls.ts';
+import { performCall } from './calls.ts';
 import type { Engine } from './engine.ts';
 import { adoptFile, createFile } from './file-runs.ts';
-import type { Admission, GateEntry } from './gate.ts';
+import { entryOf } from './image-entry.ts';
+import type { CallEntry, ImageEntry, ImageRequest, RunEntry } from './image-entry.ts';
 import type { PoolLimits } from './limits.ts';
-import type { Answer, CallBody, ImageNumber, Message, RequestBody } from './messages.ts';
+import type { Answer, ImageNumber, Message, RequestBody } from './messages.ts';
 import { OpenImage } from './open-image.ts';
 import { Outbox } from './outbox.ts';
 import type { Send } from './outbox.ts';
 import { Run } from './run.ts';
-import { rulesOf, stepsOf } from './runs.ts';
 
 /** What a dispatcher is made of. */
 export interface DispatcherParts {
@@ -26,19 +26,7 @@ export interface DispatcherParts {
   readonly send: Send<Answer>;
 }
 
-/** What goes through the gate of an image. */
-type Entry = GateEntry &
-  (
-    | { readonly kind: 'call'; readonly call: CallBody; readonly into: ArrayBuffer | undefined }
-    | {
-        readonly kind: 'run';
-        readonly admits: Admission;
-        readonly changes: boolean;
-        readonly steps: Steps<unknown>;
-      }
-  );
-
-type Image = OpenImage<Entry>;
+type Image = OpenImage<ImageEntry>;
 
 interface Failure {
   readonly code: FaultCode;
@@ -107,24 +95,23 @@ export class Dispatcher {
       case 'admit':
         this.#beginFileRun(id, adoptFile(this.#engine, body.request));
         break;
-      case 'open': {
-        const image = this.#images.get(body.image) ?? this.#add(body.image);
-        const steps = image.open(body.request);
-        this.#enter(image, this.#runEntry(id, { admits: 'nothing', changes: false, steps }));
-        break;
-      }
-      case 'call':
-      case 'run':
-      case 'close': {
-        const image = this.#images.get(body.image);
-        if (image === undefined) {
-          // The pool did not know yet that the image was lost: the news and this request have crossed.
-          this.#fail(undefined, id, { code: 'image-failed', context: {} });
-        } else {
-          this.#enter(image, this.#entryOf(image, id, body));
-        }
-        break;
-      }
+      default:
+        this.#requestOn(body, id);
+    }
+  }
+
+  #requestOn(body: ImageRequest, id: number): void {
+    const image = this.#images.get(body.image) ?? (body.kind === 'open' ? this.#add(body.image) : undefined);
+    if (image === undefined) {
+      // The pool did not know yet that the image was lost: the news and this request have crossed.
+      this.#fail(undefined, id, { code: 'image-failed', context: {} });
+      return;
+    }
+    const entry = entryOf(image, body, { id, deadlineMs: this.#clock() + this.#limits.gateWaitMs });
+    if (image.gate.enter(entry)) {
+      this.#proceed(image, entry);
+    } else {
+      this.#watchDeadlines();
     }
   }
 
@@ -138,38 +125,7 @@ export class Dispatcher {
     return image;
   }
 
-  #entryOf(image: Image, id: number, body: Extract<RequestBody, { kind: 'call' | 'run' | 'close' }>): Entry {
-    switch (body.kind) {
-      case 'call': {
-        const deadlineMs = this.#clock() + this.#limits.gateWaitMs;
-        const { call, into } = body;
-        return { kind: 'call', id, call, into, reads: readsOnly(call.name), deadlineMs };
-      }
-      case 'run': {
-        const { admits, changes } = rulesOf(body.run.name);
-        return this.#runEntry(id, { admits, changes, steps: stepsOf(image, body.run) });
-      }
-      case 'close':
-        return {
-          ...this.#runEntry(id, { admits: 'nothing', changes: false, steps: closing(image) }),
-          deadlineMs: Infinity,
-        };
-    }
-  }
-
-  #runEntry(id: number, run: { admits: Admission; changes: boolean; steps: Steps<unknown> }): Entry {
-    return { kind: 'run', id, reads: false, deadlineMs: this.#clock() + this.#limits.gateWaitMs, ...run };
-  }
-
-  #enter(image: Image, entry: Entry): void {
-    if (image.gate.enter(entry)) {
-      this.#proceed(image, entry);
-    } else {
-      this.#watchDeadlines();
-    }
-  }
-
-  #proceed(image: Image, entry: Entry): void {
+  #proceed(image: Image, entry: ImageEntry): void {
     if (entry.kind === 'run') {
       this.#settleFlushes(image);
       this.#beginRun(image, entry);
@@ -182,7 +138,7 @@ export class Dispatcher {
     }
   }
 
-  #perform(image: Image, entry: Extract<Entry, { kind: 'call' }>): void {
+  #perform(image: Image, entry: CallEntry): void {
     const { id, call, into } = entry;
     try {
       this.#answer(image, { kind: 'result', id, result: performCall(image, call, into) });
@@ -209,7 +165,7 @@ export class Dispatcher {
     for (const id of ids) this.#fail(image, id, failure);
   }
 
-  #beginRun(image: Image, entry: Extract<Entry, { kind: 'run' }>): void {
+  #beginRun(image: Image, entry: RunEntry): void {
     if (this.#images.get(image.number) === image) {
       image.gate.begin(entry.admits);
       this.#runs.push(new Run({ id: entry.id, image, steps: entry.steps, changes: entry.changes }));
@@ -364,13 +320,7 @@ export class Dispatcher {
   }
 }
 
-/** The last run of an image. */
-function* closing(image: Image): Steps<Record<never, never>> {
-  image.close();
-  return {};
-}
-
-function takeById(entries: Entry[], id: number): boolean {
+function takeById(entries: ImageEntry[], id: number): boolean {
   const index = entries.findIndex((entry) => entry.id === id);
   if (index >= 0) entries.splice(index, 1);
   return index >= 0;

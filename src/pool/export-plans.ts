@@ -1,14 +1,12 @@
 // The planned exports of one open image: files that are laid out and never stored.
 
 import { Fault } from '../base/fault.ts';
-import type { SnapshotDescription } from '../engine/image.ts';
+import type { SnapshotDescription, Steps, VirtualFile } from '../engine/image.ts';
 import type { EngineImage } from './engine.ts';
 import type { EngineCalls } from './protocol.ts';
 
 /** What to lay out. */
 export type PlanArgs = EngineCalls['planExport']['args'];
-
-type VirtualFile = ReturnType<EngineImage['planExport']>;
 
 interface Plan {
   readonly args: PlanArgs;
@@ -30,18 +28,19 @@ export class ExportPlans {
     this.#plansMax = options.plansMax;
   }
 
-  /** Faults `engine-busy` and those of the engine. */
-  add(
+  /** Lays a file out; nothing may change meanwhile. Faults `engine-busy` and those of the engine. */
+  *add(
     image: EngineImage,
     options: { readonly args: PlanArgs; readonly generation: number },
-  ): { id: number; length: number } {
+  ): Steps<EngineCalls['planExport']['result']> {
     if (this.#plans.size >= this.#plansMax) throw new Fault('engine-busy', { exportPlansMax: this.#plansMax });
     const { args, generation } = options;
-    const file = layOut(image, args);
     const snapshotId = args.snapshot === undefined ? undefined : findSnapshot(image.snapshots(), args.snapshot).id;
+    const file = yield* layOut(image, args);
+    const { length } = file;
     this.#lastId += 1;
-    this.#plans.set(this.#lastId, { args, snapshotId, generation, length: file.length, file });
-    return { id: this.#lastId, length: file.length };
+    this.#plans.set(this.#lastId, { args, snapshotId, generation, length, file });
+    return { id: this.#lastId, length, generation };
   }
 
   /** Faults `export-stale` for a plan that is no longer good, `range-not-satisfiable` {size} beyond its end. */
@@ -57,7 +56,7 @@ export class ExportPlans {
     if (options.offset + options.target.length > plan.length) {
       throw new Fault('range-not-satisfiable', { size: plan.length });
     }
-    plan.file ??= layOut(image, { ...plan.args, ...(plan.snapshotId !== undefined && { snapshot: plan.snapshotId }) });
+    plan.file ??= atOnce(layOut(image, { ...plan.args, snapshot: plan.snapshotId }));
     if (plan.file.length !== plan.length) throw new Fault('export-stale', {});
     plan.file.read(options.offset, options.target);
   }
@@ -89,6 +88,16 @@ export function findSnapshot(snapshots: readonly SnapshotDescription[], wanted: 
   return found;
 }
 
-function layOut(image: EngineImage, args: PlanArgs): VirtualFile {
-  return image.planExport({ format: args.format, snapshot: args.snapshot, layer: args.layer });
+function layOut(
+  image: EngineImage,
+  wish: Pick<PlanArgs, 'format' | 'layer'> & { readonly snapshot?: string | undefined },
+): Steps<VirtualFile> {
+  return image.planExport({ format: wish.format, snapshot: wish.snapshot, layer: wish.layer });
+}
+
+function atOnce<Result>(steps: Steps<Result>): Result {
+  for (;;) {
+    const next = steps.next();
+    if (next.done === true) return next.value;
+  }
 }

@@ -15,8 +15,11 @@ import type {
 /** An image on its thread, as the pool numbers it: every opening gets a new number. */
 export type ImageNumber = number;
 
+/** The calls that are done in one go; planning an export is asked for like a call, and done like a run. */
+export type PlainCallName = Exclude<CallName, 'planExport'>;
+
 /** One row of the table of calls, as asked for. */
-export type CallBody<Name extends CallName = CallName> = {
+export type CallBody<Name extends PlainCallName = PlainCallName> = {
   readonly [Each in Name]: { readonly name: Each; readonly args: EngineCalls[Each]['args'] };
 }[Name];
 
@@ -40,6 +43,7 @@ export type RequestBody =
       readonly call: CallBody;
       readonly into: ArrayBuffer | undefined;
     }
+  | { readonly kind: 'plan'; readonly image: ImageNumber; readonly args: EngineCalls['planExport']['args'] }
   | { readonly kind: 'run'; readonly image: ImageNumber; readonly run: RunBody }
   | { readonly kind: 'create'; readonly request: CreateRequest }
   | { readonly kind: 'admit'; readonly request: AdmitRequest };

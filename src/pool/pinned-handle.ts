@@ -52,14 +52,17 @@ export class PinnedHandle implements EngineHandle {
     options: CallOptions,
   ): Promise<EngineCalls[Name]['result']> {
     assert(!this.#released, 'a handle is used before its release');
-    const asked = { name, args } as CallBody;
-    const { call, into, buffer, bytes } = prepare(asked, this.#parts.spares);
-    const answer = this.#request(
-      { kind: 'call', image: this.#pin.number, call, into },
-      { signal: options.signal, onProgress: undefined, buffer, bytes },
-    );
-    if (asked.name === 'planExport') return this.#keepPlan(answer as Promise<EngineCalls[Name]['result']>);
+    const { signal } = options;
+    const asked = { name, args } as AnyCall;
+    if (asked.name === 'planExport') {
+      const body = { kind: 'plan', image: this.#pin.number, args: asked.args } as const;
+      const plan = this.#request(body, { signal, onProgress: undefined, buffer: undefined, bytes: 0 });
+      return this.#keepPlan(plan as Promise<EngineCalls[Name]['result']>);
+    }
     if (asked.name === 'closeExport') this.#plans.delete(asked.args.id);
+    const { call, into, buffer, bytes } = prepare(asked, this.#parts.spares);
+    const body = { kind: 'call', image: this.#pin.number, call, into } as const;
+    const answer = this.#request(body, { signal, onProgress: undefined, buffer, bytes });
     return answer as Promise<EngineCalls[Name]['result']>;
   }
 
@@ -114,6 +117,8 @@ export class PinnedHandle implements EngineHandle {
     );
   }
 }
+
+type AnyCall = CallBody | { readonly name: 'planExport'; readonly args: EngineCalls['planExport']['args'] };
 
 interface Prepared {
   readonly call: CallBody;

@@ -96,7 +96,8 @@ export interface EngineCalls {
   describe: { args: Record<never, never>; result: ImageDescription & { generation: number } };
   /**
    * Plans a standalone file that is never stored; `id` is good until `closeExport` or the handle's end. At most
-   * `exportPlansMax` at a time on one image (`engine-busy`).
+   * `exportPlansMax` at a time on one image (`engine-busy`). It takes its time on a large image: it is done step by step,
+   * reads may pass it, and its signal ends it.
    */
   planExport: {
     args: { format: 'qcow2' | 'raw'; snapshot?: string; layer: 'all' | 'top' };

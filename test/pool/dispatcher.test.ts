@@ -41,6 +41,7 @@ function startRun<Name extends RunName>(
 describe('the order of requests on one image', { timeout: 60_000 }, () => {
   const admittingReads: Readonly<Record<string, (handle: EngineHandle) => Promise<unknown>>> = {
     check: (handle) => startRun(handle, 'check', {}),
+    planExport: (handle) => handle.call('planExport', { format: 'qcow2', layer: 'all' }, none),
     createSnapshot: (handle) => startRun(handle, 'createSnapshot', snapshotArgs('new')),
     zero: (handle) => startRun(handle, 'zero', { offset: 0, length: 4 * MiB, unmap: false }),
     discard: (handle) => startRun(handle, 'discard', { offset: 0, length: 4 * MiB }),

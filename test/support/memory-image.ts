@@ -227,9 +227,9 @@ class MemoryImage implements EngineImage {
     this.#content.bytes = bytes.slice();
   }
 
-  planExport(options: { snapshot: string | undefined }): VirtualFile {
+  *planExport(options: { snapshot: string | undefined }): Steps<VirtualFile> {
     this.#use();
-    this.#note('plan');
+    yield { done: 0, total: 1 };
     const bytes = options.snapshot === undefined ? this.#content.bytes : this.#find(options.snapshot).bytes;
     return {
       length: bytes.length,
