@@ -216,6 +216,7 @@ describe('the rules', () => {
     const worldly = ['Date.now();', 'process.env.A;', 'new Date();', 'Math.random();'];
     for (const text of worldly) assert.equal(describeSource('src/a.ts', text).worldly.length, 1, text);
     assert.equal(describeSource('src/a.ts', 'new Date(time);').worldly.length, 0);
+    assert.equal(describeSource('src/a.ts', `declare module 'fastify' {}`).banned.length, 0);
   });
 
   test('see an arrow that runs up', () => {

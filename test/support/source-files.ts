@@ -135,7 +135,7 @@ function bannedSyntax(node: ts.Node): string | undefined {
   }
   if (ts.isExportDeclaration(node) && node.exportClause === undefined) return '`export *`: import from the owner';
   if (ts.isNonNullExpression(node)) return '`!`: assert that it is there, with `present`';
-  if (ts.isModuleDeclaration(node)) return 'a namespace: use a file';
+  if (ts.isModuleDeclaration(node) && ts.isIdentifier(node.name)) return 'a namespace: use a file';
   return undefined;
 }
 
