@@ -41,8 +41,7 @@ export const rooms: readonly Room[] = [
   { path: 'src/engine/mapping/', mayImport: parts, packages: [] },
   { path: 'src/engine/data/', mayImport: mapping, packages: [] },
   { path: 'src/engine/operations/', mayImport: operations, packages: [] },
-  { path: 'src/engine/driver.ts', mayImport: operations, packages: [] },
-  { path: 'src/engine/image.ts', mayImport: ['src/engine/driver.ts', ...operations], packages: [] },
+  { path: 'src/engine/image.ts', mayImport: operations, packages: [] },
 
   { path: 'src/pool/', mayImport: ['src/engine/image.ts', ...base], packages: ['node:worker_threads'] },
   { path: 'src/store/', mayImport: base, packages: ['node:fs', 'node:path', 'node:crypto'] },
@@ -54,7 +53,6 @@ export const rooms: readonly Room[] = [
   },
 
   { path: 'src/http/', mayImport: base, packages: [...webPackages, ...webBuiltIns] },
-  { path: 'src/nbd/', mayImport: ['src/services/services.ts', ...base], packages: ['node:net'] },
   {
     path: 'routes/',
     mayImport: ['src/services/services.ts', 'src/http/', ...base],
