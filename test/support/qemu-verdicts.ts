@@ -12,12 +12,12 @@ export function assertSound(path: string, note: string): void {
 }
 
 /** The map with only those `facts` of each run, equal neighbours merged. */
-export function mergedMap<Facts extends object>(
+export function mergedMap<Facts>(
   runs: readonly MapRun[],
   facts: (run: MapRun) => Facts,
 ): readonly { readonly facts: Facts; readonly start: number; readonly length: number }[] {
   const merged: { facts: Facts; start: number; length: number }[] = [];
-  for (const run of runs) {
+  for (const run of runs.filter(({ length }) => length > 0)) {
     const kept = facts(run);
     const last = merged.at(-1);
     if (last !== undefined && JSON.stringify(last.facts) === JSON.stringify(kept)) {
