@@ -9,6 +9,7 @@ import { alignDown, alignUp } from '../../src/base/integers.ts';
 import { KiB, MiB } from '../../src/base/units.ts';
 import { Image } from '../../src/engine/image.ts';
 import type { BackingFile, VirtualFile } from '../../src/engine/image.ts';
+import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { imageMatrix } from '../support/image-matrix.ts';
 import { cook } from '../support/image-recipe.ts';
 import type { ImageRecipe } from '../support/image-recipe.ts';
@@ -90,7 +91,7 @@ function exportTo(target: string, recipe: ImageRecipe, folder: string, wish: Par
   }));
   const image = Image.open({ path: cookedPath(folder), writable: false, backing });
   try {
-    writeInOddRanges(image.planExport(wish), target);
+    writeInOddRanges(runToEnd(image.planExport(wish)), target);
   } finally {
     image.close();
   }
