@@ -127,7 +127,10 @@ function* bookTable(
         offset,
         length: clusterSize,
         times: stretch.tables,
-        finding: () => ({ hostOffset: stretch.offset + done + at, message: 'A bitmap table entry points past the end of the file.' }),
+        finding: () => ({
+          hostOffset: stretch.offset + done + at,
+          message: 'A bitmap table entry points past the end of the file.',
+        }),
       });
     }
     const pause = pace.spend(piece.length);

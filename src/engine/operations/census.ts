@@ -23,14 +23,19 @@ import { StoredRefcounts } from './stored-refcounts.ts';
 import { coverOf } from './table-cover.ts';
 import type { CoveredStretch, PlacedTable } from './table-cover.ts';
 
+/**
+ * What is wrong with the refcount structures themselves (CHK-06): `outside`, a block lies past the end of the file;
+ * `broken`, an entry is no place of a block, or its block is used by something else too.
+ */
+export type RefcountDamage = 'none' | 'outside' | 'broken';
+
 /** The true references of one file. */
 export interface Census {
   readonly ledger: ReferenceLedger;
   readonly places: MetadataPlaces;
   readonly stored: StoredRefcounts;
   readonly fragmentation: Fragmentation;
-  /** The refcount structures themselves are damaged: only building them anew helps (CHK-06). */
-  readonly needsRebuild: boolean;
+  readonly refcountDamage: RefcountDamage;
   /** False when an owner of clusters could not be read: then the counts decide nothing. */
   readonly isComplete: boolean;
 }
@@ -68,8 +73,8 @@ export function* takeCensus(
   yield* walkL2Tables(walk, l2Census);
   bookTables(walk);
   const isComplete = yield* bookBitmaps(subject, ledger, walk.pace);
-  const needsRebuild = isComplete && bookRefcountBlocks(walk);
-  return { ledger, places, stored, fragmentation: l2Census.fragmentation, needsRebuild, isComplete };
+  const refcountDamage = isComplete ? bookRefcountBlocks(walk) : 'none';
+  return { ledger, places, stored, fragmentation: l2Census.fragmentation, refcountDamage, isComplete };
 }
 
 /** Books the L1 tables themselves; returns those whose entries are to be walked. */
@@ -82,7 +87,10 @@ function bookL1Tables({ subject, snapshots, ledger }: Walk): readonly PlacedTabl
   }
   for (const { entryAt, l1TableOffset, l1Entries } of snapshots.entries) {
     if (l1TableOffset % geometry.clusterSize !== 0) {
-      ledger.log.corruption(1, () => ({ hostOffset: entryAt, message: 'The L1 table of a snapshot does not start on a cluster.' }));
+      ledger.log.corruption(1, () => ({
+        hostOffset: entryAt,
+        message: 'The L1 table of a snapshot does not start on a cluster.',
+      }));
     } else if (l1Entries > l1EntriesMax) {
       ledger.log.corruption(1, () => ({ hostOffset: entryAt, message: 'The L1 table of a snapshot is too large.' }));
     } else {
@@ -134,8 +142,14 @@ function judgeL1Entry(
   });
   if (!l1ReservedBitsClear(high, low)) ledger.log.corruption(tables, finding('sets reserved bits'));
   const offset = entryOffset(high, low);
-  ledger.book({ offset, length: geometry.clusterSize, times: tables, finding: finding('points past the end of the file') });
-  if (offset % geometry.clusterSize !== 0) ledger.log.corruption(tables, finding('points into the middle of a cluster'));
+  ledger.book({
+    offset,
+    length: geometry.clusterSize,
+    times: tables,
+    finding: finding('points past the end of the file'),
+  });
+  if (offset % geometry.clusterSize !== 0)
+    ledger.log.corruption(tables, finding('points into the middle of a cluster'));
   // A table behind the end of the file reads as zeroes: nothing to walk.
   if (offset >= file.size) return;
   const known = l2Uses.get(offset);
@@ -169,7 +183,11 @@ function bookTables({ subject, snapshots, ledger }: Walk): void {
       offset: header.refcountTableOffset,
       length: header.refcountTableClusters * geometry.clusterSize,
     },
-    { name: 'encryption header', offset: extensions.encryption?.offset ?? 0, length: extensions.encryption?.length ?? 0 },
+    {
+      name: 'encryption header',
+      offset: extensions.encryption?.offset ?? 0,
+      length: extensions.encryption?.length ?? 0,
+    },
   ];
   for (const { name, offset, length } of spans) {
     const finding = () => ({ hostOffset: offset, message: `The ${name} reaches past the end of the file.` });
@@ -177,34 +195,37 @@ function bookTables({ subject, snapshots, ledger }: Walk): void {
   }
 }
 
-/** Books the refcount blocks; true when the structures must be built anew (CHK-06). */
-function bookRefcountBlocks({ subject, ledger, stored }: Walk): boolean {
+/** Books the refcount blocks. */
+function bookRefcountBlocks({ subject, ledger, stored }: Walk): RefcountDamage {
   const { clusterSize } = subject.geometry;
-  let needsRebuild = false;
+  let damage: RefcountDamage = 'none';
   const report = (index: number, trouble: string): void => {
     const hostOffsetOfEntry = subject.header.refcountTableOffset + index * 8;
-    ledger.log.corruption(1, () => ({ hostOffset: hostOffsetOfEntry, message: `Refcount table entry ${index} ${trouble}.` }));
+    ledger.log.corruption(1, () => ({
+      hostOffset: hostOffsetOfEntry,
+      message: `Refcount table entry ${index} ${trouble}.`,
+    }));
   };
   for (let index = 0; index < stored.entries; index += 1) {
     const place = stored.place(index);
     if (!stored.isEntrySound(index)) {
       report(index, 'sets reserved bits');
-      needsRebuild = true;
+      damage = 'broken';
     } else if (place.kind !== 'none' && place.offset % clusterSize !== 0) {
       report(index, 'points into the middle of a cluster');
-      needsRebuild = true;
+      damage = 'broken';
     } else if (place.kind !== 'none' && place.offset >= ledger.clusters * clusterSize) {
       report(index, 'points past the end of the file');
-      needsRebuild = true;
+      if (damage === 'none') damage = 'outside';
     } else if (place.kind === 'placed') {
       const cluster = place.offset / clusterSize;
       ledger.bookCluster(cluster, 1);
       if (ledger.counts.get(cluster) === 1) continue;
       report(index, 'names a block that something else uses too');
-      needsRebuild = true;
+      damage = 'broken';
     }
   }
-  return needsRebuild;
+  return damage;
 }
 
 function placesOf({ subject, snapshots, stored }: Walk): MetadataPlaces {
@@ -218,6 +239,7 @@ function placesOf({ subject, snapshots, stored }: Walk): MetadataPlaces {
   });
   places.add('snapshots', { offset: snapshots.tableOffset, length: snapshots.tableLength });
   for (const { l1TableOffset, l1Entries } of snapshots.entries) {
+    if (l1TableOffset % geometry.clusterSize !== 0 || l1Entries > l1EntriesMax) continue;
     places.add('snapshots', { offset: l1TableOffset, length: l1Entries * l1EntrySize });
   }
   if (extensions.bitmaps !== undefined) {

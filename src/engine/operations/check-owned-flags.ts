@@ -88,7 +88,8 @@ class FlagWalk {
     this.#buffer = new Uint8Array(subject.geometry.clusterSize);
     this.#view = viewOf(this.#buffer);
     // With an unreadable block every cluster is asked for one by one.
-    this.#settledEnd = judged.comparison.unreadable.size > 0 ? 0 : Math.min(hostClusters(subject), judged.census.ledger.clusters);
+    this.#settledEnd =
+      judged.comparison.unreadable.size > 0 ? 0 : Math.min(hostClusters(subject), judged.census.ledger.clusters);
   }
 
   get hasMended(): boolean {
@@ -96,7 +97,10 @@ class FlagWalk {
   }
 
   /** False when the refcount of the table cannot be read: then the table is not looked at. */
-  checkL1Entry(entry: { readonly at: number; readonly high: number; readonly low: number }, guestOffset: number): boolean {
+  checkL1Entry(
+    entry: { readonly at: number; readonly high: number; readonly low: number },
+    guestOffset: number,
+  ): boolean {
     const offset = entryOffset(entry.high, entry.low);
     const refcount = this.#refcountOf(Math.floor(offset / this.#subject.geometry.clusterSize));
     if (refcount === undefined) return false;
@@ -136,10 +140,10 @@ class FlagWalk {
           chunkIndex = cluster >>> 16;
           chunk = counts.chunkIfAny(chunkIndex);
         }
-        if ((chunk?.[cluster & 0xffff] === 1) === (high >= ownedBit)) continue;
+        if ((chunk?.[cluster & 0xffff] === 1) === high >= ownedBit) continue;
       } else {
         const refcount = hasDataFile ? 1 : this.#refcountOf(cluster);
-        if (refcount === undefined || (refcount === 1) === (high >= ownedBit)) continue;
+        if (refcount === undefined || (refcount === 1) === high >= ownedBit) continue;
       }
       wrong.push(index);
     }

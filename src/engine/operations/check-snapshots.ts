@@ -4,7 +4,12 @@ import { alignUp } from '../../base/integers.ts';
 import { viewOf } from '../format/big-endian.ts';
 import { snapshotCountMax } from '../format/header.ts';
 import { hostOffset } from '../format/offsets.ts';
-import { extraLengthMax, extraLengthMinV3, snapshotFixedLength, snapshotTableLengthMax } from '../format/snapshot-table.ts';
+import {
+  extraLengthMax,
+  extraLengthMinV3,
+  snapshotFixedLength,
+  snapshotTableLengthMax,
+} from '../format/snapshot-table.ts';
 import type { CheckLog } from './check-log.ts';
 import type { CheckSubject } from './check-subject.ts';
 import type { RepairMode } from './check-report.ts';

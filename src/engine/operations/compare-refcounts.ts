@@ -33,6 +33,13 @@ export interface Comparison {
   readonly unreadable: ReadonlySet<number>;
 }
 
+/** Stored refcounts as right as they can be made, and what was learnt on the way. */
+export interface SettledRefcounts {
+  readonly subject: CheckSubject;
+  readonly census: Census;
+  readonly comparison: Comparison;
+}
+
 /** A stored refcount above this is as good as this one: the flags ask for exactly 1. */
 export const settledMax = 0xff;
 
@@ -110,7 +117,7 @@ class Comparer {
     } else {
       this.#census.stored.readBlock(place.offset, this.#block);
     }
-    for (let slot = 0; slot < count; ) {
+    for (let slot = 0; slot < count;) {
       const chunkEnd = (Math.floor((first + slot) / chunkLength) + 1) * chunkLength;
       const pieceEnd = Math.min(count, chunkEnd - first);
       this.#comparePiece(first, slot, pieceEnd);

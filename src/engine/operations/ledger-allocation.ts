@@ -27,7 +27,7 @@ export class LedgerAllocation {
   }
 
   takeRun(length: number): number {
-    for (let start = this.#nextFree(0); ; ) {
+    for (let start = this.#nextFree(0); ;) {
       let run = 1;
       while (run < length && this.#isFree(start + run)) run += 1;
       if (run === length) {

@@ -98,6 +98,7 @@ function* writeBlocks(subject: CheckSubject, ledger: ReferenceLedger, layout: La
 function writeTable(subject: CheckSubject, layout: Layout): void {
   const { clusterSize } = subject.geometry;
   const table = new Uint8Array(layout.tableClusters * clusterSize);
-  for (const [index, cluster] of layout.blocks) writeUint64(viewOf(table), index * tableEntrySize, cluster * clusterSize);
+  for (const [index, cluster] of layout.blocks)
+    writeUint64(viewOf(table), index * tableEntrySize, cluster * clusterSize);
   subject.file.writeAt(hostOffset(layout.table * clusterSize), table);
 }

@@ -13,6 +13,7 @@ import type { SnapshotPlace, SnapshotPlaces } from './check-snapshots.ts';
 import { readSubject } from './check-subject.ts';
 import type { CheckSubject } from './check-subject.ts';
 import { compareRefcounts } from './compare-refcounts.ts';
+import type { SettledRefcounts } from './compare-refcounts.ts';
 import { LedgerAllocation } from './ledger-allocation.ts';
 import { rebuildRefcounts } from './rebuild-refcounts.ts';
 import type { Steps } from './steps.ts';
@@ -39,15 +40,18 @@ export function dropSurplusSnapshots(subject: CheckSubject, snapshots: SnapshotP
 /**
  * Writes the whole table to free clusters, every entry with the known extra data, and switches the header to it. The
  * refcount structures are built anew on the way, so the new table is counted before it is named. The refcounts were
- * right before. False when there is no room.
+ * right before, and are again; the owned flags are to be judged by them anew. Undefined when there is no room.
  */
-export function* rewriteSnapshotTable(subject: CheckSubject, snapshots: SnapshotPlaces): Steps<boolean> {
+export function* rewriteSnapshotTable(
+  subject: CheckSubject,
+  snapshots: SnapshotPlaces,
+): Steps<SettledRefcounts | undefined> {
   const { file, geometry } = subject;
   const table = encodeTable(subject, snapshots);
   const { ledger } = yield* takeCensus(subject, snapshots, new CheckLog(), { mend: false });
   const allocation = new LedgerAllocation(ledger);
   const start = allocation.takeRun(divideUp(table.length, geometry.clusterSize)) * geometry.clusterSize;
-  if (!(yield* rebuildRefcounts(subject, ledger, allocation))) return false;
+  if (!(yield* rebuildRefcounts(subject, ledger, allocation))) return undefined;
   file.writeAt(hostOffset(start), table);
   file.flush();
   const pointer = new Uint8Array(12);
@@ -55,18 +59,17 @@ export function* rewriteSnapshotTable(subject: CheckSubject, snapshots: Snapshot
   writeUint64(viewOf(pointer), 4, start);
   file.writeAt(hostOffset(snapshotPointerAt), pointer);
   file.flush();
-  yield* freeOldStructures(subject);
-  return true;
+  return yield* freeOldStructures(subject);
 }
 
 /** The old table and the old refcount structures are leaks now. */
-function* freeOldStructures(old: CheckSubject): Steps<void> {
+function* freeOldStructures(old: CheckSubject): Steps<SettledRefcounts> {
   const subject = readSubject(old.file);
   const log = new CheckLog();
   const snapshots = present(readSnapshotPlaces(subject, log, 'leaks'), 'the table just written can be read');
   const census = yield* takeCensus(subject, snapshots, log, { mend: false });
-  const punch = log.corruptions === 0;
-  yield* compareRefcounts(subject, census, log, { fixLeaks: true, fixCorruptions: false, punch, settle: false });
+  const fix = { fixLeaks: true, fixCorruptions: false, punch: log.corruptions === 0, settle: true };
+  return { subject, census, comparison: yield* compareRefcounts(subject, census, log, fix) };
 }
 
 function encodeTable(subject: CheckSubject, snapshots: SnapshotPlaces): Uint8Array {

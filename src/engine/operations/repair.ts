@@ -21,7 +21,7 @@ import type { CheckSubject } from './check-subject.ts';
 import { check, isCountable, nothingSeen, reportOf } from './check.ts';
 import type { CheckExtent } from './check.ts';
 import { compareRefcounts } from './compare-refcounts.ts';
-import type { Comparison } from './compare-refcounts.ts';
+import type { SettledRefcounts } from './compare-refcounts.ts';
 import { LedgerAllocation } from './ledger-allocation.ts';
 import { rebuildRefcounts } from './rebuild-refcounts.ts';
 import { dropSurplusSnapshots, rewriteSnapshotTable } from './repair-snapshots.ts';
@@ -29,13 +29,6 @@ import type { Steps } from './steps.ts';
 
 /** `incompatible_features` in the header of version 3. */
 const incompatibleAt = 72;
-
-/** Refcounts that are as right as this repair makes them, and what it learnt on the way. */
-interface Settled {
-  readonly subject: CheckSubject;
-  readonly census: Census;
-  readonly comparison: Comparison;
-}
 
 /**
  * Repairs the file. Nothing else may read or write it meanwhile. The report is of a second check after the repair,
@@ -93,18 +86,23 @@ function* settleRefcounts(
   damaged: { readonly subject: CheckSubject; readonly snapshots: SnapshotPlaces; readonly census: Census },
   log: CheckLog,
   mode: Exclude<RepairMode, 'none'>,
-): Steps<Settled | undefined> {
+): Steps<SettledRefcounts | undefined> {
   const { subject, census } = damaged;
   const survey = new CheckLog();
   const look = { fixLeaks: false, fixCorruptions: false, punch: false, settle: false };
   const comparison = yield* compareRefcounts(subject, census, survey, look);
-  if (census.needsRebuild || comparison.needsRebuild || comparison.unreadable.size > 0) {
-    if (mode === 'all') return yield* rebuild(damaged, survey, log);
+  if (mode === 'all' && (census.refcountDamage !== 'none' || comparison.needsRebuild)) {
+    return yield* rebuild(damaged, survey, log);
+  }
+  if (census.refcountDamage === 'broken' || comparison.needsRebuild) {
     log.add(survey);
     log.error(1, () => ({ message: 'The refcounts must be built anew, which only repair "all" does.' }));
     return undefined;
   }
-  if (survey.leaks === 0 && survey.corruptions === 0) return { subject, census, comparison };
+  if (survey.leaks === 0 && survey.corruptions === 0) {
+    log.add(survey);
+    return { subject, census, comparison };
+  }
   const fix = {
     fixLeaks: true,
     fixCorruptions: mode === 'all',
@@ -119,7 +117,7 @@ function* rebuild(
   damaged: { readonly subject: CheckSubject; readonly snapshots: SnapshotPlaces; readonly census: Census },
   survey: CheckLog,
   log: CheckLog,
-): Steps<Settled | undefined> {
+): Steps<SettledRefcounts | undefined> {
   const { ledger } = damaged.census;
   if (!(yield* rebuildRefcounts(damaged.subject, ledger, new LedgerAllocation(ledger)))) {
     log.add(survey);
@@ -140,10 +138,13 @@ function* rebuild(
 }
 
 function* mendSnapshotTable(subject: CheckSubject, snapshots: SnapshotPlaces, log: CheckLog): Steps<void> {
-  if (!(yield* rewriteSnapshotTable(subject, snapshots))) {
+  const settled = yield* rewriteSnapshotTable(subject, snapshots);
+  if (settled === undefined) {
     log.error(1, () => ({ message: 'There is no room for a new snapshot table.' }));
     return;
   }
+  // Moving the table can leave a cluster with one owner less; that is our doing, and no damage that was found.
+  yield* checkOwnedFlags(settled.subject, settled, new CheckLog(), { mend: true });
   log.corruptionsFixed += log.corruptions;
   log.corruptions = 0;
 }
