@@ -1,0 +1,127 @@
+// Judges a damaged image by our check and repair and by QEMU's: the same verdict, and after a repair the same state.
+
+import assert from 'node:assert/strict';
+import { copyFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import { Fault } from '../../../src/base/fault.ts';
+import { NodeFile } from '../../../src/engine/file/node-file.ts';
+import { check } from '../../../src/engine/operations/check.ts';
+import { repair } from '../../../src/engine/operations/repair.ts';
+import type { RepairMode } from '../../../src/engine/operations/check-report.ts';
+import { runToEnd } from '../../../src/engine/operations/steps.ts';
+import { ImageBytes } from '../../support/image-bytes.ts';
+import { checkImage, runTool } from '../../support/qemu-img.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+import type { Counters, Damage } from './damage.ts';
+import { baseImages, makeBase } from './images.ts';
+import type { BaseName } from './images.ts';
+
+/** What a tool says of an image; `unjudged` when it gave up: QEMU then prints no report, we count a check error or fault. */
+type Verdict = Counters | 'unjudged';
+
+/** Declares one test for every damage on each of its images. */
+export function judgeLikeQemu(damages: readonly Damage[]): void {
+  let folder: ReturnType<typeof tempFolder>;
+  const made = new Map<BaseName, string>();
+  const basePath = (base: BaseName): string => {
+    const path = made.get(base) ?? makeBase(folder.path, baseImages[base]);
+    made.set(base, path);
+    return path;
+  };
+  before(() => {
+    folder = tempFolder();
+  });
+  after(() => {
+    folder[Symbol.dispose]();
+  });
+  for (const damage of damages) {
+    for (const base of damage.bases) {
+      test(`${damage.title} (${base})`, () => judge({ damage, base: basePath(base), folder: folder.path }));
+    }
+  }
+}
+
+function judge(case_: { readonly damage: Damage; readonly base: string; readonly folder: string }): void {
+  const { damage, folder } = case_;
+  const { difference } = damage;
+  const bytes = ImageBytes.read(case_.base);
+  damage.damage(bytes);
+  const damaged = join(folder, 'damaged.qcow2');
+  bytes.write(damaged);
+  const isReadable = readsWhole(damaged) && damage.showsMetadata !== true;
+  compareVerdicts(ours(damaged, 'none'), theirs(damaged, 'none'), difference?.none);
+  for (const mode of ['leaks', 'all'] as const) {
+    const byUs = join(folder, 'by-us.qcow2');
+    const byQemu = join(folder, 'by-qemu.qcow2');
+    copyFileSync(damaged, byUs);
+    copyFileSync(damaged, byQemu);
+    compareVerdicts(withoutPlace(ours(byUs, mode)), withoutPlace(theirs(byQemu, mode)), difference?.[mode]);
+    const left = theirs(byUs, 'none');
+    const expected = mode === 'all' ? difference?.afterAll : difference?.afterLeaks;
+    compareVerdicts(withoutPlace(left), withoutPlace(theirs(byQemu, 'none')), expected);
+    compareVerdicts(ours(byUs, 'none'), left, difference?.none);
+    // Guest content is what it was, or where the damaged image cannot be read to the end, what QEMU's repair left.
+    if (isReadable) assert.equal(compareExit(damaged, byUs), 0, 'a repair keeps the guest content');
+    else if (readsWhole(byQemu)) assert.equal(compareExit(byQemu, byUs), 0, 'both repairs leave the same content');
+  }
+}
+
+/** Our verdict; a repair that fixed nothing tells of a check, as qemu-img does. */
+function ours(path: string, mode: RepairMode): Verdict {
+  const file = NodeFile.open(path, { writable: mode !== 'none' });
+  try {
+    const { clean, findings, ...counters } = runToEnd(mode === 'none' ? check(file) : repair(file, mode));
+    assert.equal(clean, counters.corruptions + counters.leaks + counters.checkErrors === 0);
+    assert.equal(findings.length > 0, !clean, 'an image that is not clean has a finding');
+    return counters;
+  } catch (thrown) {
+    if (thrown instanceof Fault) return 'unjudged';
+    throw thrown;
+  } finally {
+    file.close();
+  }
+}
+
+function theirs(path: string, mode: RepairMode): Verdict {
+  const { json, exit } = checkImage(path, mode);
+  if (json === undefined) {
+    assert.equal(exit, 1, 'qemu-img gives up with exit code 1');
+    return 'unjudged';
+  }
+  return {
+    checkErrors: json['check-errors'],
+    corruptions: json.corruptions ?? 0,
+    leaks: json.leaks ?? 0,
+    corruptionsFixed: json['corruptions-fixed'] ?? 0,
+    leaksFixed: json['leaks-fixed'] ?? 0,
+    imageEndOffset: json['image-end-offset'] ?? 0,
+    totalClusters: json['total-clusters'] ?? 0,
+    allocatedClusters: json['allocated-clusters'] ?? 0,
+    fragmentedClusters: json['fragmented-clusters'] ?? 0,
+    compressedClusters: json['compressed-clusters'] ?? 0,
+  };
+}
+
+/** Where new refcount structures go is no part of the format. */
+function withoutPlace(verdict: Verdict): Verdict {
+  return verdict === 'unjudged' ? verdict : { ...verdict, imageEndOffset: 0 };
+}
+
+function compareVerdicts(our: Verdict, their: Verdict, difference: Partial<Counters> | undefined): void {
+  if (their === 'unjudged') {
+    if (our === 'unjudged' || difference !== undefined) return;
+    assert.ok(our.checkErrors > 0, `QEMU gives up here, we say ${JSON.stringify(our)}`);
+    return;
+  }
+  assert.deepEqual(our, { ...their, ...difference });
+}
+
+function readsWhole(path: string): boolean {
+  return compareExit(path, path) === 0;
+}
+
+function compareExit(one: string, other: string): number {
+  return runTool('qemu-img', ['compare', '-U', '-q', '-f', 'qcow2', '-F', 'qcow2', one, other], '').exit;
+}
