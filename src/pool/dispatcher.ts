@@ -127,7 +127,6 @@ export class Dispatcher {
 
   #proceed(image: Image, entry: ImageEntry): void {
     if (entry.kind === 'run') {
-      this.#settleFlushes(image);
       this.#beginRun(image, entry);
     } else if (entry.call.name === 'flush') {
       // Not at once: the flushes of everybody who is already under way here fall into one.
@@ -165,14 +164,10 @@ export class Dispatcher {
     for (const id of ids) this.#fail(image, id, failure);
   }
 
+  /** Its first step is done in the next turn, after the flushes that came before it. */
   #beginRun(image: Image, entry: RunEntry): void {
-    if (this.#images.get(image.number) === image) {
-      image.gate.begin(entry.admits);
-      this.#runs.push(new Run({ id: entry.id, image, steps: entry.steps, changes: entry.changes }));
-    } else {
-      // The flush before it has broken the image.
-      this.#fail(undefined, entry.id, { code: 'image-failed', context: {} });
-    }
+    image.gate.begin(entry.admits);
+    this.#runs.push(new Run({ id: entry.id, image, steps: entry.steps, changes: entry.changes }));
   }
 
   #beginFileRun(id: number, steps: Steps<unknown>): void {

@@ -39,7 +39,10 @@ export function enginePoolContract(name: string, start: (settings: PoolSettings)
       const handle = await at.open('one', { writable: true });
       const whole = bytesOf(4096, 1);
       const part = Buffer.from('part of a pooled buffer');
+      const half = bytesOf(16, 2);
       await handle.call('write', write(0, whole), none);
+      await handle.call('write', write(8192, half.subarray(0, 8)), none);
+      assert.deepEqual(half, bytesOf(16, 2));
       await handle.call('write', write(4096, part), none);
       assert.equal(whole.length, 0);
       assert.equal(part.toString(), 'part of a pooled buffer');
