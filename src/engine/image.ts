@@ -38,6 +38,7 @@ export type { CreateSpec } from './operations/create-spec.ts';
 export type { ExtentItem, ExtentPage, ExtentQuery } from './operations/extent-item.ts';
 export type { ImageDescription, SnapshotDescription } from './operations/image-description.ts';
 export type { Progress, Steps } from './operations/steps.ts';
+export { judgeHead } from './operations/judge-head.ts';
 export type { VirtualFile } from './operations/virtual-file.ts';
 
 export interface OpenOptions {

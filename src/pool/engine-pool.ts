@@ -7,6 +7,7 @@ import type {
   CreateRequest,
   EngineCalls,
   EngineRuns,
+  JudgeHeadRequest,
   OpenRequest,
   RunName,
 } from './protocol.ts';
@@ -63,6 +64,8 @@ export interface EnginePool {
   open(request: OpenRequest, options: CallOptions): Promise<EngineHandle>;
   /** Makes an image file; sound before its magic is valid, durable when answered. */
   create(request: CreateRequest, options: RunOptions): Promise<ImageDescription>;
+  /** Judges the beginning of a foreign file, before the rest is there; faults `unsafe-image` as `admit` would. */
+  judgeHead(request: JudgeHeadRequest, options: CallOptions): Promise<void>;
   /** Judges a foreign file completely and makes it sound: leaks and the dirty bit are mended, worse is `unsafe-image`. */
   admit(request: AdmitRequest, options: RunOptions): Promise<{ description: ImageDescription; report: CheckReport }>;
   /**

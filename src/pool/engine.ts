@@ -17,5 +17,7 @@ export type EngineImage = Pick<Image, keyof Image>;
 export interface Engine {
   open(options: OpenOptions): EngineImage;
   create(path: string, spec: CreateSpec): Steps<void>;
+  /** Judges the first bytes of a foreign file (at least 64 KiB, or all there are); faults `unsafe-image`. */
+  judgeHead(head: Uint8Array, options: { readonly backing: boolean }): void;
   admit(options: AdmitOptions): Steps<{ description: ImageDescription; report: CheckReport }>;
 }

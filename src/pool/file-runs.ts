@@ -2,7 +2,7 @@
 
 import type { Steps } from '../engine/image.ts';
 import type { Engine } from './engine.ts';
-import type { AdmitRequest, CheckReport, CreateRequest, ImageDescription } from './protocol.ts';
+import type { AdmitRequest, CheckReport, CreateRequest, ImageDescription, JudgeHeadRequest } from './protocol.ts';
 
 /** Makes the file and tells what has become of it. */
 export function* createFile(engine: Engine, request: CreateRequest): Steps<ImageDescription> {
@@ -13,6 +13,12 @@ export function* createFile(engine: Engine, request: CreateRequest): Steps<Image
   } finally {
     image.close();
   }
+}
+
+/** Judges what has come of the file; one step. */
+export function* judgeHead(engine: Engine, request: JudgeHeadRequest): Steps<Record<never, never>> {
+  engine.judgeHead(request.head, { backing: request.backing });
+  return {};
 }
 
 /** Judges the file and makes it sound. */

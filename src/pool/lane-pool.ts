@@ -11,7 +11,14 @@ import { patient } from './patience.ts';
 import { PinnedHandle } from './pinned-handle.ts';
 import { PinnedImage } from './pinned-image.ts';
 import { SpareBuffers } from './spare-buffers.ts';
-import type { AdmitRequest, CheckReport, CreateRequest, ImageDescription, OpenRequest } from './protocol.ts';
+import type {
+  AdmitRequest,
+  CheckReport,
+  CreateRequest,
+  ImageDescription,
+  JudgeHeadRequest,
+  OpenRequest,
+} from './protocol.ts';
 
 /** Something that went wrong while nobody was waiting for it: a thread died, our own code broke, an image could not be closed. */
 export interface PoolFailure {
@@ -71,6 +78,10 @@ export class LanePool implements EnginePool {
 
   async create(request: CreateRequest, options: RunOptions): Promise<ImageDescription> {
     return (await this.#runOnFile({ kind: 'create', request }, options)) as ImageDescription;
+  }
+
+  async judgeHead(request: JudgeHeadRequest, options: CallOptions): Promise<void> {
+    await this.#runOnFile({ kind: 'judgeHead', request }, { ...options, onProgress: undefined });
   }
 
   async admit(

@@ -8,6 +8,7 @@ import type {
   CreateRequest,
   EngineCalls,
   EngineRuns,
+  JudgeHeadRequest,
   OpenRequest,
   RunName,
 } from './protocol.ts';
@@ -46,6 +47,7 @@ export type RequestBody =
   | { readonly kind: 'plan'; readonly image: ImageNumber; readonly args: EngineCalls['planExport']['args'] }
   | { readonly kind: 'run'; readonly image: ImageNumber; readonly run: RunBody }
   | { readonly kind: 'create'; readonly request: CreateRequest }
+  | { readonly kind: 'judgeHead'; readonly request: JudgeHeadRequest }
   | { readonly kind: 'admit'; readonly request: AdmitRequest };
 
 /** To the thread. `cancel` names the request that is to be dropped or undone; too late is no harm. */

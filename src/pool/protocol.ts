@@ -1,6 +1,6 @@
 // The messages between services and engine threads, as one table of calls and runs. A new verb is a new row.
 
-import { MiB } from '../base/units.ts';
+import { KiB, MiB } from '../base/units.ts';
 import type {
   CheckReport,
   CreateSpec,
@@ -55,6 +55,17 @@ export interface CreateRequest {
   /** The chain below, nearest first, of what `spec.backing` names; empty without. Only for the description. */
   readonly backing: readonly BackingSource[];
 }
+
+/** What can be judged of a foreign file before all of it is there. */
+export interface JudgeHeadRequest {
+  /** The first bytes: {@link headLength}, or all there are. */
+  readonly head: Uint8Array;
+  /** Whether the file may carry a backing name. */
+  readonly backing: boolean;
+}
+
+/** How many bytes of a file are judged before the rest is there. */
+export const headLength = 64 * KiB;
 
 /** What a thread needs to judge a foreign file and make it sound before anybody may use it. */
 export interface AdmitRequest {

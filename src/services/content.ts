@@ -1,71 +1,16 @@
 // What images hold: guest bytes in and out, zeroes, discards, flushes and extents.
 
+import { endOf } from '../base/byte-span.ts';
 import type { ByteSpan } from '../base/byte-span.ts';
+import { Fault } from '../base/fault.ts';
 import type { ExtentPage } from '../pool/protocol.ts';
-
-/** What `read` may be asked for at once, in bytes. */
-export declare const chunkLengthMax: number;
-
-/** Guest bytes with the generation they belong to. */
-export interface ReadChunk {
-  readonly bytes: Uint8Array;
-  /** Of a snapshot: the generation of its image when the session was opened. */
-  readonly generation: number;
-}
-
-/**
- * An image or snapshot being read. Judge the request by `size` and `generation`, then pull; close it at the end, whatever
- * happens (`using session = …` does).
- */
-export interface ReadSession extends Disposable {
-  readonly imageId: string;
-  /** The id in the file of the snapshot that is read; it never comes back. Undefined for the live image. */
-  readonly snapshotId: string | undefined;
-  /** Guest-visible bytes. */
-  readonly size: number;
-  /** The generation of the guest data when the session was opened. */
-  readonly generation: number;
-  /** The span lies inside `size` and is at most {@link chunkLengthMax} long. */
-  read(span: ByteSpan): Promise<ReadChunk>;
-  /** The whole span in chunks of at most {@link chunkLengthMax}, read when they are asked for. */
-  chunks(span: ByteSpan): AsyncIterable<Uint8Array>;
-  close(): void;
-}
-
-/** The state after a change. */
-export interface WriteReceipt {
-  readonly generation: number;
-  /** Opaque: a flush that answers with the same one has made the change durable. */
-  readonly writeEpoch: string;
-}
-
-/** How a body is written. */
-export interface WriteOptions {
-  /** What the client says the body's length is, or undefined when it does not. */
-  readonly bodyLength: number | undefined;
-  /** Whether to answer only when everything is durable. */
-  readonly flush: boolean;
-  /** Whether runs of zeroes become zero clusters. */
-  readonly detectZeroes: boolean;
-  /** The expected SHA-256 of the body; short bodies are verified before the first write. */
-  readonly sha256: Uint8Array | undefined;
-}
-
-/** An image being written. Nothing is taken from a body before everything is judged. */
-export interface WriteSession extends Disposable {
-  readonly imageId: string;
-  readonly size: number;
-  readonly generation: number;
-  /**
-   * Writes a body of exactly `span.length` bytes. Faults `range-not-satisfiable` {size}; `content-range-mismatch`
-   * {expected, received, written}; `digest-mismatch` {written}; faults after the first byte carry `written`, the bytes
-   * from the start of the span that are there.
-   */
-  write(span: ByteSpan, body: AsyncIterable<Uint8Array>, options: WriteOptions): Promise<WriteReceipt>;
-  /** Replaces everything; faults `size-mismatch` unless the body is as long as the image. */
-  replace(body: AsyncIterable<Uint8Array>, options: WriteOptions): Promise<WriteReceipt>;
-  close(): void;
-}
+import { clusterSizeOf } from './image-facts.ts';
+import type { ImageAccess, Visit } from './image-access.ts';
+import { ImageReadSession } from './read-session.ts';
+import type { ReadSession } from './read-session.ts';
+import { findSnapshot } from './snapshot-lookup.ts';
+import { ImageWriteSession, keepingAll, requireInside } from './write-session.ts';
+import type { WriteReceipt, WriteSession } from './write-session.ts';
 
 /** Which part of the map to list. */
 export interface ExtentsOptions {
@@ -86,18 +31,95 @@ export interface ImageExtents extends ExtentPage {
 }
 
 /** Faults everywhere: `image-not-found`, `image-not-ready`; for changes `image-has-dependents`. */
-export declare class Content {
+export class Content {
+  readonly #access: ImageAccess;
+
+  constructor(parts: { readonly access: ImageAccess }) {
+    this.#access = parts.access;
+  }
+
   /** Of the live image, or of a snapshot by id or name (`snapshot-not-found`). An aborted signal drops what has not started. */
-  openRead(
+  async openRead(
     image: string,
     options: { readonly snapshot: string | undefined; readonly signal: AbortSignal | undefined },
-  ): Promise<ReadSession>;
-  openWrite(image: string, options: { readonly signal: AbortSignal | undefined }): Promise<WriteSession>;
+  ): Promise<ReadSession> {
+    const visit = await this.#access.enter(image, { changes: false, signal: options.signal });
+    try {
+      const snapshot = options.snapshot === undefined ? undefined : await findSnapshot(visit, options.snapshot);
+      return new ImageReadSession(visit, snapshot);
+    } catch (error) {
+      visit.leave();
+      throw error;
+    }
+  }
+
+  async openWrite(image: string, options: { readonly signal: AbortSignal | undefined }): Promise<WriteSession> {
+    const visit = await this.#access.enter(image, { changes: true, signal: options.signal });
+    return new ImageWriteSession(visit, {
+      clusterSize: clusterSizeOf(visit.record),
+      receiptOf: () => this.#receiptOf(visit),
+    });
+  }
+
   /** Any alignment. `range-not-satisfiable` when the span leaves the image. */
-  zero(image: string, options: ByteSpan & { readonly unmap: boolean; readonly flush: boolean }): Promise<WriteReceipt>;
+  async zero(
+    image: string,
+    options: ByteSpan & { readonly unmap: boolean; readonly flush: boolean },
+  ): Promise<WriteReceipt> {
+    const { offset, length, unmap, flush } = options;
+    return this.#change(image, { offset, length, flush }, (visit) => visit.run('zero', { offset, length, unmap }));
+  }
+
   /** Whole clusters inside the span only. */
-  discard(image: string, options: ByteSpan & { readonly flush: boolean }): Promise<WriteReceipt>;
+  async discard(image: string, options: ByteSpan & { readonly flush: boolean }): Promise<WriteReceipt> {
+    const { offset, length, flush } = options;
+    return this.#change(image, { offset, length, flush }, (visit) => visit.run('discard', { offset, length }));
+  }
+
   /** Durable when answered. Another epoch than the current one faults `writes-lost` {writeEpoch}. */
-  flush(image: string, options: { readonly writeEpoch: string | undefined }): Promise<WriteReceipt>;
-  extents(image: string, options: ExtentsOptions): Promise<ImageExtents>;
+  async flush(image: string, options: { readonly writeEpoch: string | undefined }): Promise<WriteReceipt> {
+    return this.#access.use(image, { changes: false }, async (visit) => {
+      await visit.flush();
+      const receipt = this.#receiptOf(visit);
+      const { writeEpoch } = receipt;
+      if (options.writeEpoch === undefined || options.writeEpoch === writeEpoch) return receipt;
+      throw new Fault('writes-lost', { writeEpoch });
+    });
+  }
+
+  async extents(image: string, options: ExtentsOptions): Promise<ImageExtents> {
+    const { offset, limit, layer, hostOffsets } = options;
+    return this.#access.use(image, { changes: false }, async (visit) => {
+      const snapshot = options.snapshot === undefined ? undefined : await findSnapshot(visit, options.snapshot);
+      const size = snapshot?.virtualSize ?? visit.pulse.virtualSize;
+      requireInside({ offset, length: 0 }, size);
+      const length = Math.min(options.length ?? size, size - offset);
+      const { imageId } = visit;
+      if (length === 0) {
+        return { imageId, virtualSize: size, generation: visit.pulse.generation, items: [], nextOffset: undefined };
+      }
+      const query = { offset, length, limit, layer, hostOffsets };
+      const page = await visit.call('extents', snapshot === undefined ? query : { ...query, snapshot: snapshot.id });
+      return { imageId, ...page };
+    });
+  }
+
+  async #change(
+    image: string,
+    options: ByteSpan & { readonly flush: boolean },
+    work: (visit: Visit) => Promise<unknown>,
+  ): Promise<WriteReceipt> {
+    return this.#access.use(image, { changes: true }, async (visit) => {
+      requireInside(options, visit.pulse.virtualSize);
+      return keepingAll(visit, async () => {
+        if (endOf(options) > options.offset) await work(visit);
+        if (options.flush) await visit.flush();
+        return this.#receiptOf(visit);
+      });
+    });
+  }
+
+  #receiptOf(visit: Visit): WriteReceipt {
+    return { generation: visit.pulse.generation, writeEpoch: this.#access.writeEpoch(visit) };
+  }
 }

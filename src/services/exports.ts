@@ -1,6 +1,15 @@
 // Images that go out as one standalone file, flattened and never stored.
 
+import { assert } from '../base/assert.ts';
 import type { ByteSpan } from '../base/byte-span.ts';
+import { Fault } from '../base/fault.ts';
+import type { CallOptions, EngineHandle } from '../pool/engine-pool.ts';
+import type { EngineCalls } from '../pool/protocol.ts';
+import type { ImageAccess, Visit } from './image-access.ts';
+import { chunkLengthMax, inChunks } from './read-session.ts';
+import type { ServiceParts } from './service-parts.ts';
+import { findSnapshot } from './snapshot-lookup.ts';
+import { Turns } from './turns.ts';
 
 /** Which file to lay out. */
 export interface ExportOptions {
@@ -28,7 +37,111 @@ export interface ExportSession extends Disposable {
   close(): void;
 }
 
-export declare class Exports {
+export class Exports {
+  readonly #access: ImageAccess;
+  readonly #report: ServiceParts['report'];
+
+  constructor(parts: Pick<ServiceParts, 'report'> & { readonly access: ImageAccess }) {
+    this.#access = parts.access;
+    this.#report = parts.report;
+  }
+
   /** Faults `image-not-found`, `image-not-ready`, `snapshot-not-found`. */
-  openExport(image: string, options: ExportOptions): Promise<ExportSession>;
+  async openExport(image: string, options: ExportOptions): Promise<ExportSession> {
+    const { format, layer, signal } = options;
+    const visit = await this.#access.enter(image, { changes: false, signal });
+    try {
+      const snapshot = options.snapshot === undefined ? undefined : await findSnapshot(visit, options.snapshot);
+      const asked = snapshot === undefined ? { format, layer } : { format, layer, snapshot: snapshot.id };
+      const plan = await visit.during((handle, callOptions) => planOn(handle, asked, callOptions));
+      return new PlannedExport({ visit, asked, plan, report: this.#report });
+    } catch (error) {
+      visit.leave();
+      throw error;
+    }
+  }
+}
+
+type PlanArgs = EngineCalls['planExport']['args'];
+
+/** A plan is good on the handle that it was made with: when the image was opened again meanwhile, it is made again. */
+class PlannedExport implements ExportSession {
+  readonly imageId: string;
+  readonly imageName: string;
+  readonly snapshotId: string | undefined;
+  readonly length: number;
+  readonly generation: number;
+  readonly #visit: Visit;
+  readonly #asked: PlanArgs;
+  readonly #report: ServiceParts['report'];
+  readonly #turns = new Turns();
+  #plan: Plan;
+  #closed = false;
+
+  constructor(parts: {
+    readonly visit: Visit;
+    readonly asked: PlanArgs;
+    readonly plan: Plan;
+    readonly report: ServiceParts['report'];
+  }) {
+    const { visit, asked, plan } = parts;
+    this.imageId = visit.imageId;
+    this.imageName = visit.record.name;
+    this.snapshotId = asked.snapshot;
+    this.length = plan.length;
+    this.generation = plan.generation;
+    this.#visit = visit;
+    this.#asked = asked;
+    this.#plan = plan;
+    this.#report = parts.report;
+  }
+
+  async read({ offset, length }: ByteSpan): Promise<Uint8Array> {
+    assert(length <= chunkLengthMax, 'a chunk is not longer than a chunk may be');
+    assert(offset + length <= this.length, 'a chunk lies inside the file');
+    return this.#visit.during(async (handle, options) => {
+      if (!this.#visit.holds(this.#plan.handle)) await this.#turns.take(() => this.#planAgain(handle, options));
+      const plan = this.#plan;
+      return (await plan.handle.call('readExport', { id: plan.id, offset, length }, options)).bytes;
+    });
+  }
+
+  chunks(span: ByteSpan): AsyncIterable<Uint8Array> {
+    return inChunks(span, (part) => this.read(part));
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#end().catch((error: unknown) => {
+      this.#report({ doing: 'closing an export', imageId: this.imageId, error });
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  async #planAgain(handle: EngineHandle, options: CallOptions): Promise<void> {
+    if (this.#visit.holds(this.#plan.handle)) return;
+    const plan = await planOn(handle, this.#asked, options);
+    const same = plan.length === this.length && (this.snapshotId !== undefined || plan.generation === this.generation);
+    if (!same) throw new Fault('export-stale', { imageId: this.imageId, generation: plan.generation });
+    this.#plan = plan;
+  }
+
+  async #end(): Promise<void> {
+    try {
+      const { id, handle } = this.#plan;
+      await this.#visit.whileOn(handle, () => handle.call('closeExport', { id }, { signal: undefined }));
+    } finally {
+      this.#visit.leave();
+    }
+  }
+}
+
+type Plan = EngineCalls['planExport']['result'] & { readonly handle: EngineHandle };
+
+async function planOn(handle: EngineHandle, asked: PlanArgs, options: CallOptions): Promise<Plan> {
+  return { ...(await handle.call('planExport', asked, options)), handle };
 }

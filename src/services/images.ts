@@ -1,7 +1,16 @@
 // Images as things: made, listed, shown, resized, checked and deleted.
 
+import { present } from '../base/assert.ts';
+import { Fault } from '../base/fault.ts';
+import { alignUp } from '../base/integers.ts';
+import { sectorSize } from '../base/units.ts';
 import type { Image, ImageState, Labels } from '../catalog/catalog.ts';
 import type { CheckReport, CreateSpec, ImageDescription, RepairMode } from '../pool/protocol.ts';
+import type { ImageAccess } from './image-access.ts';
+import { generationFirst } from './new-images.ts';
+import type { NewImages } from './new-images.ts';
+import type { ServiceParts } from './service-parts.ts';
+import { requireSpace } from './storage-faults.ts';
 
 /** What a new image is to be; sizes in bytes. The caller spells out qemu-img's defaults. */
 export interface CreateOptions {
@@ -54,20 +63,113 @@ export interface ImageInfo {
 }
 
 /** `{image}` is an id or a name everywhere; without such an image every verb faults `image-not-found`. */
-export declare class Images {
+export class Images {
+  readonly #catalog: ServiceParts['catalog'];
+  readonly #directory: ServiceParts['directory'];
+  readonly #pool: ServiceParts['pool'];
+  readonly #access: ImageAccess;
+  readonly #newImages: NewImages;
+
+  constructor(
+    parts: Pick<ServiceParts, 'catalog' | 'directory' | 'pool'> & {
+      readonly access: ImageAccess;
+      readonly newImages: NewImages;
+    },
+  ) {
+    this.#catalog = parts.catalog;
+    this.#directory = parts.directory;
+    this.#pool = parts.pool;
+    this.#access = parts.access;
+    this.#newImages = parts.newImages;
+  }
+
   /** Faults `name-conflict`, `invalid-geometry`, `unsupported-option`, `chain-too-deep`, `insufficient-storage`. */
-  create(options: CreateOptions): Promise<Image>;
+  async create(options: CreateOptions): Promise<Image> {
+    const { name, description, labels, backing, ...format } = options;
+    if (format.virtualSize === undefined && backing === undefined) throw sizeMissing();
+    if (writesAll(format.preallocation)) await requireSpace(this.#directory, format.virtualSize ?? 0);
+
+    const reservation = { name, description, labels, backing, state: 'creating', signal: undefined } as const;
+    return this.#newImages.make(reservation, async ({ id, path, base, signal }) => {
+      const source = base?.source;
+      const spec: CreateSpec = {
+        ...format,
+        virtualSize: present(format.virtualSize ?? base?.virtualSize, 'a new image has a size'),
+        backing: source === undefined ? undefined : { fileName: source.fileName, format: source.format },
+      };
+      const below = base === undefined ? [] : [base.source, ...base.below];
+      const request = { imageId: id, path, spec, backing: below };
+      const made = await this.#pool.create(request, { signal, onProgress: undefined });
+      return { description: made, generation: generationFirst };
+    });
+  }
+
   /** Opens no file. */
-  list(options: ListOptions): Promise<ImagePage>;
+  async list(options: ListOptions): Promise<ImagePage> {
+    const { limit, cursor, name, state, labels } = options;
+    const backingId = options.backing === undefined ? undefined : (await this.#access.find(options.backing)).id;
+    const query = { limit: limit + 1, after: cursor, name, state, backingId, labels };
+    const records = await this.#catalog.listImages(query);
+    const page = records.slice(0, limit);
+    return {
+      items: page.map((record) => this.#access.live(record)),
+      nextCursor: records.length > limit ? page.at(-1)?.id : undefined,
+    };
+  }
+
   /** In any state. */
-  show(image: string): Promise<Image>;
+  async show(image: string): Promise<Image> {
+    return this.#access.liveSizes(await this.#access.find(image));
+  }
+
   /** Readers get some seconds to finish. Faults `image-has-dependents`, `image-in-use` while a run is under way. */
-  delete(image: string): Promise<void>;
+  async delete(image: string): Promise<void> {
+    await this.#access.delete(image);
+  }
+
   /** Faults `shrink-not-allowed`, `snapshots-prevent-resize`, `image-has-dependents`. */
-  resize(image: string, options: ResizeOptions): Promise<Image>;
+  async resize(image: string, options: ResizeOptions): Promise<Image> {
+    const virtualSize = alignUp(options.virtualSize, sectorSize);
+    if (virtualSize === 0) throw new Fault('invalid-geometry', { option: 'virtualSize', value: 0, reason: sizeZero });
+    const { allowShrink, preallocation } = options;
+    return this.#access.restructure(image, 'resize', async (visit, marked) => {
+      if (writesAll(preallocation)) await requireSpace(this.#directory, virtualSize - visit.pulse.virtualSize);
+      await marked(() => visit.run('resize', { virtualSize, allowShrink, preallocation }));
+      return this.show(visit.imageId);
+    });
+  }
+
   /** A bad image is a good check with bad news. Only a repair faults `image-has-dependents`. */
-  check(image: string, options: { readonly repair: RepairMode }): Promise<CheckReport>;
-  info(image: string): Promise<ImageInfo>;
+  async check(image: string, options: { readonly repair: RepairMode }): Promise<CheckReport> {
+    const mode = options.repair;
+    if (mode === 'none') return this.#access.use(image, { changes: false }, (visit) => visit.run('check', {}));
+    return this.#access.restructure(image, 'repair', (visit, marked) => marked(() => visit.run('repair', { mode })));
+  }
+
+  async info(image: string): Promise<ImageInfo> {
+    return this.#access.use(image, { changes: false }, async (visit) => ({
+      description: await visit.call('describe', {}),
+      image: await this.show(visit.imageId),
+      fileName: this.#directory.fileName(visit.imageId),
+    }));
+  }
+
   /** The image and all below it, top first. */
-  chain(image: string): Promise<readonly Image[]>;
+  async chain(image: string): Promise<readonly Image[]> {
+    const { id } = await this.#access.find(image);
+    const records = await this.#catalog.listChain(id);
+    return records.map((record) => this.#access.live(record));
+  }
+}
+
+const sizeZero = 'an image that was resized has at least one sector';
+
+/** Whether the whole size is taken from the file system at once. */
+function writesAll(preallocation: CreateSpec['preallocation']): boolean {
+  return preallocation === 'full' || preallocation === 'falloc';
+}
+
+function sizeMissing(): Fault {
+  const message = 'say how large the image is, or name the image below it';
+  return new Fault('invalid-request', { errors: [{ pointer: '/virtualSize', message }] });
 }

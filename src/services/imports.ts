@@ -3,6 +3,11 @@
 import type { Image, Labels } from '../catalog/catalog.ts';
 import type { RepairMode } from '../pool/protocol.ts';
 import type { CreateOptions } from './images.ts';
+import type { NewImages } from './new-images.ts';
+import { takeQcow2 } from './qcow2-import.ts';
+import { requireKnownSize, takeRaw } from './raw-import.ts';
+import type { ServiceParts } from './service-parts.ts';
+import { requireSpace } from './storage-faults.ts';
 
 /** What comes in. */
 export interface ImportOptions {
@@ -40,11 +45,35 @@ export interface ImportOptions {
   readonly signal: AbortSignal | undefined;
 }
 
-export declare class Imports {
+export class Imports {
+  readonly #parts: Pick<ServiceParts, 'directory' | 'pool' | 'report'>;
+  readonly #newImages: NewImages;
+
+  constructor(parts: Pick<ServiceParts, 'directory' | 'pool' | 'report'> & { readonly newImages: NewImages }) {
+    this.#parts = parts;
+    this.#newImages = parts.newImages;
+  }
+
   /**
    * Nothing is taken from the body before the name is taken and the request is judged. Faults `name-conflict`,
    * `insufficient-storage`, `content-range-mismatch` (the body ended early), `digest-mismatch`, `unsafe-image` with
    * `violations`, and those of create.
    */
-  importImage(options: ImportOptions, body: AsyncIterable<Uint8Array>): Promise<Image>;
+  async importImage(options: ImportOptions, body: AsyncIterable<Uint8Array>): Promise<Image> {
+    const { name, description, labels, source, bodyLength, sha256, signal } = options;
+    const reservation = { name, description, labels, signal, state: 'importing' } as const;
+    const incoming = { body, bodyLength, sha256 };
+    if (source.format === 'raw') {
+      const { create } = source;
+      requireKnownSize(create, bodyLength);
+      return this.#newImages.make({ ...reservation, backing: undefined }, (draft) =>
+        takeRaw(this.#parts, draft, { ...incoming, create }),
+      );
+    }
+    const { backing, repair } = source;
+    if (bodyLength !== undefined) await requireSpace(this.#parts.directory, bodyLength);
+    return this.#newImages.make({ ...reservation, backing }, (draft) =>
+      takeQcow2(this.#parts, draft, { ...incoming, repair }),
+    );
+  }
 }

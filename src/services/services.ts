@@ -1,14 +1,15 @@
 // The face of the services: what the product does, as one record. Knows names and rules; knows no HTTP.
 
-import type { Catalog } from '../catalog/catalog.ts';
-import type { EnginePool } from '../pool/engine-pool.ts';
-import type { DataDirectory } from '../store/data-directory.ts';
-import type { Content } from './content.ts';
-import type { Exports } from './exports.ts';
-import type { Health } from './health.ts';
-import type { Images } from './images.ts';
-import type { Imports } from './imports.ts';
-import type { Snapshots } from './snapshots.ts';
+import { Content } from './content.ts';
+import { Exports } from './exports.ts';
+import { Health } from './health.ts';
+import { ImageAccess } from './image-access.ts';
+import { Images } from './images.ts';
+import { Imports } from './imports.ts';
+import { Janitor } from './janitor.ts';
+import { NewImages } from './new-images.ts';
+import type { ServiceParts } from './service-parts.ts';
+import { Snapshots } from './snapshots.ts';
 
 export type { Image, ImageFacts, ImageReference, ImageState, Labels } from '../catalog/catalog.ts';
 export type {
@@ -19,19 +20,15 @@ export type {
   RepairMode,
   SnapshotDescription,
 } from '../pool/protocol.ts';
-export type {
-  ExtentsOptions,
-  ImageExtents,
-  ReadChunk,
-  ReadSession,
-  WriteOptions,
-  WriteReceipt,
-  WriteSession,
-} from './content.ts';
+export type { ExtentsOptions, ImageExtents } from './content.ts';
 export type { ExportOptions, ExportSession } from './exports.ts';
 export type { HealthReport } from './health.ts';
 export type { CreateOptions, ImageInfo, ImagePage, ListOptions, ResizeOptions } from './images.ts';
 export type { ImportOptions } from './imports.ts';
+export { chunkLengthMax } from './read-session.ts';
+export type { ReadChunk, ReadSession } from './read-session.ts';
+export type { BackgroundFailure, ServiceParts } from './service-parts.ts';
+export type { WriteOptions, WriteReceipt, WriteSession } from './write-session.ts';
 
 /** The services that routes work with. Options are complete: an option left out is spelled `undefined`. */
 export interface Services {
@@ -47,31 +44,28 @@ export interface Services {
   stop(): Promise<void>;
 }
 
-/** Something that went wrong while nobody was waiting for it. */
-export interface BackgroundFailure {
-  /** What was being done, in a few words. */
-  readonly doing: string;
-  readonly imageId: string | undefined;
-  readonly error: unknown;
+export function createServices(parts: ServiceParts): Services {
+  const processToken = Buffer.from(parts.entropy(processTokenLength)).toString('base64url');
+  const access = new ImageAccess({ ...parts, graceMs, processToken });
+  const newImages = new NewImages({ ...parts, access });
+  const janitor = new Janitor({ ...parts, access });
+  return {
+    images: new Images({ ...parts, access, newImages }),
+    content: new Content({ access }),
+    snapshots: new Snapshots({ ...parts, access }),
+    imports: new Imports({ ...parts, newImages }),
+    exports: new Exports({ ...parts, access }),
+    health: new Health(parts),
+    start: () => janitor.settle(),
+    stop: async () => {
+      await newImages.stop();
+      await access.stop();
+    },
+  };
 }
 
-/** What services are made of. */
-export interface ServiceParts {
-  readonly catalog: Catalog;
-  readonly directory: DataDirectory;
-  readonly pool: EnginePool;
-  /** Milliseconds since 1970. */
-  readonly clock: () => number;
-  /** A new unique id `<prefix>_…` that sorts by creation (`IdSource` of base). */
-  readonly newId: (prefix: 'img') => string;
-  /** So many random bytes. */
-  readonly entropy: (length: number) => Uint8Array;
-  /** How long an image stays open after its last use. */
-  readonly imageIdleMs: number;
-  /** Below so many free bytes health says `low`. */
-  readonly freeBytesMin: number;
-  /** Told of failures that no caller sees: for the log. */
-  readonly report: (failure: BackgroundFailure) => void;
-}
+/** How long callers may hold up a deletion, and calls a change that needs an image to stand still. */
+const graceMs = 5_000;
 
-export declare function createServices(parts: ServiceParts): Services;
+/** In bytes: enough that no two processes ever have the same. */
+const processTokenLength = 9;

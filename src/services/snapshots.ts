@@ -1,15 +1,79 @@
 // Internal snapshots: taken, listed, deleted, and reverted to.
 
+import { Fault } from '../base/fault.ts';
 import type { Image } from '../catalog/catalog.ts';
 import type { SnapshotDescription } from '../pool/protocol.ts';
+import type { ImageAccess } from './image-access.ts';
+import { snapshotIdMaxOf } from './image-facts.ts';
+import type { ServiceParts } from './service-parts.ts';
+import { findSnapshot, requireSnapshot } from './snapshot-lookup.ts';
 
 /** `snapshot` is the id in the file or a name, the id first; without such a snapshot verbs fault `snapshot-not-found`. */
-export declare class Snapshots {
+export class Snapshots {
+  readonly #access: ImageAccess;
+  readonly #clock: () => number;
+
+  constructor(parts: Pick<ServiceParts, 'clock'> & { readonly access: ImageAccess }) {
+    this.#access = parts.access;
+    this.#clock = parts.clock;
+  }
+
   /** `name`: 1 to 255 bytes of UTF-8, not digits only (`invalid-request`), not taken (`name-conflict`). */
-  create(image: string, options: { readonly name: string }): Promise<SnapshotDescription>;
+  async create(image: string, options: { readonly name: string }): Promise<SnapshotDescription> {
+    const { name } = options;
+    requireSnapshotName(name);
+    return this.#access.restructure(image, 'snapshot-create', async (visit, marked) => {
+      const { snapshots } = await visit.call('describe', {});
+      const holder = snapshots.find((snapshot) => snapshot.name === name);
+      if (holder !== undefined) throw new Fault('name-conflict', { name, snapshotId: holder.id });
+      // An id never comes back, not even that of a snapshot that was deleted.
+      const { snapshotIdCeiling } = await this.#access.find(visit.imageId);
+      const idFloor = Math.max(snapshotIdCeiling, snapshotIdMaxOf(snapshots)) + 1;
+      return marked(() => visit.run('createSnapshot', { name, idFloor, ...splitTime(this.#clock()) }));
+    });
+  }
+
   /** In the order of the file. */
-  list(image: string): Promise<readonly SnapshotDescription[]>;
-  get(image: string, snapshot: string): Promise<SnapshotDescription>;
-  delete(image: string, snapshot: string): Promise<void>;
-  revert(image: string, snapshot: string): Promise<Image>;
+  async list(image: string): Promise<readonly SnapshotDescription[]> {
+    return this.#access.use(image, { changes: false }, async (visit) => (await visit.call('describe', {})).snapshots);
+  }
+
+  async get(image: string, snapshot: string): Promise<SnapshotDescription> {
+    return this.#access.use(image, { changes: false }, (visit) => findSnapshot(visit, snapshot));
+  }
+
+  async delete(image: string, snapshot: string): Promise<void> {
+    await this.#access.restructure(image, 'snapshot-delete', async (visit, marked) => {
+      const { snapshots } = await visit.call('describe', {});
+      const { id } = requireSnapshot(snapshots, { imageId: visit.imageId, snapshot });
+      await marked(() => visit.run('deleteSnapshot', { snapshot: id }));
+    });
+  }
+
+  async revert(image: string, snapshot: string): Promise<Image> {
+    return this.#access.restructure(image, 'snapshot-revert', async (visit, marked) => {
+      const { id } = await findSnapshot(visit, snapshot);
+      await marked(() => visit.run('revertSnapshot', { snapshot: id }));
+      return this.#access.live(await this.#access.find(visit.imageId));
+    });
+  }
+}
+
+/** In bytes of UTF-8, as the format counts; qemu-img takes no longer ones. */
+const nameLengthMax = 255;
+
+function requireSnapshotName(name: string): void {
+  const length = Buffer.byteLength(name, 'utf8');
+  const problem =
+    (length < 1 && 'a snapshot needs a name') ||
+    (length > nameLengthMax && `a name has at most ${nameLengthMax} bytes in UTF-8`) ||
+    (/^\d+$/.test(name) && 'a name of digits only would be an id: add a letter') ||
+    ((!name.isWellFormed() || name.includes('\0')) && 'a name is well-formed text without NUL');
+  if (problem === false) return;
+  throw new Fault('invalid-request', { errors: [{ pointer: '/name', message: problem }] });
+}
+
+function splitTime(nowMs: number): { readonly seconds: number; readonly nanoseconds: number } {
+  const ms = Math.floor(nowMs);
+  return { seconds: Math.floor(ms / 1000), nanoseconds: (ms % 1000) * 1_000_000 };
 }

@@ -55,6 +55,9 @@ export const memoryEngine: Engine = {
       if (!done) rmSync(path);
     }
   },
+  judgeHead(head) {
+    if (head[0] !== 0xff) throw new Fault('unsafe-image', { violations: ['no image of this engine'] });
+  },
   *admit(options) {
     yield { done: 0, total: 1 };
     const image = new MemoryImage({ path: options.path, writable: false, backing: [] });

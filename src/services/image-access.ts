@@ -1,0 +1,256 @@
+// The one door to images: record, state, handle, work, release. Keeps images that are in use open and in memory.
+
+import { Fault } from '../base/fault.ts';
+import type { Image, ImageRecord, StructuralOperation } from '../catalog/catalog.ts';
+import type { CallOptions, EngineHandle } from '../pool/engine-pool.ts';
+import type { CallName, EngineCalls, EngineRuns, RunName } from '../pool/protocol.ts';
+import { toImage } from './image-facts.ts';
+import { ImageInUse } from './image-in-use.ts';
+import type { CallerOptions, ImagePulse } from './image-in-use.ts';
+import type { OpeningParts } from './opening.ts';
+
+export interface ImageAccessParts extends OpeningParts {
+  readonly imageIdleMs: number;
+  /** How long callers may hold up a deletion, and calls the stilling of an image, in milliseconds. */
+  readonly graceMs: number;
+  /** Begins every write epoch: another one for every process. */
+  readonly processToken: string;
+}
+
+/** A caller inside an image. Whoever entered leaves, whatever happens (`using visit = …` does). */
+export class Visit implements Disposable {
+  readonly imageId: string;
+  /** As of the opening of the image. */
+  readonly record: ImageRecord;
+  readonly #image: ImageInUse;
+  readonly #caller: CallerOptions;
+  #inside = true;
+
+  constructor(image: ImageInUse, record: ImageRecord, caller: CallerOptions) {
+    this.imageId = image.id;
+    this.record = record;
+    this.#image = image;
+    this.#caller = caller;
+  }
+
+  /** Size, generation and losses, as of the last answer of the image's thread. */
+  get pulse(): ImagePulse {
+    return this.#image.pulse;
+  }
+
+  async call<Name extends CallName>(name: Name, args: EngineCalls[Name]['args']): Promise<EngineCalls[Name]['result']> {
+    return this.#image.call(name, args, this.#caller);
+  }
+
+  async run<Name extends RunName>(name: Name, args: EngineRuns[Name]['args']): Promise<EngineRuns[Name]['result']> {
+    return this.#image.run(name, args, this.#caller);
+  }
+
+  /** Does a work with the handle that the image has now; it may be another one the next time. */
+  async during<Result>(work: (handle: EngineHandle, options: CallOptions) => Promise<Result>): Promise<Result> {
+    return this.#image.during(this.#caller, ({ handle }) => work(handle, { signal: this.#caller.signal }));
+  }
+
+  /** Whether a handle of before is still one of the open image's. */
+  holds(handle: EngineHandle): boolean {
+    return this.#image.holds(handle);
+  }
+
+  /** Does a work with a handle of before, or nothing when the image does not have it any more. */
+  async whileOn(handle: EngineHandle, work: () => Promise<unknown>): Promise<void> {
+    if (this.#image.answers && this.holds(handle)) await this.during(work);
+  }
+
+  /** Makes everything durable that was answered so far. */
+  async flush(): Promise<void> {
+    await this.#image.flush(this.#caller);
+  }
+
+  /** Asks the open file what it is now, and stores it. */
+  async learn(): Promise<ImageRecord> {
+    return this.#image.learn(this.#caller);
+  }
+
+  /** Repeated leaving is no harm. */
+  leave(): void {
+    if (!this.#inside) return;
+    this.#inside = false;
+    this.#image.leave();
+  }
+
+  [Symbol.dispose](): void {
+    this.leave();
+  }
+}
+
+/** `{image}` is an id or a name; without such an image every verb faults `image-not-found`. */
+export class ImageAccess {
+  readonly #parts: ImageAccessParts;
+  /** The images in use, by id and by name: an id never is a name. */
+  readonly #images = new Map<string, ImageInUse>();
+  #draining: Fault | undefined;
+
+  constructor(parts: ImageAccessParts) {
+    this.#parts = parts;
+  }
+
+  async find(image: string): Promise<ImageRecord> {
+    const record = await this.#parts.catalog.findImage(image);
+    if (record === undefined) throw new Fault('image-not-found', { image });
+    return record;
+  }
+
+  /** Faults `image-not-ready`; to change it also `image-has-dependents`. */
+  async enter(image: string, caller: CallerOptions): Promise<Visit> {
+    const known = this.#images.get(image) ?? this.#keep(await this.find(image));
+    return new Visit(known, await known.enter(caller), caller);
+  }
+
+  async use<Result>(
+    image: string,
+    options: { readonly changes: boolean },
+    work: (visit: Visit) => Promise<Result>,
+  ): Promise<Result> {
+    using visit = await this.enter(image, { changes: options.changes, signal: undefined });
+    return await work(visit);
+  }
+
+  /**
+   * Does structural work on an image, one at a time. While `work` runs what it wraps in `marked`, the row says that the
+   * operation is under way: if the process or the thread dies, the next open repairs the image first. Afterwards the
+   * row knows the new facts.
+   */
+  async restructure<Result>(
+    image: string,
+    operation: StructuralOperation,
+    work: (visit: Visit, marked: <Inner>(inner: () => Promise<Inner>) => Promise<Inner>) => Promise<Result>,
+  ): Promise<Result> {
+    using visit = await this.enter(image, { changes: true, signal: undefined });
+    const one = this.#inUse(visit);
+    return await one.structural.take(async () =>
+      work(visit, async (inner) => this.#whileMarked(visit, operation, inner)),
+    );
+  }
+
+  /** Does a work while nobody changes the image; its file is not open for writing then. Faults `image-in-use`. */
+  async still<Result>(visit: Visit, work: () => Promise<Result>): Promise<Result> {
+    return this.#inUse(visit).still(work);
+  }
+
+  /** See {@link ImageInUse.delete}. */
+  async delete(image: string): Promise<void> {
+    const known = this.#images.get(image) ?? this.#keep(await this.find(image));
+    await known.delete();
+  }
+
+  /** A record with what is newer in memory: the generation and the size of an image that is open. */
+  live(record: ImageRecord): Image {
+    const known = this.#images.get(record.id);
+    if (known?.open !== true) return toImage(record, record);
+    const { generation, virtualSize } = known.pulse;
+    const facts = record.facts === undefined ? undefined : { ...record.facts, virtualSize };
+    return toImage(record, { generation: Math.max(generation, record.generation), facts });
+  }
+
+  /** Like {@link live}; an image that is open and answers at once also tells how large its file is now. */
+  async liveSizes(record: ImageRecord): Promise<Image> {
+    const known = this.#images.get(record.id);
+    const image = this.live(record);
+    if (known?.answers !== true || known.runCount > 0 || image.facts === undefined) return image;
+    try {
+      using visit = await this.enter(record.id, { changes: false, signal: undefined });
+      const { fileSize, allocatedSize } = await visit.call('describe', {});
+      return { ...image, facts: { ...image.facts, fileSize, allocatedSize } };
+    } catch (error) {
+      // The image went away meanwhile, or its thread is busy: what the row says is an answer as well.
+      if (error instanceof Fault) return image;
+      throw error;
+    }
+  }
+
+  /** Changes whenever unflushed changes of the image may have been lost. */
+  writeEpoch(visit: Visit): string {
+    return `${this.#parts.processToken}.${visit.pulse.lossCount}`;
+  }
+
+  /** Lets nobody in any more, cuts whoever is in, and flushes and closes every image. */
+  async stop(): Promise<void> {
+    const draining = new Fault('draining', {});
+    this.#draining = draining;
+    await Promise.all(
+      [...new Set(this.#images.values())].map(async (image) => {
+        try {
+          await image.shutDown(draining);
+        } catch (error) {
+          this.#parts.report({ doing: 'closing an image at the end', imageId: image.id, error });
+        }
+      }),
+    );
+  }
+
+  async #whileMarked<Result>(
+    visit: Visit,
+    operation: StructuralOperation,
+    work: () => Promise<Result>,
+  ): Promise<Result> {
+    const { catalog } = this.#parts;
+    await catalog.markStructural(visit.imageId, operation);
+    let result: Result;
+    try {
+      result = await work();
+      await visit.flush();
+    } catch (error) {
+      if (changesNothing(error)) await catalog.clearStructural(visit.imageId);
+      throw error;
+    }
+    await visit.learn();
+    await catalog.clearStructural(visit.imageId);
+    return result;
+  }
+
+  #inUse(visit: Visit): ImageInUse {
+    return this.#keep(visit.record);
+  }
+
+  #keep(record: ImageRecord): ImageInUse {
+    if (this.#draining !== undefined) throw this.#draining;
+    const known = this.#images.get(record.id);
+    if (known !== undefined) return known;
+    const image = new ImageInUse(
+      {
+        ...this.#parts,
+        makeRoom: () => this.#makeRoom(),
+        unused: (idle) => {
+          this.#forget(idle);
+        },
+      },
+      record,
+    );
+    this.#images.set(image.id, image);
+    this.#images.set(image.name, image);
+    return image;
+  }
+
+  #forget(image: ImageInUse): void {
+    for (const key of [image.id, image.name]) {
+      if (this.#images.get(key) === image) this.#images.delete(key);
+    }
+  }
+
+  /** Closes some of the images that nobody uses, those of the longest idleness first. */
+  async #makeRoom(): Promise<boolean> {
+    const idle = [...new Set(this.#images.values())].filter((image) => image.idle);
+    const longest = idle.toSorted((one, other) => one.idleSince - other.idleSince).slice(0, closedAtOnce);
+    await Promise.all(longest.map((image) => image.closeIfIdle()));
+    return longest.length > 0;
+  }
+}
+
+/** How many idle images make room for one that is to be opened: they may be on other threads. */
+const closedAtOnce = 16;
+
+/** Refusals come before the first change; whatever else went wrong may have left something to mend. */
+function changesNothing(error: unknown): boolean {
+  const refusals = ['conflict', 'unprocessable', 'range', 'not_found', 'invalid'];
+  return error instanceof Fault && (refusals.includes(error.kind) || error.code === 'engine-busy');
+}

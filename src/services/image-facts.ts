@@ -1,0 +1,61 @@
+// From what an open image tells to what the catalog keeps of it, and from records to what everybody may know.
+
+import { present } from '../base/assert.ts';
+import type { Image, ImageFacts, ImageRecord } from '../catalog/catalog.ts';
+import type { ImageDescription, SnapshotDescription } from '../pool/protocol.ts';
+
+/** What lists show of an image with this description. */
+export function factsOf(description: ImageDescription): ImageFacts {
+  return {
+    virtualSize: description.virtualSize,
+    fileSize: description.fileSize,
+    allocatedSize: description.allocatedSize,
+    clusterSize: description.clusterSize,
+    compat: description.compat,
+    refcountBits: description.refcountBits,
+    compressionType: description.compressionType,
+    extendedL2: description.extendedL2,
+    lazyRefcounts: description.lazyRefcounts,
+    encrypted: false,
+    dirty: description.dirty,
+    corrupt: description.corrupt,
+    snapshotCount: description.snapshots.length,
+    bitmapCount: description.bitmapCount,
+  };
+}
+
+/** The largest id that is a number; foreign ids that are none, or too large to count on from, do not take part. */
+export function snapshotIdMaxOf(snapshots: readonly SnapshotDescription[]): number {
+  const ids = snapshots.map(({ id }) => (/^\d+$/.test(id) ? Number(id) : 0));
+  return ids.filter((id) => id <= snapshotIdCountable).reduce((largest, id) => Math.max(largest, id), 0);
+}
+
+/** QEMU counts snapshot ids in 32 bits. */
+const snapshotIdCountable = 0xffff_fffe;
+
+/** A record as everybody may know it, with what its open file says now. */
+export function toImage(
+  record: ImageRecord,
+  now: { readonly generation: number; readonly facts: ImageFacts | undefined },
+): Image {
+  return {
+    id: record.id,
+    name: record.name,
+    description: record.description,
+    labels: record.labels,
+    state: record.state,
+    stateReason: record.stateReason,
+    facts: now.facts,
+    backing: record.backing,
+    dependentCount: record.dependentCount,
+    generation: now.generation,
+    version: record.version,
+    createdAtMs: record.createdAtMs,
+    updatedAtMs: record.updatedAtMs,
+  };
+}
+
+/** Whoever got into an image has its facts: only ready images let anybody in. */
+export function clusterSizeOf(record: ImageRecord): number {
+  return present(record.facts, 'an image that is ready has facts').clusterSize;
+}

@@ -1,0 +1,390 @@
+// One image in use: who is in, what is under way, and the turns in which it is opened, closed, stilled and deleted.
+
+import { assert } from '../base/assert.ts';
+import { Fault } from '../base/fault.ts';
+import type { ImageRecord } from '../catalog/catalog.ts';
+import type { EngineHandle } from '../pool/engine-pool.ts';
+import type { CallName, EngineCalls, EngineRuns, RunName } from '../pool/protocol.ts';
+import { failIfBroken, leavesImageUnknown } from './image-failures.ts';
+import { abandonImage, closeImage, learn, notReady, openImage, requireReady } from './opening.ts';
+import type { Opening, OpeningParts } from './opening.ts';
+import { Presence } from './presence.ts';
+import { explainStorage } from './storage-faults.ts';
+import { Turns } from './turns.ts';
+
+/** What an image in use needs of the rest. */
+export interface ImageInUseParts extends OpeningParts {
+  readonly imageIdleMs: number;
+  /** How long work that is under way may hold up a change of the image's life, in milliseconds. */
+  readonly graceMs: number;
+  /** Closes images that nobody uses; false when there are none. */
+  readonly makeRoom: () => Promise<boolean>;
+  /** Told when nobody uses the image any more and its file is closed. */
+  readonly unused: (image: ImageInUse) => void;
+}
+
+/** For whom a call is made. */
+export interface CallerOptions {
+  /** Whether the caller came to change the image. */
+  readonly changes: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** What every answer of the image's thread brings up to date. */
+export interface ImagePulse {
+  readonly virtualSize: number;
+  readonly generation: number;
+  readonly lossCount: number;
+}
+
+/**
+ * The fast path asks memory only: while the image is open (for writing, if the caller changes it), a call goes straight
+ * to the handle. Everything else waits for its turn, finds the image open or opens it again, and goes on; so the file
+ * can be closed and opened again beneath callers that stay.
+ */
+export class ImageInUse {
+  readonly id: string;
+  readonly name: string;
+  /** One structural operation at a time. Taken before {@link #turns}, never inside them. */
+  readonly structural = new Turns();
+  /** When the last caller left, in milliseconds of the clock. */
+  idleSince = 0;
+  readonly #parts: ImageInUseParts;
+  readonly #turns = new Turns();
+  readonly #visits = new Presence();
+  readonly #calls = new Presence();
+  readonly #runs = new Presence();
+  readonly #cutting = new AbortController();
+  #opening: Opening | undefined;
+  #pulse: ImagePulse = { virtualSize: 0, generation: 0, lossCount: 0 };
+  /** Calls wait for their turn: the file is being closed. */
+  #held = false;
+  /** The open image is lost or cannot be relied on: it must be opened again. */
+  #lost: Fault | undefined;
+  /** Why nobody new comes in. */
+  #closedTo: Fault | undefined;
+  /** Why nobody gets anything any more. */
+  #cut: Fault | undefined;
+  #idleTimer: NodeJS.Timeout | undefined;
+
+  constructor(parts: ImageInUseParts, image: { readonly id: string; readonly name: string }) {
+    this.#parts = parts;
+    this.id = image.id;
+    this.name = image.name;
+  }
+
+  /** Open, with nobody in and nothing under way. */
+  get idle(): boolean {
+    return this.#opening !== undefined && this.#visits.count === 0 && this.#turns.idle;
+  }
+
+  get open(): boolean {
+    return this.#opening !== undefined;
+  }
+
+  get writable(): boolean {
+    return this.#opening?.writable === true;
+  }
+
+  /** Open, so that a reader goes straight to the handle. */
+  get answers(): boolean {
+    return this.#admits(false) && this.#closedTo === undefined;
+  }
+
+  get runCount(): number {
+    return this.#runs.count;
+  }
+
+  /** As of the last answer of the image's thread. */
+  get pulse(): ImagePulse {
+    return this.#opening?.handle ?? this.#pulse;
+  }
+
+  /** The record as of the last opening. */
+  get record(): ImageRecord | undefined {
+    return this.#opening?.record;
+  }
+
+  /** Lets a caller in; {@link leave} must follow. Faults `image-not-ready`, `image-has-dependents`. */
+  async enter(caller: CallerOptions): Promise<ImageRecord> {
+    if (this.#closedTo !== undefined) throw this.#closedTo;
+    if (this.#admits(caller.changes)) {
+      this.#visits.come();
+      return this.#now.record;
+    }
+    try {
+      return await this.#turns.take(async () => {
+        if (this.#closedTo !== undefined) throw this.#closedTo;
+        const { record } = await this.#ensureOpen(caller);
+        this.#visits.come();
+        return record;
+      });
+    } catch (error) {
+      this.#watchIdle();
+      throw error;
+    }
+  }
+
+  leave(): void {
+    this.#visits.leave();
+    this.#watchIdle();
+  }
+
+  /** Does a work with the open image: at once while it is open, otherwise in turn. */
+  async during<Result>(caller: CallerOptions, work: (opening: Opening) => Promise<Result>): Promise<Result> {
+    const opening = this.#admits(caller.changes) ? this.#begin() : await this.#beginInTurn(caller);
+    try {
+      return await work(opening);
+    } catch (error) {
+      this.#judge(error);
+      throw await explainStorage(this.#parts.directory, error);
+    } finally {
+      this.#calls.leave();
+    }
+  }
+
+  /** Whether the handle is one of those that the image is open with. */
+  holds(handle: EngineHandle): boolean {
+    const opening = this.#opening;
+    return opening !== undefined && (opening.handle === handle || opening.earlier.includes(handle));
+  }
+
+  async call<Name extends CallName>(
+    name: Name,
+    args: EngineCalls[Name]['args'],
+    caller: CallerOptions,
+  ): Promise<EngineCalls[Name]['result']> {
+    return this.during(caller, ({ handle }) => handle.call(name, args, { signal: caller.signal }));
+  }
+
+  async run<Name extends RunName>(
+    name: Name,
+    args: EngineRuns[Name]['args'],
+    caller: CallerOptions,
+  ): Promise<EngineRuns[Name]['result']> {
+    const signals = [this.#cutting.signal, ...(caller.signal === undefined ? [] : [caller.signal])];
+    const options = { signal: AbortSignal.any(signals), onProgress: undefined };
+    return this.during(caller, ({ handle }) => this.#runs.during(() => handle.run(name, args, options)));
+  }
+
+  /** Makes everything durable that was answered so far. What is not open for writing was flushed when it was closed. */
+  async flush(caller: CallerOptions): Promise<void> {
+    await this.during(caller, async ({ handle, writable }) => {
+      if (writable) await handle.call('flush', {}, { signal: caller.signal });
+    });
+  }
+
+  /** Asks the open file what it is now, and stores it. */
+  async learn(caller: CallerOptions): Promise<ImageRecord> {
+    return this.during(caller, async ({ handle }) => {
+      const record = await learn(this.#parts, handle);
+      if (this.#opening?.handle === handle) this.#opening = { ...this.#opening, record };
+      return record;
+    });
+  }
+
+  /**
+   * Does a work while nobody changes the image and its file is not open for writing; whoever is in goes on afterwards.
+   * Faults `image-in-use` when what is under way does not end in time.
+   */
+  async still<Result>(work: () => Promise<Result>): Promise<Result> {
+    return this.structural.take(async () =>
+      this.#turns.take(async () => {
+        if (this.writable) await this.#stop();
+        return work();
+      }),
+    );
+  }
+
+  /** Closes the file if nobody uses the image. */
+  async closeIfIdle(): Promise<void> {
+    try {
+      await this.#turns.take(async () => {
+        if (this.#visits.count === 0 && this.#opening !== undefined) await this.#close();
+      });
+    } finally {
+      this.#tellIfUnused();
+    }
+  }
+
+  /**
+   * Deletes the image: callers get a grace, then they are cut; the file goes, then the row. Faults `image-in-use` while
+   * a run is under way, `image-has-dependents`, `image-not-ready`, `image-not-found`.
+   */
+  async delete(): Promise<void> {
+    const { catalog, directory } = this.#parts;
+    const work = async (): Promise<void> => {
+      if (this.#runs.count > 0) throw new Fault('image-in-use', { imageId: this.id, name: this.name });
+      await catalog.beginDelete(this.id);
+      const gone = notReady(this, 'deleting');
+      this.#closedTo = gone;
+      await this.#visits.emptyWithin(this.#parts.graceMs);
+      await this.#cutOff(gone);
+      await this.#abandon('closing an image that is deleted');
+      await directory.remove('images', this.id);
+      await catalog.removeImage(this.id);
+    };
+    try {
+      await this.#turns.take(work);
+    } finally {
+      this.#tellIfUnused();
+    }
+  }
+
+  /** Cuts whoever is in and closes the file. */
+  async shutDown(reason: Fault): Promise<void> {
+    this.#closedTo = reason;
+    try {
+      await this.#turns.take(async () => {
+        await this.#cutOff(reason);
+        if (this.#opening !== undefined) await this.#close();
+      });
+    } finally {
+      this.#tellIfUnused();
+    }
+  }
+
+  get #now(): Opening {
+    assert(this.#opening !== undefined, 'the image is open');
+    return this.#opening;
+  }
+
+  #admits(changes: boolean): boolean {
+    if (this.#held || this.#lost !== undefined || this.#cut !== undefined) return false;
+    return changes ? this.writable : this.open;
+  }
+
+  #begin(): Opening {
+    this.#calls.come();
+    return this.#now;
+  }
+
+  async #beginInTurn(caller: CallerOptions): Promise<Opening> {
+    return this.#turns.take(async () => {
+      await this.#ensureOpen(caller);
+      return this.#begin();
+    });
+  }
+
+  async #ensureOpen(caller: CallerOptions): Promise<Opening> {
+    if (this.#cut !== undefined) throw this.#cut;
+    caller.signal?.throwIfAborted();
+    if (this.#lost !== undefined) await this.#giveUp(this.#lost);
+    if (this.#admits(caller.changes)) return this.#now;
+
+    const record = await this.#requireUsable(caller);
+    const earlier = this.#opening === undefined ? [] : [...this.#opening.earlier, this.#opening.handle];
+    this.#opening = await this.#openWithRoom(record, { ...caller, earlier });
+    return this.#opening;
+  }
+
+  async #requireUsable(caller: CallerOptions): Promise<ImageRecord> {
+    const { catalog } = this.#parts;
+    const record = await catalog.findImage(this.id);
+    if (record === undefined) throw new Fault('image-not-found', { image: this.id });
+    requireReady(record);
+    if (!caller.changes || record.dependentCount === 0) return record;
+    const dependents = await catalog.listDependents(this.id);
+    throw new Fault('image-has-dependents', { imageId: this.id, name: this.name, dependents });
+  }
+
+  /** When all threads are full of images, those that nobody uses make room. */
+  async #openWithRoom(
+    record: ImageRecord,
+    options: CallerOptions & { readonly earlier: readonly EngineHandle[] },
+  ): Promise<Opening> {
+    for (;;) {
+      try {
+        return await openImage(this.#parts, record, options);
+      } catch (error) {
+        const full = error instanceof Fault && error.code === 'engine-busy';
+        if (full && (await this.#parts.makeRoom())) continue;
+        await failIfBroken(this.#parts, this.id, error);
+        throw error;
+      }
+    }
+  }
+
+  async #stop(): Promise<void> {
+    this.#held = true;
+    try {
+      if (!(await this.#calls.emptyWithin(this.#parts.graceMs))) {
+        throw new Fault('image-in-use', { imageId: this.id, name: this.name });
+      }
+      await this.#close();
+    } finally {
+      this.#held = false;
+    }
+  }
+
+  async #close(): Promise<void> {
+    const opening = this.#take();
+    await closeImage(this.#parts, opening);
+  }
+
+  async #cutOff(reason: Fault): Promise<void> {
+    this.#cut = reason;
+    this.#cutting.abort(reason);
+    await this.#calls.untilEmpty();
+  }
+
+  /** Lets go of a file that is lost or about to be removed; how that ends matters to nobody but the log. */
+  async #abandon(doing: string): Promise<void> {
+    if (this.#opening === undefined) return;
+    const opening = this.#take();
+    try {
+      await abandonImage(this.#parts, opening);
+    } catch (error) {
+      this.#parts.report({ doing, imageId: this.id, error });
+    }
+  }
+
+  /** The open image is lost or cannot be relied on: it is closed, and the next caller opens it again as after a crash. */
+  async #giveUp(lost: Fault): Promise<void> {
+    if (this.#lost !== lost) return;
+    await this.#calls.untilEmpty();
+    await this.#abandon('closing an image that failed');
+    this.#lost = undefined;
+    await failIfBroken(this.#parts, this.id, lost);
+  }
+
+  #judge(error: unknown): void {
+    if (!leavesImageUnknown(error) || this.#lost !== undefined) return;
+    this.#lost = error;
+    this.#inBackground('giving up an image that is lost', () => this.#turns.take(() => this.#giveUp(error)));
+  }
+
+  #take(): Opening {
+    const opening = this.#now;
+    const { virtualSize, generation, lossCount } = opening.handle;
+    this.#pulse = { virtualSize, generation, lossCount };
+    this.#opening = undefined;
+    return opening;
+  }
+
+  #watchIdle(): void {
+    if (this.#visits.count > 0) return;
+    if (this.#opening === undefined) {
+      this.#tellIfUnused();
+      return;
+    }
+    this.idleSince = this.#parts.clock();
+    this.#idleTimer ??= setTimeout(() => {
+      this.#inBackground('closing an image that nobody uses', () => this.closeIfIdle());
+    }, this.#parts.imageIdleMs).unref();
+    this.#idleTimer.refresh();
+  }
+
+  #tellIfUnused(): void {
+    if (this.#opening !== undefined || this.#visits.count > 0 || !this.#turns.idle) return;
+    clearTimeout(this.#idleTimer);
+    this.#idleTimer = undefined;
+    this.#parts.unused(this);
+  }
+
+  #inBackground(doing: string, work: () => Promise<void>): void {
+    work().catch((error: unknown) => {
+      this.#parts.report({ doing, imageId: this.id, error });
+    });
+  }
+}

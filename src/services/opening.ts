@@ -1,0 +1,155 @@
+// Opens and closes an image: which file, which chain, which generation, and what a crash has left to mend.
+
+import { Fault } from '../base/fault.ts';
+import type { ImageRecord } from '../catalog/catalog.ts';
+import type { EngineHandle } from '../pool/engine-pool.ts';
+import type { BackingSource, ImageDescription } from '../pool/protocol.ts';
+import { factsOf, snapshotIdMaxOf } from './image-facts.ts';
+import type { ServiceParts } from './service-parts.ts';
+
+/** One opening of an image, from the first handle to the closed file. */
+export interface Opening {
+  readonly record: ImageRecord;
+  readonly handle: EngineHandle;
+  readonly writable: boolean;
+  /** Whether generations were reserved: then the row is told how it ended. */
+  readonly reserved: boolean;
+  /** Handles from before the image was opened for writing, in use until it closes. */
+  readonly earlier: readonly EngineHandle[];
+}
+
+export type OpeningParts = Pick<ServiceParts, 'catalog' | 'directory' | 'pool' | 'clock' | 'report'>;
+
+/**
+ * Opens a ready image. What a structural operation may have left half done is mended first, and a file that is not as
+ * its row left it is read again and never keeps its generation. Faults `image-not-ready` when the file is gone, and
+ * those of the engine.
+ */
+export async function openImage(
+  parts: OpeningParts,
+  record: ImageRecord,
+  options: {
+    readonly changes: boolean;
+    readonly earlier: readonly EngineHandle[];
+    readonly signal: AbortSignal | undefined;
+  },
+): Promise<Opening> {
+  const { catalog, directory, pool } = parts;
+  const { id } = record;
+  const identity = await directory.identify(id);
+  if (identity === undefined) return loseImage(parts, record);
+
+  const known = record.settled && identity === record.identity;
+  const writable = options.changes || record.structural !== undefined;
+  const reserved = writable || !known;
+  const backing = await backingSourcesOf(parts, record);
+  const generation = reserved ? await catalog.reserveGenerations(id, { jump: !known }) : record.generation;
+  const request = { imageId: id, path: directory.imagePath(id), writable, backing, generation };
+  const handle = await pool.open(request, { signal: options.signal });
+  try {
+    if (record.structural !== undefined) await mend(parts, handle);
+    const asRecorded = known && record.structural === undefined;
+    const learned = asRecorded ? record : await learn(parts, handle);
+    return { record: learned, handle, writable, reserved, earlier: options.earlier };
+  } catch (error) {
+    handle.release();
+    throw error;
+  }
+}
+
+/**
+ * Flushes and closes the file and tells the row what it is now. When that fails the file is let go all the same, and the
+ * row goes on saying that its generation is not known.
+ */
+export async function closeImage(parts: OpeningParts, opening: Opening): Promise<void> {
+  const { catalog, directory, pool, clock } = parts;
+  const id = opening.record.id;
+  let last: Awaited<ReturnType<typeof describe>> | undefined;
+  try {
+    if (opening.writable) await opening.handle.call('flush', {}, { signal: undefined });
+    if (opening.reserved) last = await describe(opening.handle);
+  } finally {
+    releaseAll(opening);
+    await pool.evict(id);
+  }
+  if (last === undefined) return;
+  await catalog.updateImage(id, {
+    // Closing an image that was open for writing takes its dirty bit away.
+    facts: { ...factsOf(last), dirty: last.dirty && !opening.writable },
+    generation: last.generation,
+    settled: true,
+    snapshotIdMax: snapshotIdMaxOf(last.snapshots),
+    identity: await directory.identify(id),
+    nowMs: clock(),
+  });
+}
+
+/** Lets go of the file without asking it anything more: it is lost, or about to be removed. */
+export async function abandonImage(parts: OpeningParts, opening: Opening): Promise<void> {
+  releaseAll(opening);
+  await parts.pool.evict(opening.record.id);
+}
+
+/** Asks the open file what it is now, and stores it. */
+export async function learn(parts: OpeningParts, handle: EngineHandle): Promise<ImageRecord> {
+  const now = await describe(handle);
+  return parts.catalog.updateImage(handle.imageId, {
+    facts: factsOf(now),
+    generation: now.generation,
+    settled: false,
+    snapshotIdMax: snapshotIdMaxOf(now.snapshots),
+    identity: undefined,
+    nowMs: parts.clock(),
+  });
+}
+
+/** The chain below an image, nearest first, as its thread needs it. Faults `image-not-ready` for an image below. */
+export async function backingSourcesOf(parts: OpeningParts, record: ImageRecord): Promise<readonly BackingSource[]> {
+  if (record.backing === undefined) return [];
+  const [, ...below] = await parts.catalog.listChain(record.id);
+  return below.map((image) => sourceOf(parts, image));
+}
+
+/** An image as the layer below another: its relative file name, as the overlay stores it, and its declared format. */
+export function sourceOf(parts: Pick<OpeningParts, 'directory'>, image: ImageRecord): BackingSource {
+  requireReady(image);
+  const { directory } = parts;
+  return { fileName: directory.fileName(image.id), path: directory.imagePath(image.id), format: 'qcow2' };
+}
+
+export function requireReady(image: ImageRecord): void {
+  if (image.state === 'ready') return;
+  throw notReady(image, image.state);
+}
+
+export function notReady(image: { readonly id: string; readonly name: string }, state: string): Fault {
+  return new Fault('image-not-ready', { imageId: image.id, name: image.name, state });
+}
+
+async function loseImage(parts: OpeningParts, record: ImageRecord): Promise<never> {
+  await parts.catalog.failImage(record.id, { reason: 'The file of the image is gone', nowMs: parts.clock() });
+  throw notReady(record, 'failed');
+}
+
+/** Nobody has the image yet: what an interrupted structural operation left is repaired alone. */
+async function mend(parts: OpeningParts, handle: EngineHandle): Promise<void> {
+  const alone = { signal: undefined, onProgress: undefined };
+  const report = await handle.run('repair', { mode: 'all' }, alone);
+  await handle.call('flush', {}, alone);
+  await parts.catalog.clearStructural(handle.imageId);
+  if (report.clean) return;
+  const left = `${report.corruptions} corruptions and ${report.checkErrors} check errors remain`;
+  parts.report({
+    doing: 'mending what a crash has left',
+    imageId: handle.imageId,
+    error: new Error(`${left}: check the image, and take what is needed out of it`),
+  });
+}
+
+async function describe(handle: EngineHandle): Promise<ImageDescription & { readonly generation: number }> {
+  return handle.call('describe', {}, { signal: undefined });
+}
+
+function releaseAll(opening: Opening): void {
+  for (const handle of [...opening.earlier, opening.handle]) handle.release();
+}

@@ -1,0 +1,206 @@
+// Guest bytes that come in: a new image is made and written while they arrive; zeroes are left out.
+
+import { createHash } from 'node:crypto';
+
+import { Fault } from '../base/fault.ts';
+import { alignUp } from '../base/integers.ts';
+import { GiB, MiB, PiB, sectorSize } from '../base/units.ts';
+import type { EngineHandle } from '../pool/engine-pool.ts';
+import type { CreateSpec, ImageDescription } from '../pool/protocol.ts';
+import { bodyChunks, expectedOf, watched, whileWanted } from './body-chunks.ts';
+import type { BodyChunk } from './body-chunks.ts';
+import { generationFirst } from './new-images.ts';
+import type { Draft, MadeFile } from './new-images.ts';
+import type { ServiceParts } from './service-parts.ts';
+import { requireDigest, writeChunkLength, writesAtOnceMax } from './write-session.ts';
+import { WriteWindow } from './write-window.ts';
+
+/** How the new image is to be laid out. */
+export type RawImportFormat = Omit<CreateSpec, 'virtualSize' | 'backing'>;
+
+export interface IncomingRaw {
+  readonly body: AsyncIterable<Uint8Array>;
+  readonly bodyLength: number | undefined;
+  readonly sha256: Uint8Array | undefined;
+  readonly create: RawImportFormat;
+}
+
+/** A sync of everything at the end would stall the disk for all others, so bulk writing is made durable so often. */
+const flushEvery = 64 * MiB;
+
+/** How large an image is at first when nobody says how much comes. */
+const sizeFirst = 1 * GiB;
+
+/** Virtual sizes above are refused (the limit of the format's tables). */
+const sizeMax = 8 * PiB;
+
+/** Faults `unsupported-option`: what is to be preallocated must be known. */
+export function requireKnownSize(create: RawImportFormat, bodyLength: number | undefined): void {
+  if (bodyLength !== undefined || create.preallocation === 'off') return;
+  throw new Fault('unsupported-option', {
+    option: 'preallocation',
+    value: create.preallocation,
+    reason: 'the size is not known: send a Content-Length, or import without preallocation',
+  });
+}
+
+/**
+ * Holds a few chunks at a time. An image of unknown size grows by doubling, and is cut at the end. Faults
+ * `content-range-mismatch`, `digest-mismatch`, and those of the engine; whoever reserved the image removes its file.
+ */
+export async function takeRaw(
+  parts: Pick<ServiceParts, 'directory' | 'pool' | 'report'>,
+  draft: Draft,
+  incoming: IncomingRaw,
+): Promise<MadeFile> {
+  const { directory, pool, report } = parts;
+  const { id, path, signal } = draft;
+  const make = async (virtualSize: number): Promise<ImageDescription> => {
+    const spec = { ...incoming.create, virtualSize: alignUp(virtualSize, sectorSize), backing: undefined };
+    return pool.create({ imageId: id, path, spec, backing: [] }, { signal, onProgress: undefined });
+  };
+  await make(incoming.bodyLength ?? sizeFirst);
+
+  const request = { imageId: id, path, writable: true, backing: [], generation: generationFirst };
+  const handle = await pool.open(request, { signal });
+  let made: MadeFile | undefined;
+  try {
+    made = await fill(handle, incoming, signal);
+  } catch (error) {
+    handle.release();
+    await pool.evict(id).catch((closing: unknown) => {
+      report({ doing: 'closing an image that was not imported', imageId: id, error: closing });
+    });
+    throw error;
+  }
+  handle.release();
+  await pool.evict(id);
+  if (made !== undefined) return made;
+
+  // Nothing came: an image cannot be cut down to nothing, but made of it.
+  await directory.remove('staging', id);
+  return { description: await make(0), generation: generationFirst };
+}
+
+/** Undefined when nothing came, and nobody had said so. */
+async function fill(handle: EngineHandle, incoming: IncomingRaw, signal: AbortSignal): Promise<MadeFile | undefined> {
+  const { lossCount } = handle;
+  const { clusterSize, extendedL2 } = incoming.create;
+  const hash = createHash('sha256');
+  const wanted = whileWanted(expectedOf(incoming), signal);
+  const body = incoming.sha256 === undefined ? wanted : watched(wanted, (piece) => hash.update(piece));
+  const rule = {
+    offset: 0,
+    lengthMax: Math.max(writeChunkLength, clusterSize),
+    alignment: clusterSize,
+    length: incoming.bodyLength,
+  };
+
+  const target = new FillTarget(handle, signal);
+  const unit = extendedL2 ? clusterSize / subclusterCount : clusterSize;
+  try {
+    for await (const chunk of bodyChunks(body, rule)) {
+      await target.reach(chunk.offset + chunk.bytes.length);
+      for (const part of withoutZeroes(chunk, unit)) await target.write(part);
+    }
+    await target.finish();
+  } finally {
+    await target.end();
+  }
+  if (incoming.sha256 !== undefined) requireDigest(hash.digest(), incoming.sha256);
+  if (target.length === 0 && incoming.bodyLength === undefined) return undefined;
+  if (handle.lossCount !== lossCount) throw new Fault('engine-lost', { imageId: handle.imageId });
+  const { generation, ...description } = await handle.call('describe', {}, { signal });
+  // The image is closed next, which takes its dirty bit away.
+  return { description: { ...description, dirty: false }, generation };
+}
+
+/** An image that is filled from front to back, and grows when it has to. */
+class FillTarget {
+  readonly #handle: EngineHandle;
+  readonly #signal: AbortSignal;
+  readonly #window = new WriteWindow({ widthMax: writesAtOnceMax });
+  #end = 0;
+  #unflushed = 0;
+
+  constructor(handle: EngineHandle, signal: AbortSignal) {
+    this.#handle = handle;
+    this.#signal = signal;
+  }
+
+  /** How much has come. */
+  get length(): number {
+    return this.#end;
+  }
+
+  /** Grows the image to hold everything up to `end`. */
+  async reach(end: number): Promise<void> {
+    this.#end = end;
+    const { virtualSize } = this.#handle;
+    if (end <= virtualSize) return;
+    await this.#window.finish();
+    const needed = alignUp(end, sectorSize);
+    try {
+      await this.#resize(Math.min(Math.max(needed, 2 * virtualSize), Math.max(needed, sizeMax)));
+    } catch (error) {
+      // Twice as large may be more than the tables of this cluster size can hold.
+      if (!(error instanceof Fault) || error.kind !== 'unprocessable') throw error;
+      await this.#resize(needed);
+    }
+  }
+
+  async write({ offset, bytes }: BodyChunk): Promise<void> {
+    const { length } = bytes;
+    const args = { offset, bytes, detectZeroes: false };
+    await this.#window.add(length, () => this.#handle.call('write', args, { signal: this.#signal }));
+    this.#unflushed += length;
+    if (this.#unflushed < flushEvery) return;
+    this.#unflushed = 0;
+    await this.#window.add(0, () => this.#handle.call('flush', {}, { signal: this.#signal }));
+  }
+
+  /** Cuts the image to what has come, and makes it durable. */
+  async finish(): Promise<void> {
+    await this.#window.finish();
+    const size = alignUp(this.#end, sectorSize);
+    if (size > 0 && size < this.#handle.virtualSize) await this.#resize(size);
+    await this.#handle.call('flush', {}, { signal: this.#signal });
+  }
+
+  /** Waits for what is under way. */
+  async end(): Promise<void> {
+    await this.#window.end();
+  }
+
+  async #resize(virtualSize: number): Promise<void> {
+    const args = { virtualSize, allowShrink: true, preallocation: 'off' } as const;
+    await this.#handle.run('resize', args, { signal: this.#signal, onProgress: undefined });
+  }
+}
+
+/** An extended L2 entry tells zeroes apart down to this part of a cluster. */
+const subclusterCount = 32;
+
+/** The runs of units that are not all zero; a chunk without zeroes goes through as it is. */
+export function* withoutZeroes(chunk: BodyChunk, unit: number): Generator<BodyChunk> {
+  const { offset, bytes } = chunk;
+  let start = 0;
+  for (let at = 0; at < bytes.length; at += unit) {
+    const piece = bytes.subarray(at, at + unit);
+    if (!isZero(piece)) continue;
+    if (at > start) yield { offset: offset + start, bytes: bytes.subarray(start, at) };
+    start = at + piece.length;
+  }
+  if (start === 0) yield chunk;
+  else if (start < bytes.length) yield { offset: offset + start, bytes: bytes.subarray(start) };
+}
+
+const zeroes = Buffer.alloc(64 * 1024);
+
+function isZero(bytes: Uint8Array): boolean {
+  for (let at = 0; at < bytes.length; at += zeroes.length) {
+    const piece = bytes.subarray(at, at + zeroes.length);
+    if (zeroes.compare(piece, 0, piece.length, 0, piece.length) !== 0) return false;
+  }
+  return true;
+}

@@ -1,0 +1,183 @@
+// An image being written: a body is judged, gathered into chunks, written in order and made durable.
+
+import { createHash } from 'node:crypto';
+
+import { endOf } from '../base/byte-span.ts';
+import type { ByteSpan } from '../base/byte-span.ts';
+import { Fault } from '../base/fault.ts';
+import { MiB } from '../base/units.ts';
+import { bodyChunks, bodyOf, exactly, gatherAll, lengthMismatch, watched } from './body-chunks.ts';
+import type { Visit } from './image-access.ts';
+import { WriteWindow } from './write-window.ts';
+
+/** The state after a change. */
+export interface WriteReceipt {
+  readonly generation: number;
+  /** Opaque: a flush that answers with the same one has made the change durable. */
+  readonly writeEpoch: string;
+}
+
+/** How a body is written. */
+export interface WriteOptions {
+  /** What the client says the body's length is, or undefined when it does not. */
+  readonly bodyLength: number | undefined;
+  /** Whether to answer only when everything is durable. */
+  readonly flush: boolean;
+  /** Whether runs of zeroes become zero clusters. */
+  readonly detectZeroes: boolean;
+  /** The expected SHA-256 of the body; short bodies are verified before the first write. */
+  readonly sha256: Uint8Array | undefined;
+}
+
+/** An image being written. Nothing is taken from a body before everything is judged. */
+export interface WriteSession extends Disposable {
+  readonly imageId: string;
+  readonly size: number;
+  readonly generation: number;
+  /**
+   * Writes a body of exactly `span.length` bytes. Faults `range-not-satisfiable` {size}; `content-range-mismatch`
+   * {expected, received, written}; `digest-mismatch` {written}; faults after the first byte carry `written`, the bytes
+   * from the start of the span that are there.
+   */
+  write(span: ByteSpan, body: AsyncIterable<Uint8Array>, options: WriteOptions): Promise<WriteReceipt>;
+  /** Replaces everything; faults `size-mismatch` unless the body is as long as the image. */
+  replace(body: AsyncIterable<Uint8Array>, options: WriteOptions): Promise<WriteReceipt>;
+  close(): void;
+}
+
+/** Bodies up to this length, in bytes, are verified before the first write. */
+export const verifiedFirstMax = 8 * MiB;
+
+/** How long a chunk is, unless a cluster is longer. */
+export const writeChunkLength = 1 * MiB;
+
+/** How many chunks are under way at a time: enough for the thread to never wait, few enough to hold them all. */
+export const writesAtOnceMax = 4;
+
+/** Writes by visiting the image; closing it ends the visit. */
+export class ImageWriteSession implements WriteSession {
+  readonly imageId: string;
+  readonly size: number;
+  readonly generation: number;
+  readonly #visit: Visit;
+  readonly #clusterSize: number;
+  readonly #receiptOf: (visit: Visit) => WriteReceipt;
+
+  constructor(
+    visit: Visit,
+    options: { readonly clusterSize: number; readonly receiptOf: (visit: Visit) => WriteReceipt },
+  ) {
+    this.imageId = visit.imageId;
+    this.size = visit.pulse.virtualSize;
+    this.generation = visit.pulse.generation;
+    this.#visit = visit;
+    this.#clusterSize = options.clusterSize;
+    this.#receiptOf = options.receiptOf;
+  }
+
+  async write(span: ByteSpan, body: AsyncIterable<Uint8Array>, options: WriteOptions): Promise<WriteReceipt> {
+    requireInside(span, this.size);
+    if (options.bodyLength !== undefined && options.bodyLength !== span.length) {
+      throw withWritten(lengthMismatch({ expected: span.length, received: options.bodyLength }), 0);
+    }
+    const window = new WriteWindow({ widthMax: writesAtOnceMax });
+    try {
+      return await keepingAll(this.#visit, async () => {
+        await this.#writeAll(span, { window, body, options });
+        if (options.flush) await this.#visit.flush();
+        return this.#receiptOf(this.#visit);
+      });
+    } catch (error) {
+      await window.end();
+      throw withWritten(error, window.written);
+    }
+  }
+
+  async replace(body: AsyncIterable<Uint8Array>, options: WriteOptions): Promise<WriteReceipt> {
+    const { bodyLength } = options;
+    if (bodyLength !== undefined && bodyLength !== this.size) throw sizeMismatch(this.size, { received: bodyLength });
+    try {
+      return await this.write({ offset: 0, length: this.size }, body, options);
+    } catch (error) {
+      if (!(error instanceof Fault) || error.code !== 'content-range-mismatch') throw error;
+      throw sizeMismatch(this.size, error.context);
+    }
+  }
+
+  close(): void {
+    this.#visit.leave();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  async #writeAll(
+    span: ByteSpan,
+    work: {
+      readonly window: WriteWindow;
+      readonly body: AsyncIterable<Uint8Array>;
+      readonly options: WriteOptions;
+    },
+  ): Promise<void> {
+    const { window, options } = work;
+    const expected = options.sha256;
+    const verifiedFirst = expected !== undefined && span.length <= verifiedFirstMax;
+    const hash = createHash('sha256');
+    let body: AsyncIterable<Uint8Array> = exactly(work.body, span.length);
+    if (verifiedFirst) {
+      const whole = await gatherAll(body, span.length);
+      requireDigest(hash.update(whole).digest(), expected);
+      body = bodyOf(whole);
+    } else if (expected !== undefined) {
+      body = watched(body, (piece) => hash.update(piece));
+    }
+
+    const rule = {
+      offset: span.offset,
+      lengthMax: Math.max(writeChunkLength, this.#clusterSize),
+      alignment: this.#clusterSize,
+      length: span.length,
+    };
+    for await (const { offset, bytes } of bodyChunks(body, rule)) {
+      const args = { offset, bytes, detectZeroes: options.detectZeroes };
+      await window.add(bytes.length, () => this.#visit.call('write', args));
+    }
+    await window.finish();
+    if (expected !== undefined && !verifiedFirst) requireDigest(hash.digest(), expected);
+  }
+}
+
+/** Faults `range-not-satisfiable` {size}. */
+export function requireInside(span: ByteSpan, size: number): void {
+  if (endOf(span) > size) throw new Fault('range-not-satisfiable', { size });
+}
+
+/**
+ * Does changes that are to be there all together afterwards: when the image was lost on the way, those of before the
+ * loss may be gone although they were answered.
+ */
+export async function keepingAll<Result>(visit: Visit, work: () => Promise<Result>): Promise<Result> {
+  const { lossCount } = visit.pulse;
+  const result = await work();
+  if (visit.pulse.lossCount !== lossCount) throw new Fault('engine-lost', { imageId: visit.imageId });
+  return result;
+}
+
+/** Faults `digest-mismatch`. */
+export function requireDigest(actual: Uint8Array, expected: Uint8Array): void {
+  if (Buffer.compare(actual, expected) === 0) return;
+  throw new Fault('digest-mismatch', {
+    expected: Buffer.from(expected).toString('hex'),
+    actual: Buffer.from(actual).toString('hex'),
+  });
+}
+
+function sizeMismatch(size: number, facts: Readonly<Record<string, unknown>>): Fault {
+  return new Fault('size-mismatch', { ...facts, size, expected: size });
+}
+
+/** Only faults carry facts; whatever else ended the body is its own explanation. */
+function withWritten(error: unknown, written: number): unknown {
+  return error instanceof Fault ? new Fault(error.code, { ...error.context, written }) : error;
+}
