@@ -41,16 +41,20 @@ export function* zero(parts: WriteParts, span: ByteSpan, options: ZeroOptions): 
     at = headEnd;
     yield at;
   }
-  // The last subcluster of the disk counts as whole when the span reaches the end.
-  const wholeEnd = end === diskEnd ? end : alignDown(end, subclusterSize);
+  const wholeEnd = alignDown(end, subclusterSize);
   if (wholeEnd > at) {
     yield* zeroWhole(parts, { offset: at, length: wholeEnd - at }, options);
     at = wholeEnd;
   }
-  if (end > at) {
-    zeroPart(parts, { offset: at, length: end - at }, options);
-    yield end;
+  if (end === at) return;
+  const rest = { offset: at, length: end - at };
+  // The last subcluster of the disk counts as whole when the span reaches the end.
+  if (end === diskEnd) {
+    yield* zeroWhole(parts, rest, options);
+    return;
   }
+  zeroPart(parts, rest, options);
+  yield end;
 }
 
 /** Gives up whole clusters inside the span; they read as zeroes afterwards, except in a version 2 overlay (T08, T09). */
@@ -79,7 +83,7 @@ function zeroPart(parts: WriteParts, span: ByteSpan, options: ZeroOptions): void
   const start = alignDown(span.offset, subclusterSize);
   const end = Math.min(start + subclusterSize, diskEnd);
   const restIsZero =
-    parts.version === 3 &&
+    (parts.version === 3 || parts.backing === undefined) &&
     readsAsZero(parts, { offset: start, length: span.offset - start }) &&
     readsAsZero(parts, { offset: endOf(span), length: end - endOf(span) });
   const here = lookup(parts, guestOffset(span.offset), { lengthMax: 1 });

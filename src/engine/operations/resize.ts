@@ -81,14 +81,7 @@ function* grow(parts: WriteParts, wish: NewSize): Generator<Progress, void, unde
   const oldSize = header.virtualSize;
   yield* clearBehind(parts, oldSize);
   growL1(parts, l1EntriesFor(geometry, wish.virtualSize));
-  const hidden = Math.min(wish.virtualSize, parts.backing?.size ?? 0);
-  const wholeStart = alignUp(oldSize, geometry.subclusterSize);
-  if (hidden > wholeStart) {
-    const end = alignUp(hidden, geometry.clusterSize);
-    for (const done of zeroWhole(parts, { offset: wholeStart, length: end - wholeStart }, { unmap: true })) {
-      yield { done, total: wish.virtualSize };
-    }
-  }
+  if ((parts.backing?.size ?? 0) > oldSize) yield* hideBelow(parts, { start: oldSize, end: wish.virtualSize });
   if (wish.preallocation !== 'off') {
     yield* preallocate(parts, { start: oldSize, end: wish.virtualSize, mode: wish.preallocation });
   }
@@ -96,6 +89,21 @@ function* grow(parts: WriteParts, wish: NewSize): Generator<Progress, void, unde
   const { offset, entries } = mapping.place;
   header.switchDisk({ virtualSize: wish.virtualSize, l1TableOffset: offset, l1Entries: entries });
   file.flush();
+}
+
+/** OPS-18, T14: what the layer below has in the new part must not show up: zero clusters, and zeroes in the first bytes. */
+function* hideBelow(
+  parts: WriteParts,
+  part: { readonly start: number; readonly end: number },
+): Generator<Progress, void, undefined> {
+  const { subclusterSize, clusterSize } = parts.geometry;
+  const wholeStart = alignUp(part.start, subclusterSize);
+  if (wholeStart > part.start) write(parts, guestOffset(part.start), new Uint8Array(wholeStart - part.start));
+  const length = alignUp(part.end, clusterSize) - wholeStart;
+  if (length <= 0) return;
+  for (const done of zeroWhole(parts, { offset: wholeStart, length }, { unmap: false })) {
+    yield { done, total: part.end };
+  }
 }
 
 /**

@@ -1,0 +1,95 @@
+// Random lives of an image, lived by our engine and by QEMU: afterwards QEMU finds the same image.
+// SEED=n replays one stream, STREAMS=n runs so many; the first seed of a run is printed.
+
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+
+import { checkImage, compareImages, mapJson, qemuImg } from '../../support/qemu-img.ts';
+import type { MapRun } from '../../support/qemu-img.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+import { liveOurs, liveTwin, makeBacking } from './lives.ts';
+import { makeStream } from './stream.ts';
+import type { Stream } from './stream.ts';
+
+const streamsInCi = 200;
+const seedsPerTest = 20;
+
+const only = process.env['SEED'];
+const count = Number(process.env['STREAMS'] ?? streamsInCi);
+const firstSeed = only === undefined ? Number(process.env['FIRST_SEED'] ?? 1) : Number(only);
+const seeds = Array.from({ length: only === undefined ? count : 1 }, (_, index) => firstSeed + index);
+
+describe('lives of an image', () => {
+  for (let start = 0; start < seeds.length; start += seedsPerTest) {
+    const some = seeds.slice(start, start + seedsPerTest);
+    test(`seeds ${String(some[0])} to ${String(some.at(-1))} end as QEMU's do`, { timeout: 600_000 }, () => {
+      for (const seed of some) liveBoth(makeStream(seed));
+    });
+  }
+});
+
+function liveBoth(stream: Stream): void {
+  using folder = tempFolder();
+  try {
+    makeBacking(folder.path, stream.options);
+    const ours = liveOurs(folder.path, stream);
+    const twin = liveTwin(folder.path, stream);
+    judge(folder.path, { ours, twin });
+  } catch (error) {
+    throw new Error(`seed ${String(stream.seed)}: ${describeStream(stream)}`, { cause: error });
+  }
+}
+
+function judge(folder: string, files: { readonly ours: string; readonly twin: string }): void {
+  const { ours, twin } = files;
+  const checked = checkImage(ours, 'none');
+  assert.equal(checked.exit, 0, `qemu-img check: ${JSON.stringify(checked)}`);
+  assert.ok(
+    compareImages({ path: ours, format: 'qcow2' }, { path: twin, format: 'qcow2' }),
+    'qemu-img compare finds the same bytes',
+  );
+  assert.deepEqual(withoutPlaces(mapJson(ours)), withoutPlaces(mapJson(twin)), 'qemu-img map');
+  const names = snapshotNames(twin);
+  assert.deepEqual(snapshotNames(ours), names, 'the names of the snapshots');
+  for (const { name } of names) compareSnapshots(folder, { ours, twin, name });
+}
+
+function compareSnapshots(
+  folder: string,
+  snapshot: { readonly ours: string; readonly twin: string; readonly name: string },
+): void {
+  const place = join(folder, 'snapshot');
+  mkdirSync(place, { recursive: true });
+  const [ours, twin] = [snapshot.ours, snapshot.twin].map((path, index) => {
+    const target = join(place, `${String(index)}.raw`);
+    qemuImg('convert', '-f', 'qcow2', '-l', `snapshot.name=${snapshot.name}`, '-O', 'raw', path, target);
+    return readFileSync(target);
+  });
+  assert.ok(ours !== undefined && twin !== undefined && ours.equals(twin), `snapshot ${snapshot.name}`);
+  rmSync(place, { recursive: true });
+}
+
+/** The runs without host offsets, merged again where only they differed. */
+function withoutPlaces(runs: readonly MapRun[]): readonly Omit<MapRun, 'offset'>[] {
+  const merged: Omit<MapRun, 'offset'>[] = [];
+  for (const { start, length, depth, present, zero, data } of runs) {
+    const last = merged.at(-1);
+    const same = last?.depth === depth && last.present === present && last.zero === zero && last.data === data;
+    if (last !== undefined && same) merged[merged.length - 1] = { ...last, length: last.length + length };
+    else merged.push({ start, length, depth, present, zero, data });
+  }
+  return merged;
+}
+
+function snapshotNames(path: string): readonly { readonly id: string; readonly name: string }[] {
+  const info = JSON.parse(qemuImg('info', '-f', 'qcow2', '--output=json', path)) as {
+    readonly snapshots?: readonly { readonly id: string; readonly name: string }[];
+  };
+  return (info.snapshots ?? []).map(({ id, name }) => ({ id, name }));
+}
+
+function describeStream(stream: Stream): string {
+  return JSON.stringify({ options: stream.options, operations: stream.operations });
+}

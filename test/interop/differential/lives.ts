@@ -1,0 +1,188 @@
+// The two lives of one stream: by our engine over a real file, and by qemu-io and qemu-img.
+
+import { join } from 'node:path';
+
+import { Image } from '../../../src/engine/image.ts';
+import type { BackingFile } from '../../../src/engine/image.ts';
+import { guestOffset } from '../../../src/engine/format/offsets.ts';
+import { runToEnd } from '../../../src/engine/operations/steps.ts';
+import { qemuImg, qemuIo } from '../../support/qemu-img.ts';
+import type { Operation, Stream, StreamOptions } from './stream.ts';
+
+const backingName = 'base.raw';
+
+/** Makes the layer below in a folder: a raw file with a pattern in some places. */
+export function makeBacking(folder: string, options: StreamOptions): void {
+  if (options.backingSize === undefined) return;
+  const path = join(folder, backingName);
+  qemuImg('create', '-q', '-f', 'raw', path, String(options.backingSize));
+  const third = Math.floor(options.backingSize / 3);
+  if (third === 0) return;
+  qemuIo(path, [`write -P 201 0 ${String(third)}`, `write -P 202 ${String(third * 2)} ${String(third)}`], {
+    format: 'raw',
+    readOnly: false,
+    syncs: false,
+    discard: 'unmap',
+  });
+}
+
+/** Lives the stream with our engine and leaves the closed file. */
+export function liveOurs(folder: string, stream: Stream): string {
+  const path = join(folder, 'ours.qcow2');
+  const { options } = stream;
+  runToEnd(
+    Image.create(path, {
+      ...options,
+      compressionType: 'zlib',
+      preallocation: 'off',
+      backing: options.backingSize === undefined ? undefined : { fileName: backingName, format: 'raw' },
+    }),
+  );
+  const backing: readonly BackingFile[] =
+    options.backingSize === undefined
+      ? []
+      : [{ fileName: backingName, path: join(folder, backingName), format: 'raw' }];
+  const open = (): Image => Image.open({ path, writable: true, backing });
+  let image = open();
+  for (const operation of stream.operations) {
+    if (operation.kind === 'reopen') {
+      image.close();
+      image = open();
+    } else {
+      doOurs(image, operation);
+    }
+  }
+  image.close();
+  return path;
+}
+
+function doOurs(image: Image, operation: Exclude<Operation, { kind: 'reopen' }>): void {
+  switch (operation.kind) {
+    case 'write':
+      image.write(guestOffset(operation.offset), new Uint8Array(operation.length).fill(operation.pattern), {
+        detectZeroes: false,
+      });
+      return;
+    case 'zero':
+      runToEnd(image.zero(guestOffset(operation.offset), operation.length, { unmap: operation.unmap }));
+      return;
+    case 'discard':
+      runToEnd(image.discard(guestOffset(operation.offset), operation.length));
+      return;
+    case 'flush':
+      image.flush();
+      return;
+    case 'resize':
+      runToEnd(image.resize({ virtualSize: operation.virtualSize, allowShrink: true, preallocation: 'off' }));
+      return;
+    case 'snapshot':
+      runToEnd(image.createSnapshot({ name: operation.name, seconds: 0, nanoseconds: 0, idFloor: 0 }));
+      return;
+    case 'delete':
+      runToEnd(image.deleteSnapshot(operation.name));
+      return;
+    case 'revert':
+      runToEnd(image.revertSnapshot(operation.name));
+      return;
+  }
+}
+
+/** Lives the stream with QEMU's tools; commands in a row share one qemu-io. */
+export function liveTwin(folder: string, stream: Stream): string {
+  const path = join(folder, 'twin.qcow2');
+  const { options } = stream;
+  const below = options.backingSize === undefined ? [] : ['-b', backingName, '-F', 'raw'];
+  qemuImg('create', '-q', '-f', 'qcow2', '-o', createOptions(options), ...below, path, String(options.virtualSize));
+  let commands: string[] = [];
+  let virtualSize = options.virtualSize;
+  const sizes = new Map<string, number>();
+  const settle = (): void => {
+    if (commands.length > 0) {
+      qemuIo(path, commands, { format: 'qcow2', readOnly: false, syncs: false, discard: 'unmap' });
+    }
+    commands = [];
+  };
+  for (const operation of stream.operations) {
+    const command = commandOf(operation);
+    if (command !== undefined) {
+      commands.push(command);
+      continue;
+    }
+    settle();
+    if (operation.kind === 'resize') {
+      resizeTwin(path, { from: virtualSize, to: operation.virtualSize, clusterSize: options.clusterSize });
+      virtualSize = operation.virtualSize;
+    } else if (operation.kind === 'snapshot') {
+      qemuImg('snapshot', '-c', operation.name, path);
+      sizes.set(operation.name, virtualSize);
+    } else if (operation.kind === 'delete') {
+      qemuImg('snapshot', '-d', operation.name, path);
+    } else if (operation.kind === 'revert') {
+      qemuImg('snapshot', '-a', operation.name, path);
+      virtualSize = sizes.get(operation.name) ?? virtualSize;
+    }
+  }
+  settle();
+  return path;
+}
+
+function commandOf(operation: Operation): string | undefined {
+  switch (operation.kind) {
+    case 'write':
+      return `write -P ${String(operation.pattern)} ${String(operation.offset)} ${String(operation.length)}`;
+    case 'zero':
+      return `write -z ${operation.unmap ? '-u ' : ''}${String(operation.offset)} ${String(operation.length)}`;
+    case 'discard':
+      return `discard ${String(operation.offset)} ${String(operation.length)}`;
+    case 'flush':
+      return 'flush';
+    default:
+      return undefined;
+  }
+}
+
+/** T15: QEMU shows stale bytes behind an end inside a cluster; exactly they are overwritten before anybody looks. */
+function resizeTwin(
+  path: string,
+  change: { readonly from: number; readonly to: number; readonly clusterSize: number },
+): void {
+  const { from, to, clusterSize } = change;
+  qemuImg('resize', '-q', '-f', 'qcow2', ...(to < from ? ['--shrink'] : []), path, String(to));
+  const tailEnd = Math.min(to, Math.ceil(from / clusterSize) * clusterSize);
+  if (to <= from || tailEnd === from) return;
+  const length = tailEnd - from;
+  const shown = qemuImgReads(path, { offset: from, length });
+  if (shown === 'zeroes') return;
+  qemuIo(path, [`write -P 0 ${String(from)} ${String(length)}`], {
+    format: 'qcow2',
+    readOnly: false,
+    syncs: false,
+    discard: 'unmap',
+  });
+}
+
+function qemuImgReads(path: string, span: { readonly offset: number; readonly length: number }): 'zeroes' | 'stale' {
+  try {
+    qemuIo(path, [`read -P 0 ${String(span.offset)} ${String(span.length)}`], {
+      format: 'qcow2',
+      readOnly: true,
+      syncs: false,
+      discard: 'unmap',
+    });
+    return 'zeroes';
+  } catch (error) {
+    if (error instanceof Error && error.message.includes('Pattern verification failed')) return 'stale';
+    throw error;
+  }
+}
+
+function createOptions(options: StreamOptions): string {
+  const words = [`compat=${options.compat}`, `cluster_size=${String(options.clusterSize)}`];
+  if (options.compat === '0.10') return words.join(',');
+  return [
+    ...words,
+    `refcount_bits=${String(options.refcountBits)}`,
+    `extended_l2=${options.extendedL2 ? 'on' : 'off'}`,
+    `lazy_refcounts=${options.lazyRefcounts ? 'on' : 'off'}`,
+  ].join(',');
+}
