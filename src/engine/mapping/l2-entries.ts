@@ -4,6 +4,7 @@ import { Fault } from '../../base/fault.ts';
 import type { Geometry } from '../format/geometry.ts';
 import { entryHigh, entryLow, entryOffset, isOwned } from '../format/l1-entry.ts';
 import {
+  compressedOffsetMax,
   decodeCompressed,
   isCompressed,
   isExtendedEntryValid,
@@ -88,7 +89,7 @@ export function placeOf(entry: L2Entry, geometry: Geometry): HostOffset | undefi
 /** The blob of a compressed entry. Fault `host-offset-invalid`. */
 export function blobOf(entry: L2Entry, geometry: Geometry): CompressedDescriptor {
   const blob = decodeCompressed(entry.high, entry.low, geometry);
-  if (blob.offset === 0 || blob.offset + blob.length >= hostOffsetMax) {
+  if (blob.offset === 0 || blob.offset >= compressedOffsetMax(geometry)) {
     throw new Fault('host-offset-invalid', { hostOffset: blob.offset });
   }
   return blob;

@@ -2,7 +2,7 @@
 
 import { assert } from '../../base/assert.ts';
 import { Fault } from '../../base/fault.ts';
-import type { ByteFile } from '../file/byte-file.ts';
+import type { TrackedFile } from '../file/tracked-file.ts';
 import { viewOf, writeMask64, writeUint64 } from '../format/big-endian.ts';
 import {
   autoclearBits,
@@ -14,7 +14,14 @@ import {
   withBit,
 } from '../format/features.ts';
 import type { Geometry } from '../format/geometry.ts';
-import { bytesOf, decodeExtensions, encodeExtensions, namesFeatures, textOf } from '../format/header-extensions.ts';
+import {
+  bytesOf,
+  decodeExtensions,
+  encodeExtensions,
+  judgeExtensions,
+  namesFeatures,
+  textOf,
+} from '../format/header-extensions.ts';
 import type { HeaderExtensions } from '../format/header-extensions.ts';
 import {
   backingNameLengthMax,
@@ -47,14 +54,14 @@ export interface DiskSwitch {
 
 /** The header in memory and on disk, always equal. Every change is one write inside the first sector. */
 export class HeaderArea {
-  readonly #file: ByteFile;
+  readonly #file: TrackedFile;
   #header: Header;
   #extensions: HeaderExtensions;
   #backingName: string | undefined;
   readonly geometry: Geometry;
 
   private constructor(parts: {
-    readonly file: ByteFile;
+    readonly file: TrackedFile;
     readonly header: Header;
     readonly extensions: HeaderExtensions;
     readonly backingName: string | undefined;
@@ -70,7 +77,7 @@ export class HeaderArea {
    * Reads and judges the first cluster; faults of the format, and `feature-unknown` {bits, names} for incompatible
    * features that are unknown here. `forCheck` lets images in whose snapshot table or refcount table is broken.
    */
-  static read(file: ByteFile, use: { readonly forCheck: boolean }): HeaderArea {
+  static read(file: TrackedFile, use: { readonly forCheck: boolean }): HeaderArea {
     const start = new Uint8Array(Math.min(headerProbeLength, file.size));
     file.readAt(hostOffset(0), start);
     const clusterSize = 2 ** decodeHeaderBits(start);
@@ -84,6 +91,11 @@ export class HeaderArea {
       end: areaEnd(header, clusterSize),
     });
     refuseUnknownFeatures(header, extensions);
+    judgeExtensions(extensions, {
+      clusterSize,
+      bitmapsConsistent: hasBit(header.autoclear, autoclearBits.bitmaps),
+      luks: header.encryptionMethod === 2,
+    });
     judgeTables(header, headerGeometry(header), use);
     const { backingNameOffset: nameAt, backingNameLength: nameLength } = header;
     const backingName = nameLength === 0 ? undefined : textOf(whole.subarray(nameAt, nameAt + nameLength));

@@ -2,6 +2,7 @@
 
 import { Fault } from '../../base/fault.ts';
 import type { ByteFile } from '../file/byte-file.ts';
+import { TrackedFile } from '../file/tracked-file.ts';
 import { hasBit, incompatibleBits } from '../format/features.ts';
 import type { BackingFile } from '../layer/open-gate.ts';
 import { HeaderArea } from '../metadata/header-area.ts';
@@ -34,7 +35,8 @@ export interface Admitted {
 }
 
 /** Fault `unsafe-image` with `violations`, and the `report` where a check came that far. */
-export function* admit(file: ByteFile, wish: AdmitWish): Steps<Admitted> {
+export function* admit(untracked: ByteFile, wish: AdmitWish): Steps<Admitted> {
+  const file = new TrackedFile(untracked);
   const header = judgeHeader(file, wish);
   const report = yield* makeSound(file, header, wish.repair);
   if (wish.backing !== undefined) {
@@ -54,7 +56,7 @@ export function* admit(file: ByteFile, wish: AdmitWish): Steps<Admitted> {
 }
 
 /** Everything that the first cluster alone can say against a file. */
-function judgeHeader(file: ByteFile, wish: AdmitWish): HeaderArea {
+function judgeHeader(file: TrackedFile, wish: AdmitWish): HeaderArea {
   const header = refusing(() => HeaderArea.read(file, { forCheck: true }));
   const violations: Violation[] = [];
   const { backingName } = header;

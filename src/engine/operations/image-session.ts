@@ -2,6 +2,7 @@
 
 import { Fault } from '../../base/fault.ts';
 import type { ByteFile } from '../file/byte-file.ts';
+import { TrackedFile } from '../file/tracked-file.ts';
 import type { ImageParts, ReadParts, WriteParts } from '../image-parts.ts';
 import type { Layer } from '../layer/layer.ts';
 import type { BackingFile } from '../layer/open-gate.ts';
@@ -29,7 +30,7 @@ const snapshotViewsMax = 8;
  * faults with what is wrong.
  */
 export class ImageSession {
-  readonly #file: ByteFile;
+  readonly #file: TrackedFile;
   readonly #options: SessionOptions;
   readonly #backing: Layer | undefined;
   #header: HeaderArea;
@@ -41,9 +42,9 @@ export class ImageSession {
   readonly #views = new Map<string, SnapshotView>();
 
   private constructor(file: ByteFile, options: SessionOptions) {
-    this.#file = file;
+    this.#file = new TrackedFile(file);
     this.#options = options;
-    this.#header = HeaderArea.read(file, { forCheck: true });
+    this.#header = HeaderArea.read(this.#file, { forCheck: true });
     refuseUnsupported(this.#header);
     this.#backing = 'chain' in options ? openBacking(this.#header, options.chain) : options.layer;
     this.#load();

@@ -7,7 +7,6 @@ import { Allocator } from '../allocation/allocator.ts';
 import { clusterAt } from '../allocation/refcount-growth.ts';
 import { divideUp } from '../../base/integers.ts';
 import { ImageLayer } from '../data/image-layer.ts';
-import type { ByteFile } from '../file/byte-file.ts';
 import { NodeFile } from '../file/node-file.ts';
 import { TrackedFile } from '../file/tracked-file.ts';
 import { hostCluster } from '../format/offsets.ts';
@@ -40,7 +39,7 @@ export function openBacking(header: HeaderArea, chain: readonly BackingFile[]): 
 }
 
 function openLayer(source: BackingFile, below: readonly BackingFile[]): Layer {
-  const file = NodeFile.open(source.path, { writable: false });
+  const file = new TrackedFile(openBelow(source));
   try {
     if (source.format === 'raw') return new RawLayer(file);
     const header = HeaderArea.read(file, { forCheck: false });
@@ -60,6 +59,16 @@ function openLayer(source: BackingFile, below: readonly BackingFile[]): Layer {
   }
 }
 
+/** Fault `backing-missing` for a file that is not there. */
+function openBelow(source: BackingFile): NodeFile {
+  try {
+    return NodeFile.open(source.path, { writable: false });
+  } catch (error) {
+    if (!(error instanceof Fault) || error.context['systemCode'] !== 'ENOENT') throw error;
+    throw new Fault('backing-missing', { fileName: source.fileName });
+  }
+}
+
 /** ENC, DAT: what this engine does not read yet is refused by name. */
 export function refuseUnsupported(header: HeaderArea): void {
   const { encryptionMethod, incompatible } = header.header;
@@ -72,41 +81,39 @@ export function refuseUnsupported(header: HeaderArea): void {
 }
 
 /** What reading needs. Faults of the tables. */
-export function readParts(file: ByteFile, header: HeaderArea, backing: Layer | undefined): ImageParts {
+export function readParts(file: TrackedFile, header: HeaderArea, backing: Layer | undefined): ImageParts {
   const { geometry } = header;
-  const tracked = new TrackedFile(file);
   const sliceLength = sliceLengthOf(geometry.clusterSize);
   const mappingCache = new SliceCache({
-    file: tracked,
+    file,
     sliceLength,
     slicesMax: mappingCacheLength / sliceLength,
     beforeWrite: nothingToWrite,
   });
-  return sharedParts({ file: tracked, header, backing, mappingCache });
+  return sharedParts({ file, header, backing, mappingCache });
 }
 
 /** What changing needs on top; `file` is writable. */
-export function writeParts(file: ByteFile, header: HeaderArea, backing: Layer | undefined): WriteParts {
+export function writeParts(file: TrackedFile, header: HeaderArea, backing: Layer | undefined): WriteParts {
   const { geometry } = header;
-  const tracked = new TrackedFile(file);
   const sliceLength = sliceLengthOf(geometry.clusterSize);
   const order: { current: WriteOrder | undefined } = { current: undefined };
   const mappingCache = new SliceCache({
-    file: tracked,
+    file,
     sliceLength,
     slicesMax: mappingCacheLength / sliceLength,
     beforeWrite: () => order.current?.beforeMapping(),
   });
   const refcountCache = new SliceCache({
-    file: tracked,
+    file,
     sliceLength,
     slicesMax: refcountCacheLength / sliceLength,
     // Refcounts may be written at any time: they were raised before their references, and are lowered after.
     beforeWrite: () => undefined,
   });
-  const shared = sharedParts({ file: tracked, header, backing, mappingCache });
+  const shared = sharedParts({ file, header, backing, mappingCache });
   const refcounts = RefcountTables.read({
-    file: tracked,
+    file,
     geometry,
     cache: refcountCache,
     sliceLength,
@@ -115,7 +122,7 @@ export function writeParts(file: ByteFile, header: HeaderArea, backing: Layer | 
   });
   const { mapping } = shared;
   const writeOrder = new WriteOrder({
-    file: tracked,
+    file,
     geometry,
     header,
     refcounts,
@@ -126,7 +133,7 @@ export function writeParts(file: ByteFile, header: HeaderArea, backing: Layer | 
   order.current = writeOrder;
   const overlap = claimTables({ ...shared, refcounts });
   const allocator = new Allocator({
-    file: tracked,
+    file,
     geometry,
     header,
     refcounts,
@@ -134,7 +141,7 @@ export function writeParts(file: ByteFile, header: HeaderArea, backing: Layer | 
     order: writeOrder,
     overlap,
   });
-  const bitmaps = new BitmapsInUse(tracked, header);
+  const bitmaps = new BitmapsInUse(file, header);
   return { ...shared, refcounts, refcountCache, order: writeOrder, overlap, allocator, bitmaps };
 }
 
