@@ -39,7 +39,7 @@ function readAndWrite(services: Services): Routes {
         summary: 'Read guest bytes: all of them, a range, or several',
         params: ImageParams,
         querystring: ReadQuery,
-        response: { ...bytesResponses, ...problemResponse },
+        response: { ...bytesResponses(), ...problemResponse() },
       },
       handler: async (request, reply) => readData(services, request, reply),
     });
@@ -57,7 +57,7 @@ function readAndWrite(services: Services): Routes {
           body: bytesBody,
           response: {
             204: { description: 'Written; durable unless `flush=false`. `Write-Epoch` says until when' },
-            ...problemResponse,
+            ...problemResponse(),
           },
         },
       },
@@ -143,7 +143,7 @@ const noQuery = { generation: undefined };
 
 function changes(services: Services): Routes {
   return async (app) => {
-    const changed = { 204: { description: 'Done; `Write-Epoch` says until when' }, ...problemResponse };
+    const changed = { 204: { description: 'Done; `Write-Epoch` says until when' }, ...problemResponse() };
     app.post(
       '/images/:image/zero',
       {

@@ -21,7 +21,7 @@ export function exportRoutes(services: Services): Routes {
         summary: 'The image as one standalone file',
         params: ImageParams,
         querystring: ExportQuery,
-        response: { ...bytesResponses, ...problemResponse },
+        response: { ...bytesResponses(), ...problemResponse() },
       },
       handler: async (request, reply) => {
         const { format, snapshot, layer, compress, generation } = request.query;

@@ -24,7 +24,7 @@ export function extentRoutes(services: Services): Routes {
           summary: 'The map of the image; `Accept: application/x-ndjson` streams all of it',
           params: ImageParams,
           querystring: ExtentsQuery,
-          response: { 200: json('One page', ExtentPage), ...problemResponse },
+          response: { 200: json('One page', ExtentPage), ...problemResponse() },
         },
       },
       async (request, reply) => {
@@ -42,7 +42,7 @@ export function extentRoutes(services: Services): Routes {
           summary: 'The map of a snapshot; `Accept: application/x-ndjson` streams all of it',
           params: SnapshotParams,
           querystring: SnapshotExtentsQuery,
-          response: { 200: json('One page', ExtentPage), ...problemResponse },
+          response: { 200: json('One page', ExtentPage), ...problemResponse() },
         },
       },
       async (request, reply) => {

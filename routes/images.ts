@@ -19,7 +19,7 @@ export function imageRoutes(services: Services): Routes {
           tags: ['images'],
           summary: 'Make an empty image, or an overlay over another one',
           body: CreateImage,
-          response: { 201: json('The new image; `Location` names it', Image), ...problemResponse },
+          response: { 201: json('The new image; `Location` names it', Image), ...problemResponse() },
         },
       },
       async (request, reply) => {
@@ -36,7 +36,7 @@ export function imageRoutes(services: Services): Routes {
           tags: ['images'],
           summary: 'List images in the order in which they were made; opens no file',
           querystring: ListImagesQuery,
-          response: { 200: json('One page', ImagePage), ...problemResponse },
+          response: { 200: json('One page', ImagePage), ...problemResponse() },
         },
       },
       async (request) => {
@@ -67,7 +67,7 @@ export function imageRoutes(services: Services): Routes {
           response: {
             200: json('The image; `ETag` is its version', Image),
             304: { description: 'The version is the one of If-None-Match' },
-            ...problemResponse,
+            ...problemResponse(),
           },
         },
       },
@@ -89,7 +89,7 @@ export function imageRoutes(services: Services): Routes {
           tags: ['images'],
           summary: 'Delete an image and its file; readers get some seconds to finish',
           params: ImageParams,
-          response: { 204: { description: 'It is gone' }, ...problemResponse },
+          response: { 204: { description: 'It is gone' }, ...problemResponse() },
         },
       },
       async (request, reply) => {
@@ -106,7 +106,7 @@ export function imageRoutes(services: Services): Routes {
           tags: ['images'],
           summary: 'The image and all images below it, top first',
           params: ImageParams,
-          response: { 200: json('The chain', Chain), ...problemResponse },
+          response: { 200: json('The chain', Chain), ...problemResponse() },
         },
       },
       async (request) => printChain(await services.images.chain(request.params.image)),

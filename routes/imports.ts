@@ -27,7 +27,7 @@ export function importRoutes(services: Services): Routes {
           params: ImportParams,
           querystring: ImportQuery,
           body: bytesBody,
-          response: { 201: json('The new image; `Location` names it', Image), ...problemResponse },
+          response: { 201: json('The new image; `Location` names it', Image), ...problemResponse() },
         },
       },
       async (request, reply) => {

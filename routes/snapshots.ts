@@ -24,7 +24,7 @@ export function snapshotRoutes(services: Services): Routes {
           summary: 'Keep what the guest sees now',
           params: ImageParams,
           body: CreateSnapshot,
-          response: { 201: json('The snapshot; `Location` names it', Snapshot), ...problemResponse },
+          response: { 201: json('The snapshot; `Location` names it', Snapshot), ...problemResponse() },
         },
       },
       async (request, reply) => {
@@ -44,7 +44,7 @@ export function snapshotRoutes(services: Services): Routes {
           summary: 'List snapshots in the order of the file',
           params: ImageParams,
           querystring: ListSnapshotsQuery,
-          response: { 200: json('One page', SnapshotPage), ...problemResponse },
+          response: { 200: json('One page', SnapshotPage), ...problemResponse() },
         },
       },
       async (request) => {
@@ -62,7 +62,7 @@ export function snapshotRoutes(services: Services): Routes {
           tags: ['snapshots'],
           summary: 'Show a snapshot',
           params: SnapshotParams,
-          response: { 200: json('The snapshot', Snapshot), ...problemResponse },
+          response: { 200: json('The snapshot', Snapshot), ...problemResponse() },
         },
       },
       async (request) => {
@@ -79,7 +79,7 @@ export function snapshotRoutes(services: Services): Routes {
           tags: ['snapshots'],
           summary: 'Delete a snapshot and what only it holds',
           params: SnapshotParams,
-          response: { 204: { description: 'It is gone' }, ...problemResponse },
+          response: { 204: { description: 'It is gone' }, ...problemResponse() },
         },
       },
       async (request, reply) => {
@@ -97,7 +97,7 @@ export function snapshotRoutes(services: Services): Routes {
           tags: ['snapshots'],
           summary: 'Let the guest see again what it saw then',
           params: SnapshotParams,
-          response: { 200: json('The image after it', Image), ...problemResponse },
+          response: { 200: json('The image after it', Image), ...problemResponse() },
         },
       },
       async (request, reply) => {
@@ -119,7 +119,7 @@ export function snapshotDataRoutes(services: Services): Routes {
         summary: 'Read the guest bytes of a snapshot; they never change',
         params: SnapshotParams,
         querystring: ReadQuery,
-        response: { ...bytesResponses, ...problemResponse },
+        response: { ...bytesResponses(), ...problemResponse() },
       },
       handler: async (request, reply) => {
         const { image, snapshot } = request.params;

@@ -7,6 +7,7 @@ import { Fault } from '../src/base/fault.ts';
 import { rangesMax } from '../src/http/byte-range.ts';
 import { jsonLengthMax } from '../src/http/json-body.ts';
 import { explainProblems, findProblem } from '../src/http/problem.ts';
+import type { RouteConfig } from '../src/http/server.ts';
 import type { HealthReport } from '../src/services/services.ts';
 import type { RouteParts, Routes } from './route-parts.ts';
 import { limitMax } from './schemas/common.ts';
@@ -27,7 +28,7 @@ export function systemRoutes({ services, identity, isDraining }: RouteParts): Ro
               description: 'Where to go next; a page for browsers',
               content: { 'application/json': { schema: Welcome }, 'text/html': { schema: z.string() } },
             },
-            ...problemResponse,
+            ...problemResponse(),
           },
         },
       },
@@ -41,12 +42,12 @@ export function systemRoutes({ services, identity, isDraining }: RouteParts): Ro
     app.get(
       '/healthz',
       {
-        config: { whileDraining: true },
+        config: { whileDraining: true } satisfies RouteConfig,
         schema: {
           operationId: 'getLiveness',
           tags: ['system'],
           summary: 'Whether the process answers; touches no storage',
-          response: { 200: json('It does', Liveness), ...problemResponse },
+          response: { 200: json('It does', Liveness), ...problemResponse() },
         },
       },
       async () => ({ status: 'ok' as const }),
@@ -55,12 +56,12 @@ export function systemRoutes({ services, identity, isDraining }: RouteParts): Ro
     app.get(
       '/readyz',
       {
-        config: { whileDraining: true },
+        config: { whileDraining: true } satisfies RouteConfig,
         schema: {
           operationId: 'getReadiness',
           tags: ['system'],
           summary: 'Whether the service can serve',
-          response: { 200: json('It can, perhaps not in everything', Readiness), ...problemResponse },
+          response: { 200: json('It can, perhaps not in everything', Readiness), ...problemResponse() },
         },
       },
       async () => {
@@ -76,7 +77,7 @@ export function systemRoutes({ services, identity, isDraining }: RouteParts): Ro
           operationId: 'getOpenApi',
           tags: ['system'],
           summary: 'This document',
-          response: { 200: json('OpenAPI 3.1', OpenApiDocument), ...problemResponse },
+          response: { 200: json('OpenAPI 3.1', OpenApiDocument), ...problemResponse() },
         },
       },
       async () => ({ ...app.swagger() }),
@@ -89,7 +90,7 @@ export function systemRoutes({ services, identity, isDraining }: RouteParts): Ro
           operationId: 'listProblems',
           tags: ['system'],
           summary: 'All problems with cause and cure',
-          response: { 200: json('The table', ProblemTable), ...problemResponse },
+          response: { 200: json('The table', ProblemTable), ...problemResponse() },
         },
       },
       async () => ({ items: [...explainProblems()] }),
@@ -102,7 +103,7 @@ export function systemRoutes({ services, identity, isDraining }: RouteParts): Ro
           operationId: 'getProblem',
           tags: ['system'],
           summary: 'Cause and cure of one problem',
-          response: { 200: json('The problem explained', ProblemExplanation), ...problemResponse },
+          response: { 200: json('The problem explained', ProblemExplanation), ...problemResponse() },
         },
       },
       async (request) => {
@@ -119,7 +120,7 @@ export function systemRoutes({ services, identity, isDraining }: RouteParts): Ro
           operationId: 'getServiceInfo',
           tags: ['system'],
           summary: 'What this version can do, and its limits',
-          response: { 200: json('Features and limits', ServiceInfo), ...problemResponse },
+          response: { 200: json('Features and limits', ServiceInfo), ...problemResponse() },
         },
       },
       async () => ({ ...identity, features, limits, formats: ['qcow2', 'raw'], digests: ['sha-256'] }),

@@ -19,7 +19,7 @@ export function upkeepRoutes(services: Services): Routes {
           summary: 'Give the guest more or less disk',
           params: ImageParams,
           body: ResizeImage,
-          response: { 200: json('The image with its new size', Image), ...problemResponse },
+          response: { 200: json('The image with its new size', Image), ...problemResponse() },
         },
       },
       async (request, reply) => {
@@ -37,7 +37,7 @@ export function upkeepRoutes(services: Services): Routes {
           summary: 'Count every reference to every cluster, and mend what was asked for',
           params: ImageParams,
           body: CheckImage.optional(),
-          response: { 200: json('What was found', CheckReport), ...problemResponse },
+          response: { 200: json('What was found', CheckReport), ...problemResponse() },
         },
       },
       async (request) => {
@@ -54,7 +54,7 @@ export function upkeepRoutes(services: Services): Routes {
           tags: ['images'],
           summary: 'What qemu-img info tells, in camelCase',
           params: ImageParams,
-          response: { 200: json('What the file tells', ImageInfo), ...problemResponse },
+          response: { 200: json('What the file tells', ImageInfo), ...problemResponse() },
         },
       },
       async (request) => printInfo(await services.images.info(request.params.image)),

@@ -2,17 +2,28 @@
 
 import { z } from 'zod';
 
+/** What a schema is in the document, instead of what it is made of here. */
+export function shownAs(shown: object): z.GlobalMeta {
+  return {
+    override: ({ jsonSchema }) => {
+      const { description, examples } = jsonSchema;
+      for (const key of Object.keys(jsonSchema)) Reflect.deleteProperty(jsonSchema, key);
+      Object.assign(jsonSchema, shown, description === undefined ? {} : { description }, examples === undefined ? {} : { examples });
+    },
+  };
+}
+
 /** Bytes, offsets and counts. */
 export const Size = z
   .int()
   .min(0)
-  .meta({ override: { type: 'integer', format: 'int64', minimum: 0, maximum: Number.MAX_SAFE_INTEGER } });
+  .meta(shownAs({ type: 'integer', format: 'int64', minimum: 0, maximum: Number.MAX_SAFE_INTEGER }));
 
 /** An opaque 64-bit number in decimal. */
 export const DecimalString = z.string().meta({ description: 'An opaque 64-bit number in decimal' });
 
 /** RFC 3339 in UTC. */
-export const Time = z.string().meta({ override: { type: 'string', format: 'date-time' } });
+export const Time = z.string().meta(shownAs({ type: 'string', format: 'date-time' }));
 
 export const ImageName = z
   .string()
@@ -65,7 +76,7 @@ export function queryNumber(bounds: { readonly min: number; readonly max: number
     .regex(/^\d{1,16}$/, { error: 'a whole number in decimal' })
     .transform(Number)
     .pipe(z.int().min(bounds.min).max(bounds.max))
-    .meta({ override: { type: 'integer', format: 'int64', minimum: bounds.min, maximum: bounds.max } });
+    .meta(shownAs({ type: 'integer', format: 'int64', minimum: bounds.min, maximum: bounds.max }));
 }
 
 /** A size in a query. */
@@ -75,7 +86,7 @@ export const QuerySize = queryNumber({ min: 0, max: Number.MAX_SAFE_INTEGER });
 export const QueryFlag = z
   .enum(['true', 'false'])
   .transform((text) => text === 'true')
-  .meta({ override: { type: 'boolean' } });
+  .meta(shownAs({ type: 'boolean' }));
 
 export const limitMax = 1000;
 export const limitDefault = 100;
@@ -94,7 +105,7 @@ export const QueryLabels = z
   .transform((pairs) => Object.fromEntries(pairs.map(splitLabel)))
   .meta({
     description: '`key:value`; several are AND',
-    override: { type: 'array', items: { type: 'string' } },
+    ...shownAs({ type: 'array', items: { type: 'string' } }),
   });
 
 function splitLabel(pair: string): readonly [string, string] {
@@ -103,7 +114,7 @@ function splitLabel(pair: string): readonly [string, string] {
 }
 
 /** Image bytes. */
-export const Bytes = z.any().meta({ id: 'Bytes', override: { type: 'string', format: 'binary' } });
+export const Bytes = z.any().meta({ id: 'Bytes', ...shownAs({ type: 'string', format: 'binary' }) });
 
 /** A time as the wire has it. */
 export function printTime(ms: number): string {

@@ -3,7 +3,7 @@
 import { z } from 'zod';
 
 import type { Image as ImageValue } from '../../src/services/services.ts';
-import { Cursor, Description, ImageKey, ImageName, Labels, Limit, printTime, QueryLabels, Size } from './common.ts';
+import { Cursor, Description, ImageKey, ImageName, Labels, Limit, printTime, QueryLabels, Size, Time } from './common.ts';
 
 export const Preallocation = z.enum(['off', 'metadata', 'falloc', 'full']);
 export const Compat = z.enum(['0.10', '1.1']);
@@ -42,8 +42,8 @@ export const Image = z
     generation: Size.meta({ description: 'Grows with every change of guest data and never repeats' }),
     version: Size.meta({ description: 'Grows with every change of the metadata; its ETag' }),
     lease: z.null(),
-    createdAt: z.string().meta({ override: { type: 'string', format: 'date-time' } }),
-    updatedAt: z.string().meta({ override: { type: 'string', format: 'date-time' } }),
+    createdAt: Time,
+    updatedAt: Time,
   })
   .meta({ id: 'Image' });
 

@@ -32,13 +32,17 @@ export const ProblemExplanation = z
 
 export const ProblemTable = z.object({ items: z.array(ProblemExplanation) }).meta({ id: 'ProblemTable' });
 
-/** Every operation answers this when it fails. */
-export const problemResponse = {
-  default: {
-    description: 'A problem',
-    content: { [problemMediaType]: { schema: Problem } },
-  },
-};
+/**
+ * Every operation answers this when it fails. A new object for each: the document fills every response object in where
+ * it first meets it.
+ */
+export function problemResponse(): ProblemResponse {
+  return { default: { description: 'A problem', content: { [problemMediaType]: { schema: Problem } } } };
+}
+
+interface ProblemResponse {
+  default: { description: string; content: { [problemMediaType]: { schema: typeof Problem } } };
+}
 
 export interface JsonResponse<Schema extends z.ZodType> {
   description: string;
@@ -57,11 +61,22 @@ export const bytesBody = {
 };
 
 /** All bytes, a part of them, or none because the client has them. */
-export const bytesResponses = {
-  200: { description: 'All bytes', content: { 'application/octet-stream': { schema: Bytes } } },
-  206: {
-    description: 'The range asked for; several ranges are multipart/byteranges',
-    content: { 'application/octet-stream': { schema: Bytes } },
-  },
-  304: { description: 'The content is the one of If-None-Match' },
-};
+export function bytesResponses(): BytesResponses {
+  const content = { 'application/octet-stream': { schema: Bytes } };
+  return {
+    200: { description: 'All bytes', content },
+    206: { description: 'The range asked for; several ranges are multipart/byteranges', content },
+    304: { description: 'The content is the one of If-None-Match' },
+  };
+}
+
+interface BytesResponse {
+  description: string;
+  content: { 'application/octet-stream': { schema: typeof Bytes } };
+}
+
+interface BytesResponses {
+  200: BytesResponse;
+  206: BytesResponse;
+  304: { description: string };
+}

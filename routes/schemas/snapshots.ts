@@ -3,7 +3,7 @@
 import { z } from 'zod';
 
 import type { SnapshotDescription } from '../../src/services/services.ts';
-import { Cursor, DecimalString, Limit, printTime, Size } from './common.ts';
+import { Cursor, DecimalString, Limit, printTime, Size, Time } from './common.ts';
 
 export const CreateSnapshot = z
   .strictObject({
@@ -26,7 +26,7 @@ export const Snapshot = z
     name: z.string(),
     virtualSize: Size,
     vmStateSize: Size,
-    createdAt: z.string().meta({ override: { type: 'string', format: 'date-time' } }),
+    createdAt: Time,
     vmClockNanoseconds: DecimalString,
     icount: DecimalString.nullable(),
   })

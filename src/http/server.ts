@@ -14,6 +14,7 @@ import { ClientGone } from './disconnect.ts';
 import { readJson } from './json-body.ts';
 import { KnownPaths } from './known-paths.ts';
 import { answerParserError } from './parser-errors.ts';
+import { tidyDocument } from './openapi-document.ts';
 import { toProblem } from './problem.ts';
 import { sendProblem } from './refusal.ts';
 import { holdContinue } from './request-body.ts';
@@ -25,13 +26,6 @@ import {
   invalidRequest,
 } from './schema.ts';
 import type { App } from './schema.ts';
-
-declare module 'fastify' {
-  interface FastifyContextConfig {
-    /** Answered also while the service stops. */
-    readonly whileDraining?: true;
-  }
-}
 
 /** The document's own part: everything but paths and components. */
 export interface DocumentHead {
@@ -115,7 +109,8 @@ export async function createServer(options: ServerOptions): Promise<App> {
       tags: options.document.tags.map((tag) => ({ ...tag })),
     },
     hideUntagged: true,
-    ...fastifyZodOpenApiTransformers,
+    transform: fastifyZodOpenApiTransformers.transform,
+    transformObject: (document) => tidyDocument(fastifyZodOpenApiTransformers.transformObject(document)),
   });
   return app;
 }
@@ -142,7 +137,7 @@ function judgeRequest(options: ServerOptions) {
     }
     if (options.isDraining()) {
       void reply.header('connection', 'close');
-      if (request.routeOptions.config.whileDraining !== true) {
+      if (!answersWhileDraining(request)) {
         done(new Fault('draining', {}));
         return;
       }
@@ -153,6 +148,17 @@ function judgeRequest(options: ServerOptions) {
     }
     done(judgeOrigin(request.headers, options.hosts));
   };
+}
+
+/** What a route's `config` may say. */
+export interface RouteConfig {
+  /** Answered also while the service stops. */
+  readonly whileDraining?: true;
+}
+
+function answersWhileDraining(request: FastifyRequest): boolean {
+  const config = request.routeOptions.config as RouteConfig;
+  return config.whileDraining === true;
 }
 
 /** The access log: a hook for every route but those that move image bytes. */
