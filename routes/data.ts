@@ -143,7 +143,6 @@ const noQuery = { generation: undefined };
 
 function changes(services: Services): Routes {
   return async (app) => {
-    const changed = { 204: { description: 'Done; `Write-Epoch` says until when' }, ...problemResponse() };
     app.post(
       '/images/:image/zero',
       {
@@ -153,7 +152,7 @@ function changes(services: Services): Routes {
           summary: 'Make a span read as zeroes; any alignment',
           params: ImageParams,
           body: ZeroSpan,
-          response: changed,
+          response: { 204: { description: 'Done; `Write-Epoch` says until when' }, ...problemResponse() },
         },
       },
       async (request, reply) => {
@@ -171,7 +170,7 @@ function changes(services: Services): Routes {
           summary: 'Give whole clusters inside a span back',
           params: ImageParams,
           body: DiscardSpan,
-          response: changed,
+          response: { 204: { description: 'Done; `Write-Epoch` says until when' }, ...problemResponse() },
         },
       },
       async (request, reply) => {
@@ -189,7 +188,7 @@ function changes(services: Services): Routes {
           summary: 'Make every change that was answered before durable',
           params: ImageParams,
           body: FlushImage.optional(),
-          response: changed,
+          response: { 204: { description: 'Done; `Write-Epoch` says until when' }, ...problemResponse() },
         },
       },
       async (request, reply) => {
