@@ -8,7 +8,12 @@ export function shownAs(shown: object): z.GlobalMeta {
     override: ({ jsonSchema }) => {
       const { description, examples } = jsonSchema;
       for (const key of Object.keys(jsonSchema)) Reflect.deleteProperty(jsonSchema, key);
-      Object.assign(jsonSchema, shown, description === undefined ? {} : { description }, examples === undefined ? {} : { examples });
+      Object.assign(
+        jsonSchema,
+        shown,
+        description === undefined ? {} : { description },
+        examples === undefined ? {} : { examples },
+      );
     },
   };
 }

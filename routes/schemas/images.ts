@@ -3,7 +3,18 @@
 import { z } from 'zod';
 
 import type { Image as ImageValue } from '../../src/services/services.ts';
-import { Cursor, Description, ImageKey, ImageName, Labels, Limit, printTime, QueryLabels, Size, Time } from './common.ts';
+import {
+  Cursor,
+  Description,
+  ImageKey,
+  ImageName,
+  Labels,
+  Limit,
+  printTime,
+  QueryLabels,
+  Size,
+  Time,
+} from './common.ts';
 
 export const Preallocation = z.enum(['off', 'metadata', 'falloc', 'full']);
 export const Compat = z.enum(['0.10', '1.1']);

@@ -1,0 +1,78 @@
+// The process: environment in, signals in, exit code out.
+
+import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+
+import { createApplication } from './app.ts';
+import type { Application } from './app.ts';
+import { ConfigError, loadConfig } from './config.ts';
+import type { Config } from './config.ts';
+
+/** A start that failed for a reason that a person can mend, in sentences. */
+class StartError extends Error {
+  override readonly name = 'StartError';
+}
+
+try {
+  await main();
+} catch (error) {
+  process.stderr.write(`qcowd: ${explain(error)}\n`);
+  process.exit(1);
+}
+
+async function main(): Promise<void> {
+  const config = loadConfig(process.env, { cores: availableParallelism() });
+  const application = await createApplication({ config, identity: readIdentity(), engine: 'threads' });
+  endOnSignals(application);
+  try {
+    const url = await application.listen();
+    application.server.log.info({ url, dataDirectory: config.data.directory }, 'ready');
+  } catch (error) {
+    await application.stop();
+    throw explainListen(error, config);
+  }
+}
+
+function readIdentity(): { readonly name: string; readonly version: string } {
+  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+  const { name, version } = JSON.parse(text) as { readonly name: string; readonly version: string };
+  return { name, version };
+}
+
+/** The first signal ends in order; a second one, when somebody does not want to wait, at once. */
+function endOnSignals(application: Application): void {
+  const { log } = application.server;
+  let stopping = false;
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      if (stopping) process.exit(1);
+      stopping = true;
+      log.info({ signal }, 'stopping');
+      void application.stop().then((failures) => {
+        for (const { phase, error } of failures) log.error({ err: error, phase }, 'failed while stopping');
+        log.info('stopped');
+        process.exit(failures.length === 0 ? 0 : 1);
+      });
+    });
+  }
+}
+
+function explainListen(error: unknown, { http }: Config): unknown {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  const address = `${http.host}:${http.port}`;
+  if (code === 'EADDRINUSE') {
+    return new StartError(
+      `${address} is in use by another process. Stop it, or set QCOWD_PORT to another port (0 takes any).`,
+    );
+  }
+  if (code === 'EACCES') {
+    return new StartError(`${address} may not be bound by this user. Set QCOWD_PORT to a port of 1024 or more.`);
+  }
+  return error;
+}
+
+function explain(error: unknown): string {
+  if (error instanceof ConfigError || error instanceof StartError) return error.message;
+  if (error instanceof Error) return `could not start: ${error.stack ?? error.message}`;
+  return `could not start: ${String(error)}`;
+}
