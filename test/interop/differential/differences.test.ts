@@ -1,0 +1,86 @@
+// Each difference on purpose, shown: QEMU does what the list says of it, and we do what it says of us.
+
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+
+import { guestOffset } from '../../../src/engine/format/offsets.ts';
+import { Image } from '../../../src/engine/image.ts';
+import { runToEnd } from '../../../src/engine/operations/steps.ts';
+import { checkImage, qemuImg, qemuIo } from '../../support/qemu-img.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+import { differences } from './differences.ts';
+
+const quiet = { format: 'qcow2', readOnly: false, syncs: false, discard: 'unmap' } as const;
+
+function openOurs(path: string): Image {
+  return Image.open({ path, writable: true, backing: [] });
+}
+
+describe('on purpose we differ', () => {
+  test(`${differences.staleTail.row}: ${differences.staleTail.qemu}`, () => {
+    using folder = tempFolder();
+    const make = (name: string): string => {
+      const path = join(folder.path, name);
+      qemuImg('create', '-q', '-f', 'qcow2', path, '1M');
+      qemuIo(path, ['write -P 34 0 1M'], quiet);
+      return path;
+    };
+    const twin = make('twin.qcow2');
+    qemuImg('resize', '-q', '-f', 'qcow2', '--shrink', twin, '98304');
+    qemuImg('resize', '-q', '-f', 'qcow2', twin, '1M');
+    qemuIo(twin, ['read -P 34 98304 32768'], { ...quiet, readOnly: true });
+
+    const ours = make('ours.qcow2');
+    const image = openOurs(ours);
+    runToEnd(image.resize({ virtualSize: 98_304, allowShrink: true, preallocation: 'off' }));
+    runToEnd(image.resize({ virtualSize: 1024 ** 2, allowShrink: false, preallocation: 'off' }));
+    image.close();
+    qemuIo(ours, ['read -P 34 0 98304', 'read -P 0 98304 950272'], { ...quiet, readOnly: true });
+    assert.equal(checkImage(ours, 'none').exit, 0);
+  });
+
+  test(`${differences.staleVmState.row}: ${differences.staleVmState.qemu}`, () => {
+    using folder = tempFolder();
+    const make = (name: string): string => {
+      const path = join(folder.path, name);
+      qemuImg('create', '-q', '-f', 'qcow2', '-o', 'cluster_size=512', path, '32k');
+      qemuIo(path, ['write -b -P 85 0 4096'], quiet);
+      return path;
+    };
+    const twin = make('twin.qcow2');
+    qemuImg('resize', '-q', '-f', 'qcow2', twin, '64k');
+    qemuIo(twin, ['read -P 85 32768 4096'], { ...quiet, readOnly: true });
+
+    const ours = make('ours.qcow2');
+    const image = openOurs(ours);
+    runToEnd(image.resize({ virtualSize: 65_536, allowShrink: false, preallocation: 'off' }));
+    image.close();
+    qemuIo(ours, ['read -P 0 0 65536'], { ...quiet, readOnly: true });
+    assert.equal(checkImage(ours, 'none').exit, 0);
+  });
+
+  test(`${differences.snapshotSize.row}: ${differences.snapshotSize.qemu}`, () => {
+    using folder = tempFolder();
+    const path = join(folder.path, 'image.qcow2');
+    qemuImg('create', '-q', '-f', 'qcow2', path, '2M');
+    qemuIo(path, ['write -P 17 1536k 64k'], quiet);
+    qemuImg('snapshot', '-c', 'large', path);
+    qemuImg('resize', '-q', '-f', 'qcow2', '--shrink', path, '1M');
+    const raw = join(folder.path, 'snapshot.raw');
+    qemuImg('convert', '-f', 'qcow2', '-l', 'snapshot.name=large', '-O', 'raw', path, raw);
+    assert.equal(infoRaw(raw), 1024 ** 2, 'QEMU cuts the snapshot to the current size');
+
+    const image = Image.open({ path, writable: false, backing: [] });
+    assert.equal(image.snapshots()[0]?.virtualSize, 2 * 1024 ** 2);
+    const bytes = new Uint8Array(65_536);
+    image.readSnapshot('large', guestOffset(1536 * 1024), bytes);
+    image.close();
+    assert.ok(bytes.every((byte) => byte === 17));
+  });
+});
+
+function infoRaw(path: string): unknown {
+  const info = JSON.parse(qemuImg('info', '-f', 'raw', '--output=json', path)) as Record<string, unknown>;
+  return info['virtual-size'];
+}
