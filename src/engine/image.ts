@@ -217,7 +217,7 @@ export class Image {
     return planExport({ format: wish.format, layer, clusterSize: parts.geometry.clusterSize });
   }
 
-  /** Flushes, writes every clean-up, releases the file. */
+  /** Flushes, writes every clean-up, releases the file; the file is released when that faults, too. */
   close(): void {
     this.#session.close();
   }

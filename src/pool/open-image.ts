@@ -57,17 +57,11 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
     }
   }
 
-  /** Flushes and closes the file. When that fails the file is abandoned, and the fault goes on. */
+  /** Flushes and closes the file; when that faults the file is let go of all the same. */
   close(): void {
-    const file = this.file;
-    try {
-      file.close();
-    } catch (error) {
-      file.abandon();
-      throw error;
-    } finally {
-      this.#file = undefined;
-    }
+    const { file } = this;
+    this.#file = undefined;
+    file.close();
   }
 
   /** Lets go of the file as it is. */

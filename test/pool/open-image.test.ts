@@ -64,7 +64,7 @@ describe('an image that breaks', { timeout: 60_000 }, () => {
     await handle.run('createSnapshot', snapshotArgs(traps.close), noRun);
     handle.release();
     await assert.rejects(at.pool.evict('one'), { code: 'io-error' });
-    assert.equal(journalOf(at.pathOf('one')).at(-1), 'abandon');
+    assert.equal(journalOf(at.pathOf('one')).at(-1), 'failed-close');
     assert.equal((await at.open('one', { writable: false })).lossCount, 1);
     assert.deepEqual(at.failures, []);
   });

@@ -245,14 +245,17 @@ class MemoryImage implements EngineImage {
 
   close(): void {
     this.#use();
-    if (this.#content.snapshots.some(({ name }) => name === traps.close))
-      throw new Fault('io-error', { call: 'close' });
     this.#open = false;
+    if (this.#content.snapshots.some(({ name }) => name === traps.close)) {
+      this.#note('failed-close');
+      throw new Fault('io-error', { call: 'close' });
+    }
     if (this.writable) store(this.#path, this.#content);
     this.#note('close');
   }
 
   abandon(): void {
+    this.#use();
     this.#open = false;
     this.#note('abandon');
   }
