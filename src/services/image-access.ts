@@ -46,9 +46,10 @@ export class Visit implements Disposable {
     return this.#image.run(name, args, this.#caller);
   }
 
-  /** Does a work with the handle that the image has now; it may be another one the next time. */
+  /** Does a work that only reads with the handle that the image has now; it may be another one the next time. */
   async during<Result>(work: (handle: EngineHandle, options: CallOptions) => Promise<Result>): Promise<Result> {
-    return this.#image.during(this.#caller, ({ handle }) => work(handle, { signal: this.#caller.signal }));
+    const { signal } = this.#caller;
+    return this.#image.during(this.#caller, ({ handle }) => work(handle, { signal }), { changes: false });
   }
 
   /** Whether a handle of before is still one of the open image's. */
@@ -88,6 +89,7 @@ export class ImageAccess {
   readonly #parts: ImageAccessParts;
   /** The images in use, by id and by name: an id never is a name. */
   readonly #images = new Map<string, ImageInUse>();
+  readonly #doubts = new Map<string, number>();
   #draining: Fault | undefined;
 
   constructor(parts: ImageAccessParts) {
@@ -219,6 +221,7 @@ export class ImageAccess {
     const image = new ImageInUse(
       {
         ...this.#parts,
+        doubts: this.#doubts,
         makeRoom: () => this.#makeRoom(),
         unused: (idle) => {
           this.#forget(idle);

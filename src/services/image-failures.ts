@@ -4,11 +4,21 @@ import type { FaultCode } from '../base/fault-codes.ts';
 import { Fault } from '../base/fault.ts';
 import type { OpeningParts } from './opening.ts';
 
-const codes: readonly FaultCode[] = ['engine-lost', 'image-failed', 'io-error'];
+const losses: readonly FaultCode[] = ['engine-lost', 'image-failed'];
 
-/** Whether nobody knows any more what the thread still has of the image, so that it must be opened again. */
-export function leavesImageUnknown(error: unknown): error is Fault {
-  return error instanceof Fault && codes.includes(error.code);
+/**
+ * Whether nobody knows any more what there is of the image, so that it must be opened again: its thread has lost it, or
+ * the disk has failed a change. (After a failed sync the system may call the next one a success, without the bytes.)
+ */
+export function leavesImageUnknown(error: unknown, verb: { readonly changes: boolean }): error is Fault {
+  if (!(error instanceof Fault)) return false;
+  return losses.includes(error.code) || (verb.changes && error.code === 'io-error');
+}
+
+/** An image whose disk failed a change is verified by a repair before anybody gets in again. */
+export async function markDoubtful(parts: OpeningParts, imageId: string): Promise<void> {
+  const record = await parts.catalog.findImage(imageId);
+  if (record !== undefined && record.structural === undefined) await parts.catalog.markStructural(imageId, 'repair');
 }
 
 /** A broken assertion inside an image ends it: whatever is in the file, nobody is to make it worse. */

@@ -5,8 +5,9 @@ import { Fault } from '../base/fault.ts';
 import type { ImageRecord } from '../catalog/catalog.ts';
 import type { EngineHandle } from '../pool/engine-pool.ts';
 import type { CallName, EngineCalls, EngineRuns, RunName } from '../pool/protocol.ts';
-import { failIfBroken, leavesImageUnknown } from './image-failures.ts';
-import { abandonImage, closeImage, learn, notReady, openImage, requireReady } from './opening.ts';
+import { IdleWatch } from './idle-watch.ts';
+import { failIfBroken, leavesImageUnknown, markDoubtful } from './image-failures.ts';
+import { abandonImage, closeImage, learn, notReady, openImage, requireUsable } from './opening.ts';
 import type { Opening, OpeningParts } from './opening.ts';
 import { Presence } from './presence.ts';
 import { explainStorage } from './storage-faults.ts';
@@ -17,6 +18,8 @@ export interface ImageInUseParts extends OpeningParts {
   readonly imageIdleMs: number;
   /** How long work that is under way may hold up a change of the image's life, in milliseconds. */
   readonly graceMs: number;
+  /** How often the disk failed a change, by image: nobody knows then what of the unflushed changes is left. */
+  readonly doubts: Map<string, number>;
   /** Closes images that nobody uses; false when there are none. */
   readonly makeRoom: () => Promise<boolean>;
   /** Told when nobody uses the image any more and its file is closed. */
@@ -65,12 +68,16 @@ export class ImageInUse {
   #closedTo: Fault | undefined;
   /** Why nobody gets anything any more. */
   #cut: Fault | undefined;
-  #idleTimer: NodeJS.Timeout | undefined;
+  readonly #idleWatch: IdleWatch;
 
   constructor(parts: ImageInUseParts, image: { readonly id: string; readonly name: string }) {
     this.#parts = parts;
     this.id = image.id;
     this.name = image.name;
+    const onIdle = (): void => {
+      this.#inBackground('closing an image that nobody uses', () => this.closeIfIdle());
+    };
+    this.#idleWatch = new IdleWatch({ idleMs: parts.imageIdleMs, onIdle });
   }
 
   /** Open, with nobody in and nothing under way. */
@@ -95,9 +102,9 @@ export class ImageInUse {
     return this.#runs.count;
   }
 
-  /** As of the last answer of the image's thread. */
   get pulse(): ImagePulse {
-    return this.#opening?.handle ?? this.#pulse;
+    const { virtualSize, generation, lossCount } = this.#opening?.handle ?? this.#pulse;
+    return { virtualSize, generation, lossCount: lossCount + (this.#parts.doubts.get(this.id) ?? 0) };
   }
 
   /** The record as of the last opening. */
@@ -131,12 +138,16 @@ export class ImageInUse {
   }
 
   /** Does a work with the open image: at once while it is open, otherwise in turn. */
-  async during<Result>(caller: CallerOptions, work: (opening: Opening) => Promise<Result>): Promise<Result> {
+  async during<Result>(
+    caller: CallerOptions,
+    work: (opening: Opening) => Promise<Result>,
+    verb: { readonly changes: boolean },
+  ): Promise<Result> {
     const opening = this.#admits(caller.changes) ? this.#begin() : await this.#beginInTurn(caller);
     try {
       return await work(opening);
     } catch (error) {
-      this.#judge(error);
+      this.#judge(error, verb);
       throw await explainStorage(this.#parts.directory, error);
     } finally {
       this.#calls.leave();
@@ -154,7 +165,8 @@ export class ImageInUse {
     args: EngineCalls[Name]['args'],
     caller: CallerOptions,
   ): Promise<EngineCalls[Name]['result']> {
-    return this.during(caller, ({ handle }) => handle.call(name, args, { signal: caller.signal }));
+    const changes = name === 'write' || name === 'flush';
+    return this.during(caller, ({ handle }) => handle.call(name, args, { signal: caller.signal }), { changes });
   }
 
   async run<Name extends RunName>(
@@ -164,23 +176,26 @@ export class ImageInUse {
   ): Promise<EngineRuns[Name]['result']> {
     const signals = [this.#cutting.signal, ...(caller.signal === undefined ? [] : [caller.signal])];
     const options = { signal: AbortSignal.any(signals), onProgress: undefined };
-    return this.during(caller, ({ handle }) => this.#runs.during(() => handle.run(name, args, options)));
+    const verb = { changes: name !== 'check' };
+    return this.during(caller, ({ handle }) => this.#runs.during(() => handle.run(name, args, options)), verb);
   }
 
   /** Makes everything durable that was answered so far. What is not open for writing was flushed when it was closed. */
   async flush(caller: CallerOptions): Promise<void> {
-    await this.during(caller, async ({ handle, writable }) => {
+    const work = async ({ handle, writable }: Opening): Promise<void> => {
       if (writable) await handle.call('flush', {}, { signal: caller.signal });
-    });
+    };
+    await this.during(caller, work, { changes: true });
   }
 
   /** Asks the open file what it is now, and stores it. */
   async learn(caller: CallerOptions): Promise<ImageRecord> {
-    return this.during(caller, async ({ handle }) => {
+    const work = async ({ handle }: Opening): Promise<ImageRecord> => {
       const record = await learn(this.#parts, handle);
       if (this.#opening?.handle === handle) this.#opening = { ...this.#opening, record };
       return record;
-    });
+    };
+    return this.during(caller, work, { changes: false });
   }
 
   /**
@@ -226,6 +241,8 @@ export class ImageInUse {
     };
     try {
       await this.#turns.take(work);
+      // The name is free, even while somebody who was cut has not left yet.
+      this.#parts.unused(this);
     } finally {
       this.#tellIfUnused();
     }
@@ -272,20 +289,10 @@ export class ImageInUse {
     if (this.#lost !== undefined) await this.#giveUp(this.#lost);
     if (this.#admits(caller.changes)) return this.#now;
 
-    const record = await this.#requireUsable(caller);
+    const record = await requireUsable(this.#parts, this.id, caller);
     const earlier = this.#opening === undefined ? [] : [...this.#opening.earlier, this.#opening.handle];
     this.#opening = await this.#openWithRoom(record, { ...caller, earlier });
     return this.#opening;
-  }
-
-  async #requireUsable(caller: CallerOptions): Promise<ImageRecord> {
-    const { catalog } = this.#parts;
-    const record = await catalog.findImage(this.id);
-    if (record === undefined) throw new Fault('image-not-found', { image: this.id });
-    requireReady(record);
-    if (!caller.changes || record.dependentCount === 0) return record;
-    const dependents = await catalog.listDependents(this.id);
-    throw new Fault('image-has-dependents', { imageId: this.id, name: this.name, dependents });
   }
 
   /** When all threads are full of images, those that nobody uses make room. */
@@ -345,12 +352,15 @@ export class ImageInUse {
     await this.#calls.untilEmpty();
     await this.#abandon('closing an image that failed');
     this.#lost = undefined;
+    if (lost.code === 'io-error') await markDoubtful(this.#parts, this.id);
     await failIfBroken(this.#parts, this.id, lost);
   }
 
-  #judge(error: unknown): void {
-    if (!leavesImageUnknown(error) || this.#lost !== undefined) return;
+  #judge(error: unknown, verb: { readonly changes: boolean }): void {
+    if (!leavesImageUnknown(error, verb) || this.#lost !== undefined) return;
     this.#lost = error;
+    const { doubts } = this.#parts;
+    if (error.code === 'io-error') doubts.set(this.id, (doubts.get(this.id) ?? 0) + 1);
     this.#inBackground('giving up an image that is lost', () => this.#turns.take(() => this.#giveUp(error)));
   }
 
@@ -369,16 +379,12 @@ export class ImageInUse {
       return;
     }
     this.idleSince = this.#parts.clock();
-    this.#idleTimer ??= setTimeout(() => {
-      this.#inBackground('closing an image that nobody uses', () => this.closeIfIdle());
-    }, this.#parts.imageIdleMs).unref();
-    this.#idleTimer.refresh();
+    this.#idleWatch.restart();
   }
 
   #tellIfUnused(): void {
     if (this.#opening !== undefined || this.#visits.count > 0 || !this.#turns.idle) return;
-    clearTimeout(this.#idleTimer);
-    this.#idleTimer = undefined;
+    this.#idleWatch.stop();
     this.#parts.unused(this);
   }
 

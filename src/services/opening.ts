@@ -117,7 +117,21 @@ export function sourceOf(parts: Pick<OpeningParts, 'directory'>, image: ImageRec
   return { fileName: directory.fileName(image.id), path: directory.imagePath(image.id), format: 'qcow2' };
 }
 
-export function requireReady(image: ImageRecord): void {
+/** The record of an image that can be used. Faults `image-not-found`, `image-not-ready`; for changes `image-has-dependents`. */
+export async function requireUsable(
+  parts: Pick<OpeningParts, 'catalog'>,
+  id: string,
+  use: { readonly changes: boolean },
+): Promise<ImageRecord> {
+  const record = await parts.catalog.findImage(id);
+  if (record === undefined) throw new Fault('image-not-found', { image: id });
+  requireReady(record);
+  if (!use.changes || record.dependentCount === 0) return record;
+  const dependents = await parts.catalog.listDependents(id);
+  throw new Fault('image-has-dependents', { imageId: id, name: record.name, dependents });
+}
+
+function requireReady(image: ImageRecord): void {
   if (image.state === 'ready') return;
   throw notReady(image, image.state);
 }

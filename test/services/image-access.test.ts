@@ -229,6 +229,39 @@ describe('an image that breaks', () => {
   });
 });
 
+describe('a disk that fails a change', () => {
+  test('leaves doubts: another write epoch, and a repair before anybody gets in again', async () => {
+    await using house = await openHouse({ engine: failingOnce('flush', new Fault('io-error', {})) });
+    const { services, catalog } = house;
+    const { id } = await services.images.create(newImage({ name: 'vm1' }));
+    using session = await services.content.openWrite('vm1', { signal: undefined });
+    const span = { offset: 0, length: 3 };
+    const unflushed = { ...plain, flush: false };
+    const { writeEpoch } = await session.write(span, bodyIn(Buffer.from('abc'), 3), unflushed);
+    await assert.rejects(services.content.flush('vm1', { writeEpoch }), faultOf('io-error'));
+    await assert.rejects(services.content.flush('vm1', { writeEpoch }), faultOf('writes-lost'));
+    assert.deepEqual(journalOf(house.directory.imagePath(id)).slice(0, 4), [
+      'open-writable',
+      'write',
+      'close',
+      'open-writable',
+    ]);
+    assert.equal((await catalog.findImage(id))?.structural, undefined);
+    await writeAt(services, 'vm1', 0, Buffer.from('again'));
+    assert.equal((await readAll(services, 'vm1')).toString('latin1', 0, 5), 'again');
+  });
+
+  test('does not doubt what was only read', async () => {
+    await using house = await openHouse({ engine: failingOnce('read', new Fault('io-error', {})) });
+    const { services } = house;
+    const { id } = await services.images.create(newImage({ name: 'vm1' }));
+    const { writeEpoch } = await services.content.flush('vm1', { writeEpoch: undefined });
+    await assert.rejects(readAll(services, 'vm1'), faultOf('io-error'));
+    await services.content.flush('vm1', { writeEpoch });
+    assert.deepEqual(journalOf(house.directory.imagePath(id)), ['open']);
+  });
+});
+
 describe('the end', () => {
   test('closes every image, settles its row, and lets nobody in', async () => {
     using folder = tempFolder();
@@ -264,7 +297,7 @@ describe('the end', () => {
 });
 
 /** The engine, whose images fail once in one verb. */
-function failingOnce(verb: 'createSnapshot', fault: Fault): Engine {
+function failingOnce(verb: 'createSnapshot' | 'flush' | 'read', fault: Fault): Engine {
   let left = 1;
   return {
     ...engine,

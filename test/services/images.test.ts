@@ -313,6 +313,8 @@ describe('delete', () => {
     await services.images.delete('vm1');
     await assert.rejects(reader.read({ offset: 0, length: 7 }), faultOf('image-not-ready', { state: 'deleting' }));
     assert.deepEqual(house.files('images'), []);
+    await services.images.create(newImage({ name: 'vm1' }));
+    await writeAt(services, 'vm1', 0, Buffer.from('another one of the same name'));
   });
 
   test('is refused while a run is under way', async () => {
