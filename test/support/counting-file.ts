@@ -2,7 +2,7 @@
 
 import type { ByteSpan } from '../../src/base/byte-span.ts';
 import type { ByteFile } from '../../src/engine/file/byte-file.ts';
-import { MemoryFile } from '../../src/engine/file/memory-file.ts';
+import type { MemoryFile } from '../../src/engine/file/memory-file.ts';
 import type { HostOffset } from '../../src/engine/format/offsets.ts';
 
 export class CountingFile implements ByteFile {

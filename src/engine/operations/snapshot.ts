@@ -43,10 +43,11 @@ export function* createSnapshot(parts: WriteParts, wish: NewSnapshot): Steps<Sna
     throw new Fault('too-many-snapshots', { countMax: snapshotCountMax });
   }
   order.settle();
-  yield* shareTree(parts, mapping);
+  const shared = { visits: 0 };
   let finished = false;
   let l1Run: ClusterRun | undefined;
   try {
+    yield* shareTree(parts, mapping, shared);
     yield* refreshOwned(parts);
     const l1 = unowned(mapping.copyOfL1(mapping.l1Entries));
     l1Run = writeBytes(parts, l1);
@@ -70,7 +71,7 @@ export function* createSnapshot(parts: WriteParts, wish: NewSnapshot): Steps<Sna
   } finally {
     if (!finished) {
       if (l1Run !== undefined) parts.allocator.undo(l1Run);
-      yield* unshareTree(parts, mapping, Number.POSITIVE_INFINITY);
+      yield* unshareTree(parts, mapping, shared.visits);
       yield* refreshOwned(parts);
       order.settle();
     }
@@ -97,13 +98,14 @@ export function* revertSnapshot(parts: WriteParts, snapshot: string): Steps<void
   if (header.hasBitmaps) throw new Fault('bitmaps-prevent-revert', { snapshot });
   order.settle();
   const tree = snapshotTree(parts, record);
-  yield* shareTree(parts, tree);
   const virtualSize = record.virtualSize ?? header.virtualSize;
   const entries = Math.max(record.l1Entries, l1EntriesFor(geometry, virtualSize));
   const l1 = unowned(tree.copyOfL1(entries));
+  const shared = { visits: 0 };
   let l1Run: ClusterRun | undefined;
   let switched = false;
   try {
+    yield* shareTree(parts, tree, shared);
     l1Run = writeBytes(parts, l1);
     order.flush();
     const oldTree = treeOver(parts, mapping.place.offset, mapping.copyOfL1(mapping.l1Entries));
@@ -119,7 +121,7 @@ export function* revertSnapshot(parts: WriteParts, snapshot: string): Steps<void
   } finally {
     if (!switched) {
       if (l1Run !== undefined) parts.allocator.undo(l1Run);
-      yield* unshareTree(parts, tree, Number.POSITIVE_INFINITY);
+      yield* unshareTree(parts, tree, shared.visits);
       order.settle();
     }
   }
@@ -162,26 +164,24 @@ function moveClaims(parts: WriteParts, oldTree: MappingTables): void {
   for (const table of tablesOf(mapping)) overlap.claim(runOf(table, 1, geometry.clusterSize));
 }
 
-/** One more reference to everything in a tree. A fault or a cancel on the way takes back what was raised. */
-function* shareTree(parts: WriteParts, tree: MappingTables): Generator<Progress, void, undefined> {
-  let raised = 0;
-  let finished = false;
-  try {
-    yield* visitTree(parts, tree, {
-      l1Start: 0,
-      visit: (run) => {
-        parts.allocator.share(run);
-        raised += 1;
-      },
-      isEnough: () => false,
-    });
-    finished = true;
-  } finally {
-    if (!finished) {
-      yield* unshareTree(parts, tree, raised);
-      parts.order.settle();
-    }
-  }
+/** How many visits of a tree have raised references: what an undo takes back. */
+interface Shared {
+  visits: number;
+}
+
+/**
+ * One more reference to everything in a tree. Undoing is the caller's: a generator that yields while it is being ended
+ * would let its caller go on behind the `yield*` as if nothing had happened.
+ */
+function* shareTree(parts: WriteParts, tree: MappingTables, shared: Shared): Generator<Progress, void, undefined> {
+  yield* visitTree(parts, tree, {
+    l1Start: 0,
+    visit: (run) => {
+      parts.allocator.share(run);
+      shared.visits += 1;
+    },
+    isEnough: () => false,
+  });
 }
 
 /** Takes back the first `count` visits of {@link shareTree}: nothing on disk names them yet. */

@@ -6,7 +6,10 @@ export interface Progress {
   readonly total: number;
 }
 
-/** A long run. Cancel by `return()`, then `next()` until done: undoing is stepped too. */
+/**
+ * A long run. Cancel by `return()`, then `next()` until done: undoing is stepped too. Nothing may follow a `yield*` of a
+ * run that yields in its `finally`: the end of such a run looks like its success to whoever delegated to it.
+ */
 export type Steps<Result> = Generator<Progress, Result, undefined>;
 
 /** At most this many data bytes are touched by one step. */
