@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+
+import { codeOf, pointersOf, startTestService } from '../support/test-service.ts';
+import type { TestService } from '../support/test-service.ts';
+
+let service: TestService;
+
+before(async () => {
+  service = await startTestService();
+});
+after(async () => service[Symbol.asyncDispose]());
+
+describe('the service', () => {
+  test('welcomes programs and browsers', async () => {
+    const answer = await service.get('/').expect(200);
+    assert.deepEqual(answer.body, {
+      name: 'qcowd',
+      version: '0.0.0-test',
+      links: { api: '/v1', openapi: '/openapi.json', problems: '/problems' },
+    });
+    const page = await service.get('/').set('Accept', 'text/html,application/xhtml+xml,*/*;q=0.8').expect(200);
+    assert.match(String(page.headers['content-type']), /^text\/html/);
+    assert.match(page.text, /<h1>qcowd/);
+  });
+
+  test('lives and is ready', async () => {
+    await service.get('/healthz').expect(200, { status: 'ok' });
+    const answer = await service.get('/readyz').expect(200);
+    const { checks } = answer.body as { checks: Record<string, string> };
+    assert.deepEqual([checks['catalog'], checks['dataDirectory'], checks['engine']], ['ok', 'ok', 'ok']);
+  });
+
+  test('says what it can do', async () => {
+    const answer = await service.get('/v1').expect(200);
+    const info = answer.body as { features: string[]; formats: string[]; limits: Record<string, number> };
+    assert.ok(info.features.includes('snapshots'));
+    assert.deepEqual(info.formats, ['qcow2', 'raw']);
+    assert.equal(info.limits['virtualSizeMax'], 2 ** 53 - 512);
+    assert.ok(answer.text.endsWith('}\n'));
+  });
+
+  test('publishes its document', async () => {
+    const answer = await service.get('/openapi.json').expect(200);
+    assert.equal((answer.body as { openapi: string }).openapi, '3.1.0');
+  });
+
+  test('explains every problem, also the one at hand', async () => {
+    const table = await service.get('/problems').expect(200);
+    const { items } = table.body as { items: { code: string; status: number }[] };
+    assert.ok(items.length > 20);
+    const problem = await service.get('/v1/images/nobody').expect(404);
+    const { type } = problem.body as { type: string };
+    const explained = await service.get(type).expect(200);
+    assert.equal((explained.body as { code: string }).code, 'image-not-found');
+    assert.equal(codeOf(await service.get('/problems/odd')), 'route-not-found');
+  });
+
+  test('knows its paths and their methods', async () => {
+    const wrong = await service.delete('/v1/images');
+    assert.deepEqual([wrong.status, wrong.headers['allow']], [405, 'GET, HEAD, POST']);
+    assert.equal((await service.get('/v1/image')).status, 404);
+    assert.deepEqual(pointersOf(await service.get('/v1/images/')), ['/image']);
+    assert.equal((await service.post('/v1/images/x/data')).headers['allow'], 'GET, HEAD, PUT');
+    assert.deepEqual(pointersOf(await service.get('/v1/images?x=1')), ['/x']);
+  });
+
+  test('is not asked by foreign pages', async () => {
+    const answer = await service.get('/v1/images').set('Origin', 'http://evil.example');
+    assert.deepEqual([answer.status, codeOf(answer)], [403, 'forbidden']);
+    assert.equal((await service.get('/v1').set('Host', 'evil.example')).status, 403);
+  });
+});

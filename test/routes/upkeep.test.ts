@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+
+import { codeOf, pattern, pointersOf, startTestService } from '../support/test-service.ts';
+import type { ImageBody, TestService } from '../support/test-service.ts';
+
+const MiB = 1_048_576;
+let service: TestService;
+
+before(async () => {
+  service = await startTestService();
+  await service.create({ name: 'vm', virtualSize: MiB });
+});
+after(async () => service[Symbol.asyncDispose]());
+
+describe('resizing', () => {
+  test('gives the guest more disk, rounded up to a sector', async () => {
+    const answer = await service.post('/v1/images/vm/resize', { virtualSize: 2 * MiB - 100 }).expect(200);
+    assert.equal((answer.body as ImageBody).virtualSize, 2 * MiB);
+    assert.equal(answer.headers['etag'], `"${(answer.body as ImageBody).version}"`);
+  });
+
+  test('gives it less only when that was allowed', async () => {
+    const refused = await service.post('/v1/images/vm/resize', { virtualSize: MiB });
+    assert.deepEqual([refused.status, codeOf(refused)], [409, 'shrink-not-allowed']);
+    const allowed = await service.post('/v1/images/vm/resize', { virtualSize: MiB, allowShrink: true }).expect(200);
+    assert.equal((allowed.body as ImageBody).virtualSize, MiB);
+  });
+
+  test('refuses what is no size', async () => {
+    assert.deepEqual(pointersOf(await service.post('/v1/images/vm/resize', { virtualSize: -1, size: 1 })).toSorted(), [
+      '/size',
+      '/virtualSize',
+    ]);
+    assert.equal((await service.post('/v1/images/vm/resize', { virtualSize: 0 })).status, 422);
+    assert.equal((await service.post('/v1/images/nobody/resize', { virtualSize: 512 })).status, 404);
+  });
+});
+
+describe('checking', () => {
+  test('counts, without a body as with one', async () => {
+    await service.write('vm', 0, pattern(100_000, 1));
+    for (const body of [undefined, {}, { repair: 'none' }, { repair: 'all' }]) {
+      const answer = await service.post('/v1/images/vm/check', body).expect(200);
+      const report = answer.body as Record<string, unknown>;
+      assert.deepEqual(
+        [report['clean'], report['corruptions'], report['leaks'], report['checkErrors'], report['findings']],
+        [true, 0, 0, 0, []],
+      );
+      assert.equal(report['allocatedClusters'], 2);
+    }
+  });
+
+  test('refuses what it does not know', async () => {
+    assert.deepEqual(pointersOf(await service.post('/v1/images/vm/check', { repair: 'some' })), ['/repair']);
+    assert.equal((await service.post('/v1/images/nobody/check')).status, 404);
+  });
+});
+
+describe('the info of an image', () => {
+  test("has qemu-img's words in camelCase", async () => {
+    await service.create({ name: 'above', backing: { image: 'vm' } });
+    await service.post('/v1/images/above/snapshots', { name: 's' }).expect(201);
+    const answer = await service.get('/v1/images/above/info').expect(200);
+    const info = answer.body as Record<string, unknown>;
+    assert.deepEqual(info['formatSpecific'], {
+      type: 'qcow2',
+      data: {
+        compat: '1.1',
+        compressionType: 'zlib',
+        refcountBits: 16,
+        lazyRefcounts: false,
+        corrupt: false,
+        extendedL2: false,
+      },
+    });
+    assert.deepEqual(info['limits'], { requestAlignment: 1, zeroAlignment: 65_536, discardAlignment: 65_536 });
+    assert.match(String(info['backingFilename']), /^img_.*\.qcow2$/);
+    assert.equal(info['backingFilenameFormat'], 'qcow2');
+    assert.deepEqual(
+      [info['virtualSize'], info['clusterSize'], info['format'], info['dirtyFlag']],
+      [MiB, 65_536, 'qcow2', false],
+    );
+    const [snapshot] = info['snapshots'] as Record<string, unknown>[];
+    assert.deepEqual(
+      [snapshot?.['id'], snapshot?.['name'], snapshot?.['vmClockSec'], snapshot?.['vmClockNsec']],
+      ['1', 's', 0, 0],
+    );
+  });
+
+  test('of version 2 is as short as there', async () => {
+    await service.create({ name: 'old', virtualSize: MiB, compat: '0.10' });
+    const answer = await service.get('/v1/images/old/info').expect(200);
+    assert.deepEqual((answer.body as { formatSpecific: { data: object } }).formatSpecific.data, {
+      compat: '0.10',
+      compressionType: 'zlib',
+      refcountBits: 16,
+    });
+    assert.equal((await service.get('/v1/images/nobody/info')).status, 404);
+  });
+});
