@@ -16,6 +16,10 @@ export class ImageBytes {
     this.extended = this.version === 3 && (this.u32(76) & 16) !== 0;
   }
 
+  static of(bytes: Uint8Array): ImageBytes {
+    return new ImageBytes(bytes);
+  }
+
   static read(path: string): ImageBytes {
     return new ImageBytes(readFileSync(path));
   }

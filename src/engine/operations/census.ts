@@ -16,7 +16,7 @@ import type { CheckSubject } from './check-subject.ts';
 import { L2Census } from './l2-census.ts';
 import type { Fragmentation, L2Use } from './l2-census.ts';
 import { MetadataPlaces } from './metadata-places.ts';
-import { Pace } from './pace.ts';
+import type { Pace } from './pace.ts';
 import { ReferenceLedger } from './reference-ledger.ts';
 import type { Steps } from './steps.ts';
 import { StoredRefcounts } from './stored-refcounts.ts';
@@ -59,11 +59,11 @@ export function* takeCensus(
   subject: CheckSubject,
   snapshots: SnapshotPlaces,
   log: CheckLog,
-  options: { readonly mend: boolean },
+  options: { readonly mend: boolean; readonly pace: Pace },
 ): Steps<Census> {
   const ledger = new ReferenceLedger(subject, log);
   const stored = new StoredRefcounts(subject);
-  const walk: Walk = { subject, snapshots, ledger, stored, l2Uses: new Map(), pace: new Pace(0) };
+  const walk: Walk = { subject, snapshots, ledger, stored, l2Uses: new Map(), pace: options.pace };
   ledger.bookCluster(0, 1);
   for (const stretch of coverOf(bookL1Tables(walk), alignUp(subject.file.size, l1EntrySize))) {
     yield* walkL1Stretch(walk, stretch);

@@ -10,7 +10,7 @@ import type { CheckLog } from './check-log.ts';
 import { hostClusters } from './check-subject.ts';
 import type { CheckSubject } from './check-subject.ts';
 import type { Comparison } from './compare-refcounts.ts';
-import { Pace } from './pace.ts';
+import type { Pace } from './pace.ts';
 import type { Steps } from './steps.ts';
 
 const l1EntrySize = 8;
@@ -28,14 +28,14 @@ export function* checkOwnedFlags(
   subject: CheckSubject,
   judged: { readonly census: Census; readonly comparison: Comparison },
   log: CheckLog,
-  options: { readonly mend: boolean },
+  options: { readonly mend: boolean; readonly pace: Pace },
 ): Steps<void> {
   const walk = new FlagWalk(subject, judged, log, options);
   const { clusterSize, l2Span } = subject.geometry;
   const { l1TableOffset, l1Entries } = subject.header;
   const tables = new Map<number, ActiveTable>();
   const buffer = new Uint8Array(Math.min(readLength, l1Entries * l1EntrySize));
-  const pace = new Pace(0);
+  const { pace } = options;
   for (let done = 0; done < l1Entries * l1EntrySize; done += buffer.length) {
     if (l1TableOffset + done >= subject.file.size) break;
     const piece = buffer.subarray(0, Math.min(buffer.length, l1Entries * l1EntrySize - done));

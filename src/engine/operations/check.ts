@@ -12,6 +12,7 @@ import { hostClusters, hostClustersMax, readSubject } from './check-subject.ts';
 import type { CheckSubject } from './check-subject.ts';
 import { compareRefcounts } from './compare-refcounts.ts';
 import type { Fragmentation } from './l2-census.ts';
+import { Pace } from './pace.ts';
 import type { Steps } from './steps.ts';
 
 /**
@@ -19,17 +20,22 @@ import type { Steps } from './steps.ts';
  * of the format codecs where no check is possible; everything else is in the report.
  */
 export function* check(file: ByteFile): Steps<CheckReport> {
+  return yield* checkAt(file, new Pace());
+}
+
+/** The same as a part of something longer, whose progress goes on. */
+export function* checkAt(file: ByteFile, pace: Pace): Steps<CheckReport> {
   const subject = readSubject(file);
   const log = new CheckLog();
   if (!isCountable(subject, log)) return reportOf(subject, log, nothingSeen);
   const snapshots = readSnapshotPlaces(subject, log, 'none');
   if (snapshots === undefined) return reportOf(subject, log, nothingSeen);
-  const census = yield* takeCensus(subject, snapshots, log, { mend: false });
+  const census = yield* takeCensus(subject, snapshots, log, { mend: false, pace });
   const { fragmentation } = census;
   if (!census.isComplete) return reportOf(subject, log, { fragmentation, imageEndOffset: 0 });
-  const options = { fixLeaks: false, fixCorruptions: false, punch: false, settle: true };
+  const options = { fixLeaks: false, fixCorruptions: false, punch: false, settle: true, pace };
   const comparison = yield* compareRefcounts(subject, census, log, options);
-  yield* checkOwnedFlags(subject, { census, comparison }, log, { mend: false });
+  yield* checkOwnedFlags(subject, { census, comparison }, log, { mend: false, pace });
   const imageEndOffset = (comparison.highestCluster + 1) * subject.geometry.clusterSize;
   return reportOf(subject, log, { fragmentation, imageEndOffset });
 }

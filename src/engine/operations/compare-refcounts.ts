@@ -7,7 +7,7 @@ import { readRefcount, writeRefcount } from '../format/refcount-block.ts';
 import type { Census } from './census.ts';
 import type { CheckLog } from './check-log.ts';
 import type { CheckSubject } from './check-subject.ts';
-import { Pace } from './pace.ts';
+import type { Pace } from './pace.ts';
 import { chunkLength, countIn } from './reference-counts.ts';
 import type { CountChunk } from './reference-counts.ts';
 import type { Steps } from './steps.ts';
@@ -22,6 +22,7 @@ export interface ComparisonOptions {
   readonly punch: boolean;
   /** Leave the stored refcounts (up to {@link settledMax}) in the census's counters: the flags are judged by them. */
   readonly settle: boolean;
+  readonly pace: Pace;
 }
 
 export interface Comparison {
@@ -55,7 +56,8 @@ export function* compareRefcounts(
   const comparer = new Comparer(subject, census, log, options);
   const { clusterSize, refcountsPerBlock } = subject.geometry;
   const blocks = divideUp(census.ledger.clusters, refcountsPerBlock);
-  const pace = new Pace(blocks * clusterSize);
+  const { pace } = options;
+  pace.expect(blocks * clusterSize);
   for (let index = 0; index < blocks; index += 1) {
     comparer.compareBlock(index);
     const pause = pace.spend(clusterSize);

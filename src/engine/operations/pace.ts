@@ -7,13 +7,9 @@ import type { Progress } from './steps.ts';
 export class Pace {
   #done = 0;
   #sinceStep = 0;
-  #total: number;
+  #total = 0;
 
-  /** `total`: how many bytes are expected; corrected upwards when it was too low. */
-  constructor(total: number) {
-    this.#total = total;
-  }
-
+  /** Announces work; what is done without being announced corrects the total upwards. */
   expect(length: number): void {
     this.#total += length;
   }

@@ -13,7 +13,7 @@ import { writeRefcount } from '../format/refcount-block.ts';
 import type { CheckSubject } from './check-subject.ts';
 import { hostClustersMax } from './check-subject.ts';
 import type { LedgerAllocation } from './ledger-allocation.ts';
-import { Pace } from './pace.ts';
+import type { Pace } from './pace.ts';
 import type { ReferenceLedger } from './reference-ledger.ts';
 import type { Steps } from './steps.ts';
 
@@ -33,11 +33,11 @@ interface Layout {
 export function* rebuildRefcounts(
   subject: CheckSubject,
   ledger: ReferenceLedger,
-  allocation: LedgerAllocation,
+  options: { readonly allocation: LedgerAllocation; readonly pace: Pace },
 ): Steps<boolean> {
-  const layout = layOut(subject, ledger, allocation);
+  const layout = layOut(subject, ledger, options.allocation);
   if (layout === undefined) return false;
-  yield* writeBlocks(subject, ledger, layout);
+  yield* writeBlocks({ subject, ledger, pace: options.pace }, layout);
   writeTable(subject, layout);
   subject.file.flush();
   const pointer = new Uint8Array(12);
@@ -77,10 +77,14 @@ function layOut(subject: CheckSubject, ledger: ReferenceLedger, allocation: Ledg
   }
 }
 
-function* writeBlocks(subject: CheckSubject, ledger: ReferenceLedger, layout: Layout): Steps<void> {
+function* writeBlocks(
+  rebuild: { readonly subject: CheckSubject; readonly ledger: ReferenceLedger; readonly pace: Pace },
+  layout: Layout,
+): Steps<void> {
+  const { subject, ledger, pace } = rebuild;
   const { clusterSize, refcountsPerBlock, refcountOrder } = subject.geometry;
   const block = new Uint8Array(clusterSize);
-  const pace = new Pace(layout.blocks.size * clusterSize);
+  pace.expect(layout.blocks.size * clusterSize);
   for (const [index, cluster] of layout.blocks) {
     block.fill(0);
     const first = index * refcountsPerBlock;

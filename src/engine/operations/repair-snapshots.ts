@@ -15,6 +15,7 @@ import type { CheckSubject } from './check-subject.ts';
 import { compareRefcounts } from './compare-refcounts.ts';
 import type { SettledRefcounts } from './compare-refcounts.ts';
 import { LedgerAllocation } from './ledger-allocation.ts';
+import type { Pace } from './pace.ts';
 import { rebuildRefcounts } from './rebuild-refcounts.ts';
 import type { Steps } from './steps.ts';
 
@@ -45,13 +46,14 @@ export function dropSurplusSnapshots(subject: CheckSubject, snapshots: SnapshotP
 export function* rewriteSnapshotTable(
   subject: CheckSubject,
   snapshots: SnapshotPlaces,
+  pace: Pace,
 ): Steps<SettledRefcounts | undefined> {
   const { file, geometry } = subject;
   const table = encodeTable(subject, snapshots);
-  const { ledger } = yield* takeCensus(subject, snapshots, new CheckLog(), { mend: false });
+  const { ledger } = yield* takeCensus(subject, snapshots, new CheckLog(), { mend: false, pace });
   const allocation = new LedgerAllocation(ledger);
   const start = allocation.takeRun(divideUp(table.length, geometry.clusterSize)) * geometry.clusterSize;
-  if (!(yield* rebuildRefcounts(subject, ledger, allocation))) return undefined;
+  if (!(yield* rebuildRefcounts(subject, ledger, { allocation, pace }))) return undefined;
   file.writeAt(hostOffset(start), table);
   file.flush();
   const pointer = new Uint8Array(12);
@@ -59,16 +61,16 @@ export function* rewriteSnapshotTable(
   writeUint64(viewOf(pointer), 4, start);
   file.writeAt(hostOffset(snapshotPointerAt), pointer);
   file.flush();
-  return yield* freeOldStructures(subject);
+  return yield* freeOldStructures(subject, pace);
 }
 
 /** The old table and the old refcount structures are leaks now. */
-function* freeOldStructures(old: CheckSubject): Steps<SettledRefcounts> {
+function* freeOldStructures(old: CheckSubject, pace: Pace): Steps<SettledRefcounts> {
   const subject = readSubject(old.file);
   const log = new CheckLog();
   const snapshots = present(readSnapshotPlaces(subject, log, 'leaks'), 'the table just written can be read');
-  const census = yield* takeCensus(subject, snapshots, log, { mend: false });
-  const fix = { fixLeaks: true, fixCorruptions: false, punch: log.corruptions === 0, settle: true };
+  const census = yield* takeCensus(subject, snapshots, log, { mend: false, pace });
+  const fix = { fixLeaks: true, fixCorruptions: false, punch: log.corruptions === 0, settle: true, pace };
   return { subject, census, comparison: yield* compareRefcounts(subject, census, log, fix) };
 }
 

@@ -1,14 +1,13 @@
 // Makes a damaged file sound again, as `qemu-img check -r leaks` and `-r all` do (CHK-04…CHK-13).
 //
 // The order keeps guest data at every crash: broken places leave the L2 tables, then refcounts change, then the owned
-// flags, then the snapshot table; new refcount structures are complete before the header names them; the marks "dirty"
-// and "corrupt" go last.
+// flags, then the snapshot table; new structures are complete before the header names them. Until the end the file is
+// marked "dirty".
 
 import { Fault } from '../../base/fault.ts';
 import type { ByteFile } from '../file/byte-file.ts';
-import { viewOf, writeMask64 } from '../format/big-endian.ts';
 import { autoclearBits, bitsOf, incompatibleBits, withBit } from '../format/features.ts';
-import { hostOffset } from '../format/offsets.ts';
+import type { Mask64 } from '../format/features.ts';
 import { takeCensus } from './census.ts';
 import type { Census } from './census.ts';
 import { CheckLog } from './check-log.ts';
@@ -18,17 +17,16 @@ import { readSnapshotPlaces } from './check-snapshots.ts';
 import type { SnapshotPlaces } from './check-snapshots.ts';
 import { readSubject } from './check-subject.ts';
 import type { CheckSubject } from './check-subject.ts';
-import { check, isCountable, nothingSeen, reportOf } from './check.ts';
+import { checkAt, isCountable, nothingSeen, reportOf } from './check.ts';
 import type { CheckExtent } from './check.ts';
 import { compareRefcounts } from './compare-refcounts.ts';
 import type { SettledRefcounts } from './compare-refcounts.ts';
 import { LedgerAllocation } from './ledger-allocation.ts';
+import { Pace } from './pace.ts';
 import { rebuildRefcounts } from './rebuild-refcounts.ts';
+import { RepairGuard } from './repair-guard.ts';
 import { dropSurplusSnapshots, rewriteSnapshotTable } from './repair-snapshots.ts';
 import type { Steps } from './steps.ts';
-
-/** `incompatible_features` in the header of version 3. */
-const incompatibleAt = 72;
 
 /**
  * Repairs the file. Nothing else may read or write it meanwhile. The report is of a second check after the repair,
@@ -38,9 +36,13 @@ const incompatibleAt = 72;
 export function* repair(file: ByteFile, mode: Exclude<RepairMode, 'none'>): Steps<CheckReport> {
   const subject = readSubject(file);
   refuseUnknownOwners(subject);
-  const { corruptionsFixed, leaksFixed, ...first } = yield* repairOnce(subject, mode);
-  if (corruptionsFixed === 0 && leaksFixed === 0) return { ...first, corruptionsFixed, leaksFixed };
-  const second = yield* check(file);
+  const pace = new Pace();
+  const guard = new RepairGuard(file, subject.header);
+  const first = yield* repairOnce({ ...subject, file: guard }, mode, pace);
+  guard.release(marksAfter(subject, first));
+  const { corruptionsFixed, leaksFixed } = first;
+  if (corruptionsFixed === 0 && leaksFixed === 0) return first;
+  const second = yield* checkAt(file, pace);
   return { ...second, corruptionsFixed, leaksFixed };
 }
 
@@ -50,7 +52,7 @@ function refuseUnknownOwners({ header }: CheckSubject): void {
   if (autoclear.length > 0) throw new Fault('feature-unknown', { autoclear });
 }
 
-function* repairOnce(damaged: CheckSubject, mode: Exclude<RepairMode, 'none'>): Steps<CheckReport> {
+function* repairOnce(damaged: CheckSubject, mode: Exclude<RepairMode, 'none'>, pace: Pace): Steps<CheckReport> {
   const mend = mode === 'all';
   const snapshotLog = new CheckLog();
   const log = new CheckLog();
@@ -62,34 +64,39 @@ function* repairOnce(damaged: CheckSubject, mode: Exclude<RepairMode, 'none'>): 
   const snapshots = readSnapshotPlaces(damaged, snapshotLog, mode);
   if (snapshots === undefined) return report(damaged, nothingSeen);
   dropSurplusSnapshots(damaged, snapshots, snapshotLog);
-  const census = yield* takeCensus(damaged, snapshots, log, { mend });
+  const census = yield* takeCensus(damaged, snapshots, log, { mend, pace });
   if (!census.isComplete) return report(damaged, nothingSeen);
-  const settled = yield* settleRefcounts({ subject: damaged, snapshots, census }, log, mode);
+  const settled = yield* settleRefcounts({ subject: damaged, snapshots, census, pace }, log, mode);
   if (settled === undefined) return report(damaged, nothingSeen);
 
   const { subject, comparison } = settled;
   // With "leaks" alone the flags are mended only where they are all that is wrong (CHK-08).
   const isElseSound = log.checkErrors === 0 && log.corruptions === 0 && log.leaks === 0;
-  yield* checkOwnedFlags(subject, settled, log, { mend: mend || isElseSound });
-  if (mend && snapshotLog.corruptions > 0) yield* mendSnapshotTable(subject, snapshots, snapshotLog);
-  if (log.checkErrors + snapshotLog.checkErrors === 0 && log.corruptions + snapshotLog.corruptions === 0) {
-    clearMarks(subject);
-  }
+  yield* checkOwnedFlags(subject, settled, log, { mend: mend || isElseSound, pace });
+  if (mend && snapshotLog.corruptions > 0) yield* mendSnapshotTable({ subject, snapshots, pace }, snapshotLog);
   return report(subject, {
     fragmentation: settled.census.fragmentation,
     imageEndOffset: (comparison.highestCluster + 1) * subject.geometry.clusterSize,
   });
 }
 
+/** A file after its census. */
+interface Damaged {
+  readonly subject: CheckSubject;
+  readonly snapshots: SnapshotPlaces;
+  readonly census: Census;
+  readonly pace: Pace;
+}
+
 /** Corrects the stored refcounts, in place or by building them anew; undefined where this mode cannot. */
 function* settleRefcounts(
-  damaged: { readonly subject: CheckSubject; readonly snapshots: SnapshotPlaces; readonly census: Census },
+  damaged: Damaged,
   log: CheckLog,
   mode: Exclude<RepairMode, 'none'>,
 ): Steps<SettledRefcounts | undefined> {
-  const { subject, census } = damaged;
+  const { subject, census, pace } = damaged;
   const survey = new CheckLog();
-  const look = { fixLeaks: false, fixCorruptions: false, punch: false, settle: false };
+  const look = { fixLeaks: false, fixCorruptions: false, punch: false, settle: false, pace };
   const comparison = yield* compareRefcounts(subject, census, survey, look);
   if (mode === 'all' && (census.refcountDamage !== 'none' || comparison.needsRebuild)) {
     return yield* rebuild(damaged, survey, log);
@@ -109,17 +116,16 @@ function* settleRefcounts(
     // Where the census could not follow an entry, a "leak" may be what it meant: freed, but kept on the disk.
     punch: log.corruptions === 0,
     settle: true,
+    pace,
   };
   return { subject, census, comparison: yield* compareRefcounts(subject, census, log, fix) };
 }
 
-function* rebuild(
-  damaged: { readonly subject: CheckSubject; readonly snapshots: SnapshotPlaces; readonly census: Census },
-  survey: CheckLog,
-  log: CheckLog,
-): Steps<SettledRefcounts | undefined> {
+function* rebuild(damaged: Damaged, survey: CheckLog, log: CheckLog): Steps<SettledRefcounts | undefined> {
+  const { pace } = damaged;
   const { ledger } = damaged.census;
-  if (!(yield* rebuildRefcounts(damaged.subject, ledger, new LedgerAllocation(ledger)))) {
+  const allocation = new LedgerAllocation(ledger);
+  if (!(yield* rebuildRefcounts(damaged.subject, ledger, { allocation, pace }))) {
     log.add(survey);
     log.error(1, () => ({ message: 'The refcount table would grow beyond the limit of the format.' }));
     return undefined;
@@ -127,9 +133,9 @@ function* rebuild(
   // The old structures are referenced no more, and what was wrong with them is gone: count again.
   const subject = readSubject(damaged.subject.file);
   const again = new CheckLog();
-  const census = yield* takeCensus(subject, damaged.snapshots, again, { mend: false });
+  const census = yield* takeCensus(subject, damaged.snapshots, again, { mend: false, pace });
   const punch = again.corruptions === 0;
-  const fix = { fixLeaks: true, fixCorruptions: false, punch, settle: true };
+  const fix = { fixLeaks: true, fixCorruptions: false, punch, settle: true, pace };
   const comparison = yield* compareRefcounts(subject, census, new CheckLog(), fix);
   log.corruptionsFixed += Math.max(0, log.corruptions + survey.corruptions - again.corruptions);
   log.leaksFixed += survey.leaks;
@@ -137,25 +143,24 @@ function* rebuild(
   return { subject, census, comparison };
 }
 
-function* mendSnapshotTable(subject: CheckSubject, snapshots: SnapshotPlaces, log: CheckLog): Steps<void> {
-  const settled = yield* rewriteSnapshotTable(subject, snapshots);
+function* mendSnapshotTable(
+  table: { readonly subject: CheckSubject; readonly snapshots: SnapshotPlaces; readonly pace: Pace },
+  log: CheckLog,
+): Steps<void> {
+  const { subject, snapshots, pace } = table;
+  const settled = yield* rewriteSnapshotTable(subject, snapshots, pace);
   if (settled === undefined) {
     log.error(1, () => ({ message: 'There is no room for a new snapshot table.' }));
     return;
   }
   // Moving the table can leave a cluster with one owner less; that is our doing, and no damage that was found.
-  yield* checkOwnedFlags(settled.subject, settled, new CheckLog(), { mend: true });
+  yield* checkOwnedFlags(settled.subject, settled, new CheckLog(), { mend: true, pace });
   log.corruptionsFixed += log.corruptions;
   log.corruptions = 0;
 }
 
-/** BIT-I0, BIT-I1: any repair that leaves no corruption clears both marks. */
-function clearMarks({ file, header }: CheckSubject): void {
-  const sound = withBit(withBit(header.incompatible, incompatibleBits.dirty, false), incompatibleBits.corrupt, false);
-  if (sound.low === header.incompatible.low) return;
-  file.flush();
-  const bytes = new Uint8Array(8);
-  writeMask64(viewOf(bytes), 0, sound);
-  file.writeAt(hostOffset(incompatibleAt), bytes);
-  file.flush();
+/** BIT-I0, BIT-I1: any repair that leaves no corruption clears both marks; another leaves them as they were. */
+function marksAfter({ header }: CheckSubject, report: CheckReport): Mask64 {
+  if (report.checkErrors > 0 || report.corruptions > 0) return header.incompatible;
+  return withBit(withBit(header.incompatible, incompatibleBits.dirty, false), incompatibleBits.corrupt, false);
 }
