@@ -77,8 +77,9 @@ export class FaultyFile implements ByteFile {
     return { base: this.#base, changes: [...this.#changes] };
   }
 
-  get isClosed(): boolean {
-    return this.#isClosed;
+  /** What a reader of the file finds now, flushed or not; not to be changed. */
+  get content(): MemoryFile {
+    return this.#content;
   }
 
   /** The places that have flushed something, with how often. */
@@ -147,6 +148,12 @@ export class FaultyFile implements ByteFile {
 
   close(): void {
     this.#isClosed = true;
+  }
+
+  /** The same file, opened once more. */
+  reopen(): void {
+    assert(this.#isClosed, 'the file was closed');
+    this.#isClosed = false;
   }
 
   #change(change: Change): void {

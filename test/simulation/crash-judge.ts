@@ -1,0 +1,110 @@
+// Opens what a crash left, as the product would, and judges it by what the engine promises.
+
+import type { ByteFile } from '../../src/engine/file/byte-file.ts';
+import { MemoryFile } from '../../src/engine/file/memory-file.ts';
+import { guestOffset } from '../../src/engine/format/offsets.ts';
+import { Image } from '../../src/engine/image.ts';
+import type { CheckReport } from '../../src/engine/image.ts';
+import { RawLayer } from '../../src/engine/layer/raw-layer.ts';
+import { runToEnd } from '../../src/engine/operations/steps.ts';
+import { judgeContent } from '../support/model-disk.ts';
+import type { Expectation, ModelSnapshot } from '../support/model-disk.ts';
+import { Prng } from '../support/prng.ts';
+
+/** Opens an image for writing over a file; `backing` is the content of the raw file below. */
+export function openOver(file: ByteFile, backing: Uint8Array | undefined): Image {
+  const layer = backing === undefined ? undefined : new RawLayer(MemoryFile.of(backing));
+  return Image.openFile(file, { writable: true, backing: layer });
+}
+
+/** All guest bytes. */
+export function contentOf(image: Image): Uint8Array {
+  const content = new Uint8Array(image.virtualSize);
+  image.read(guestOffset(0), content);
+  return content;
+}
+
+/**
+ * What is wrong with a file that a crash has left: a sentence, or undefined. The file is changed: recovered and repaired
+ * where the product does that, and written to when `goesOn` gives a seed for it.
+ */
+export function judgeCrash(
+  file: MemoryFile,
+  judgement: {
+    readonly expectation: Expectation;
+    readonly backing: Uint8Array | undefined;
+    readonly goesOn: number | undefined;
+  },
+): string | undefined {
+  const { expectation, backing, goesOn } = judgement;
+  try {
+    const image = openOver(file, backing);
+    const isMended = image.needsRecovery || expectation.isStructural;
+    if (image.needsRecovery) runToEnd(image.recover());
+    // The catalog says that a structural operation was under way, and nobody gets in before the repair.
+    if (expectation.isStructural) runToEnd(image.repair('all'));
+    const wrong =
+      judgeReport(runToEnd(image.check()), { mayLeak: !isMended }) ??
+      judgeContent(contentOf(image), expectation) ??
+      judgeSnapshots(image, expectation.snapshotLists) ??
+      (goesOn === undefined ? undefined : judgeLifeAfter(image, goesOn));
+    image.abandon();
+    return wrong;
+  } catch (error) {
+    return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  }
+}
+
+/** What is wrong with a report: corruption is, and leaks are where everything was to be clean. */
+export function judgeReport(report: CheckReport, options: { readonly mayLeak: boolean }): string | undefined {
+  const isBad = report.corruptions > 0 || report.checkErrors > 0 || (!options.mayLeak && report.leaks > 0);
+  if (!isBad) return undefined;
+  const { corruptions, leaks, checkErrors } = report;
+  const found = report.findings.map(({ message }) => message).slice(0, 5);
+  return `check: ${JSON.stringify({ corruptions, leaks, checkErrors })} ${found.join('; ')}`;
+}
+
+/** The snapshots are those of one list, each with its content. */
+function judgeSnapshots(image: Image, lists: readonly (readonly ModelSnapshot[])[]): string | undefined {
+  const found = image.snapshots();
+  const names = found.map(({ name }) => name).join();
+  const list = lists.find((one) => one.map(({ name }) => name).join() === names);
+  if (list === undefined) {
+    const possible = lists.map((one) => `[${one.map(({ name }) => name).join()}]`).join(' or ');
+    return `the snapshots are [${names}], not ${possible}`;
+  }
+  for (const [index, snapshot] of list.entries()) {
+    const description = found[index];
+    if (description?.virtualSize !== snapshot.bytes.length) return `snapshot ${snapshot.name} has another size`;
+    const bytes = new Uint8Array(snapshot.bytes.length);
+    image.readSnapshot(description.id, guestOffset(0), bytes);
+    if (Buffer.compare(bytes, snapshot.bytes) !== 0) return `snapshot ${snapshot.name} has changed`;
+  }
+  return undefined;
+}
+
+/** Whether the image can go on: writes all over it land where they belong and leave it sound. */
+function judgeLifeAfter(image: Image, seed: number): string | undefined {
+  const chance = new Prng(seed);
+  const model = contentOf(image);
+  const snapshots = image.snapshots().map(({ id, virtualSize }) => {
+    const bytes = new Uint8Array(virtualSize);
+    image.readSnapshot(id, guestOffset(0), bytes);
+    return { id, bytes };
+  });
+  for (let round = 0; round < 6; round += 1) {
+    const offset = chance.below(model.length);
+    const bytes = chance.bytes(1 + chance.below(Math.min(model.length - offset, 20_000)));
+    image.write(guestOffset(offset), bytes, { detectZeroes: false });
+    model.set(bytes, offset);
+  }
+  image.flush();
+  if (Buffer.compare(contentOf(image), model) !== 0) return 'afterwards writes do not read back';
+  for (const { id, bytes } of snapshots) {
+    const now = new Uint8Array(bytes.length);
+    image.readSnapshot(id, guestOffset(0), now);
+    if (Buffer.compare(now, bytes) !== 0) return `afterwards a write changes snapshot ${id}`;
+  }
+  const wrong = judgeReport(runToEnd(image.check()), { mayLeak: true });
+  return wrong === undefined ? undefined : `afterwards ${wrong}`;
+}

@@ -1,0 +1,79 @@
+// Crashes at every moment of many seeded lives of an image: what was flushed is there, and the image is sound.
+//
+//   SEED=17 npm test -- crash             one life again
+//   LIVES=5000-9000 npm test -- crash     other lives, as many as wanted
+
+import assert from 'node:assert/strict';
+import { after, describe, it } from 'node:test';
+
+import { live } from './life.ts';
+import { kindNames, planLife } from './life-plan.ts';
+
+/** Every run of the suite judges at least so many different files. */
+const statesMin = 20_000;
+/** The lives of each kind go on until so many of its files were judged; a full table is large and slow to judge. */
+const statesPerKind = 1_800;
+const statesOfLargeKind = 300;
+const samples = 5;
+
+const wish = wishOf(process.env);
+let states = 0;
+
+if (wish.kind === 'lives') {
+  describe(`lives ${String(wish.from)} to ${String(wish.to)}`, () => {
+    for (let seed = wish.from; seed <= wish.to; seed += 1) {
+      it(`life ${String(seed)}`, () => {
+        lifeOf(seed);
+      });
+    }
+  });
+} else {
+  describe('a crash at any moment leaves a sound image with every flushed byte', () => {
+    for (const [index, name] of kindNames.entries()) {
+      it(name, (test) => {
+        let judged = 0;
+        let seed = index;
+        for (; judged < quotaOf(seed); seed += kindNames.length) judged += lifeOf(seed);
+        test.diagnostic(`${String(judged)} states, seeds ${String(index)} to ${String(seed - kindNames.length)}`);
+      });
+    }
+
+    it(`was tried with ${String(statesMin)} different files`, () => {
+      assert.ok(states >= statesMin, String(states));
+    });
+  });
+}
+
+after(() => {
+  process.stdout.write(`crash simulation: ${String(states)} different states judged; SEED=… replays one life\n`);
+});
+
+/** Lives and judges; how many files were judged. */
+function lifeOf(seed: number): number {
+  const plan = planLife(seed);
+  const pointPercent = isLarge(seed) ? 3 : 100;
+  const record = live(plan, { samples, pointPercent, ignoresFlush: () => false, onState: undefined });
+  states += record.states;
+  const events = plan.events.map((event, index) => `    ${String(index)} ${JSON.stringify(event)}`).join('\n');
+  const story = `${JSON.stringify(plan.spec)}\n${events}`;
+  assert.ok(record.failure === undefined, `SEED=${String(seed)}: ${record.failure ?? ''}\n  the life:\n${story}`);
+  return record.states;
+}
+
+function quotaOf(seed: number): number {
+  return isLarge(seed) ? statesOfLargeKind : statesPerKind;
+}
+
+function isLarge(seed: number): boolean {
+  return planLife(seed).prefilledLength > 0;
+}
+
+function wishOf(
+  environment: NodeJS.ProcessEnv,
+): { readonly kind: 'suite' } | { readonly kind: 'lives'; readonly from: number; readonly to: number } {
+  const seed = environment['SEED'];
+  const range = /^(\d+)-(\d+)$/.exec(environment['LIVES'] ?? '');
+  if (range !== null) return { kind: 'lives', from: Number(range[1]), to: Number(range[2]) };
+  if (seed !== undefined) return { kind: 'lives', from: Number(seed), to: Number(seed) };
+  return { kind: 'suite' };
+}
