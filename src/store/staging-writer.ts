@@ -12,9 +12,9 @@ import { MiB } from '../base/units.ts';
 
 /**
  * How much is written between two syncs of the data: a sync of everything at the end would stall the disk for all
- * others (0.3 ms a dirty MiB).
+ * others (0.3 ms a dirty MiB). The disk works on one sync while the next part is written.
  */
-const syncEvery = 64 * MiB;
+const syncEvery = 32 * MiB;
 
 /** Bytes are written in the order in which they come; every `write` is awaited before the next. */
 export class StagingWriter {
@@ -24,6 +24,8 @@ export class StagingWriter {
   readonly #digest: boolean;
   #length = 0;
   #unsynced = 0;
+  /** The sync that is under way, and how it ends. */
+  #sync: Promise<{ readonly error: unknown } | undefined> | undefined;
 
   private constructor(parts: { readonly path: string; readonly file: FileHandle; readonly digest: boolean }) {
     this.#path = parts.path;
@@ -54,6 +56,7 @@ export class StagingWriter {
   /** Closes the finished file; its bytes survive a crash. Returns the SHA-256 if it was asked for. */
   async finish(): Promise<Uint8Array | undefined> {
     try {
+      await this.#endSync();
       await this.#file.sync();
     } finally {
       await this.#file.close();
@@ -63,8 +66,15 @@ export class StagingWriter {
 
   /** Closes and removes the file. */
   async abort(): Promise<void> {
+    await this.#sync;
     await this.#file.close();
     await rm(this.#path, { force: true });
+  }
+
+  async #endSync(): Promise<void> {
+    const failure = await this.#sync;
+    this.#sync = undefined;
+    if (failure !== undefined) throw failure.error;
   }
 
   async #writeSome(bytes: Uint8Array): Promise<number> {
@@ -75,7 +85,8 @@ export class StagingWriter {
       this.#unsynced += bytesWritten;
       if (this.#unsynced >= syncEvery) {
         this.#unsynced = 0;
-        await this.#file.datasync();
+        await this.#endSync();
+        this.#sync = outcomeOf(this.#file.datasync());
       }
       return bytesWritten;
     } catch (error) {
@@ -85,6 +96,16 @@ export class StagingWriter {
 }
 
 const fileMode = 0o600;
+
+/** A failure waits until somebody asks for it. */
+async function outcomeOf(work: Promise<void>): Promise<{ readonly error: unknown } | undefined> {
+  try {
+    await work;
+    return undefined;
+  } catch (error) {
+    return { error };
+  }
+}
 
 /** No space, no quota, file too large for the file system: one fault; anything else is as it came. */
 function toFault(error: unknown, facts: { readonly required: number; readonly written: number }): unknown {
