@@ -236,9 +236,11 @@ function joined(parts: readonly Uint8Array[]): Uint8Array {
   return bytes;
 }
 
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+
 /** UTF-8 text of a name field; bytes that are none become replacement characters and so never match a real name. */
 export function textOf(bytes: Uint8Array): string {
-  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
+  return decoder.decode(bytes);
 }
 
 export function bytesOf(text: string): Uint8Array {

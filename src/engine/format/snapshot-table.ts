@@ -79,8 +79,8 @@ export function decodeSnapshotEntry(entry: Uint8Array): SnapshotRecord {
   if (extraLength > extraLengthMax) throw new Fault('snapshot-table-invalid', { extraLength });
   const idStart = snapshotFixedLength + extraLength;
   const nameStart = idStart + view.getUint16(12);
-  const idBytes = entry.slice(idStart, nameStart);
-  const nameBytes = entry.slice(nameStart);
+  const idBytes = bytesBetween(entry, idStart, nameStart);
+  const nameBytes = bytesBetween(entry, nameStart, entry.length);
   return {
     l1TableOffset: hostOffset(readUint64(view, 0, 'snapshot l1_table_offset')),
     l1Entries: view.getUint32(8),
@@ -93,11 +93,18 @@ export function decodeSnapshotEntry(entry: Uint8Array): SnapshotRecord {
     virtualSize: extraLength >= 16 ? readVirtualSize(view, 48) : undefined,
     icount: extraLength >= 24 ? readMask64(view, 56) : icountUnknown,
     extraLength,
-    unknownExtra: entry.slice(snapshotFixedLength + Math.min(extraLength, knownExtraLength), idStart),
+    unknownExtra: bytesBetween(entry, snapshotFixedLength + Math.min(extraLength, knownExtraLength), idStart),
     idBytes,
     nameBytes,
   };
 }
+
+/** A copy; all empty ones are the same, so that a table of 65,536 empty entries stays small. */
+function bytesBetween(entry: Uint8Array, start: number, end: number): Uint8Array {
+  return start === end ? noBytes : entry.slice(start, end);
+}
+
+const noBytes = new Uint8Array(0);
 
 /** A new entry; id and name in UTF-8. */
 export function newSnapshotRecord(

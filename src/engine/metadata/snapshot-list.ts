@@ -38,10 +38,11 @@ export class SnapshotList {
   /** Reads the table that the header names. Faults `snapshot-table-invalid`, `number-too-large`. */
   static read(file: ByteFile, header: Header, geometry: Geometry): SnapshotList {
     const records: SnapshotRecord[] = [];
+    const fixed = new Uint8Array(snapshotFixedLength);
     let at: number = header.snapshotsOffset;
     let end = at;
     for (let index = 0; index < header.snapshotCount; index += 1) {
-      const entry = readEntry(file, at);
+      const entry = readEntry(file, at, fixed);
       if (at + entry.length - header.snapshotsOffset > snapshotTableLengthMax) {
         throw new Fault('snapshot-table-invalid', { index, reason: 'the table is too long' });
       }
@@ -86,12 +87,11 @@ export class SnapshotList {
   }
 }
 
-/** Reads one entry whole, its length judged before anything is reserved for it (T80). */
-function readEntry(file: ByteFile, at: number): Uint8Array {
+/** Reads one entry whole, over `fixed` as room for its first part, its length judged before anything is reserved for it (T80). */
+function readEntry(file: ByteFile, at: number, fixed: Uint8Array): Uint8Array {
   if (at + snapshotFixedLength > file.size) {
     throw new Fault('snapshot-table-invalid', { hostOffset: at, reason: 'the table ends outside the file' });
   }
-  const fixed = new Uint8Array(snapshotFixedLength);
   file.readAt(hostOffset(at), fixed);
   if (hasTooMuchExtra(fixed)) {
     throw new Fault('snapshot-table-invalid', { hostOffset: at, reason: 'too much extra data' });

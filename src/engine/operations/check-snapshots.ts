@@ -1,7 +1,6 @@
 // Reads the snapshot table for a check: tolerant where a check reports or a repair mends (CHK-12, SNT-01…SNT-05).
 
 import { alignUp } from '../../base/integers.ts';
-import { viewOf } from '../format/big-endian.ts';
 import { snapshotCountMax } from '../format/header.ts';
 import { hostOffset } from '../format/offsets.ts';
 import {
@@ -74,10 +73,11 @@ function walkEntries(
 ): SnapshotPlaces | undefined {
   const { header } = subject;
   const entries: SnapshotPlace[] = [];
+  const view = new DataView(new ArrayBuffer(snapshotFixedLength));
   let end = 0;
   let keptLength = 0;
   for (let index = 0; index < table.count; index += 1) {
-    const entry = readPlace(subject, header.snapshotsOffset + alignUp(end, 8));
+    const entry = readPlace(subject, header.snapshotsOffset + alignUp(end, 8), view);
     if (entry.extraLength > extraLengthMax) {
       if (table.mode !== 'all') {
         log.error(1, () => ({
@@ -116,10 +116,10 @@ function walkEntries(
   return placesOf(subject, { entries, tableLength: end, dropped: table.surplus });
 }
 
-function readPlace(subject: CheckSubject, entryAt: number): SnapshotPlace {
-  const fixed = new Uint8Array(snapshotFixedLength);
+/** `view`: room for the fixed part of one entry. */
+function readPlace(subject: CheckSubject, entryAt: number, view: DataView<ArrayBuffer>): SnapshotPlace {
+  const fixed = new Uint8Array(view.buffer).fill(0);
   if (entryAt < subject.file.size) subject.file.readAt(hostOffset(entryAt), fixed);
-  const view = viewOf(fixed);
   const extraLength = view.getUint32(36);
   return {
     entryAt,

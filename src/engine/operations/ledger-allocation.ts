@@ -1,5 +1,6 @@
 // Hands out host clusters by what a census has counted: a repair cannot trust the stored refcounts.
 
+import { assert } from '../../base/assert.ts';
 import type { ReferenceLedger } from './reference-ledger.ts';
 
 /** What it hands out is counted in the ledger as one reference. */
@@ -27,6 +28,7 @@ export class LedgerAllocation {
   }
 
   takeRun(length: number): number {
+    assert(length > 0, 'a run has at least one cluster');
     for (let start = this.#nextFree(0); ;) {
       let run = 1;
       while (run < length && this.#isFree(start + run)) run += 1;

@@ -52,9 +52,11 @@ export function* rewriteSnapshotTable(
   const table = encodeTable(subject, snapshots);
   const { ledger } = yield* takeCensus(subject, snapshots, new CheckLog(), { mend: false, pace });
   const allocation = new LedgerAllocation(ledger);
-  const start = allocation.takeRun(divideUp(table.length, geometry.clusterSize)) * geometry.clusterSize;
+  // SNT-08: where no entry is left there is no table, and its offset is 0.
+  const clusters = divideUp(table.length, geometry.clusterSize);
+  const start = clusters === 0 ? 0 : allocation.takeRun(clusters) * geometry.clusterSize;
   if (!(yield* rebuildRefcounts(subject, ledger, { allocation, pace }))) return undefined;
-  file.writeAt(hostOffset(start), table);
+  if (clusters > 0) file.writeAt(hostOffset(start), table);
   file.flush();
   const pointer = new Uint8Array(12);
   viewOf(pointer).setUint32(0, snapshots.entries.length);
@@ -75,31 +77,44 @@ function* freeOldStructures(old: CheckSubject, pace: Pace): Steps<SettledRefcoun
 }
 
 function encodeTable(subject: CheckSubject, snapshots: SnapshotPlaces): Uint8Array {
-  const entries = snapshots.entries.map((place) => completedEntry(subject, place));
-  const length = entries.reduce((end, entry) => alignUp(end, 8) + entry.length, 0);
-  const table = new Uint8Array(length);
+  const { entries } = snapshots;
+  const table = new Uint8Array(entries.reduce((end, place) => alignUp(end, 8) + completedLength(place), 0));
+  const view = viewOf(table);
   let end = 0;
-  for (const entry of entries) {
-    table.set(entry, alignUp(end, 8));
-    end = alignUp(end, 8) + entry.length;
+  for (const place of entries) {
+    const start = alignUp(end, 8);
+    end = start + completedLength(place);
+    completeEntry(subject, place, { table, view, start, end });
   }
   return table;
 }
 
-/** The entry with all known extra data and no more than the limit; everything that it does say stays (T70, T73). */
-function completedEntry(subject: CheckSubject, place: SnapshotPlace): Uint8Array {
+function completedExtraLength(place: SnapshotPlace): number {
+  return Math.max(Math.min(place.extraLength, extraLengthMax), knownExtraLength);
+}
+
+function completedLength(place: SnapshotPlace): number {
+  return place.length - place.extraLength + completedExtraLength(place);
+}
+
+/** Fills in the entry with all known extra data and no more than the limit; what it does say stays (T70, T73). */
+function completeEntry(
+  subject: CheckSubject,
+  place: SnapshotPlace,
+  into: { readonly table: Uint8Array; readonly view: DataView; readonly start: number; readonly end: number },
+): void {
+  const { table, view, start, end } = into;
+  const extraAt = start + snapshotFixedLength;
   const keptExtra = Math.min(place.extraLength, extraLengthMax);
-  const extraLength = Math.max(keptExtra, knownExtraLength);
-  const textLength = place.length - snapshotFixedLength - place.extraLength;
-  const entry = new Uint8Array(snapshotFixedLength + extraLength + textLength);
-  const view = viewOf(entry);
-  const read = (from: number, into: Uint8Array): void => subject.file.readAt(hostOffset(place.entryAt + from), into);
-  read(0, entry.subarray(0, snapshotFixedLength + keptExtra));
-  read(snapshotFixedLength + place.extraLength, entry.subarray(snapshotFixedLength + extraLength));
-  view.setUint32(extraLengthAt, extraLength);
-  if (keptExtra < 8) writeUint64(view, snapshotFixedLength, view.getUint32(vmStateSizeAt));
-  if (keptExtra < 16) writeVirtualSize(view, snapshotFixedLength + 8, virtualSizeOf(subject.header));
+  const extraLength = completedExtraLength(place);
+  const read = (from: number, target: Uint8Array): void => {
+    if (target.length > 0) subject.file.readAt(hostOffset(place.entryAt + from), target);
+  };
+  read(0, table.subarray(start, extraAt + keptExtra));
+  read(snapshotFixedLength + place.extraLength, table.subarray(extraAt + extraLength, end));
+  view.setUint32(start + extraLengthAt, extraLength);
+  if (keptExtra < 8) writeUint64(view, extraAt, view.getUint32(start + vmStateSizeAt));
+  if (keptExtra < 16) writeVirtualSize(view, extraAt + 8, virtualSizeOf(subject.header));
   // An icount of all ones is "unknown".
-  if (keptExtra < knownExtraLength) entry.fill(0xff, snapshotFixedLength + 16, snapshotFixedLength + knownExtraLength);
-  return entry;
+  if (keptExtra < knownExtraLength) table.fill(0xff, extraAt + 16, extraAt + knownExtraLength);
 }
