@@ -49,7 +49,7 @@ export function* admit(untracked: ByteFile, wish: AdmitWish): Steps<Admitted> {
   const area = HeaderArea.read(file, { forCheck: false });
   const backing = openBacking(area, chain);
   try {
-    return { description: describe(refusing(() => readParts(new TrackedFile(file), area, backing))), report };
+    return { description: describe(refusing(() => readParts(file, area, backing))), report };
   } finally {
     backing?.close();
   }
