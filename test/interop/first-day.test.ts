@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
 import { checkImage, compareImages, infoJson, qemuImg, qemuIo } from '../support/qemu-img.ts';
+import type { FormattedFile } from '../support/qemu-img.ts';
 import { firstDayLines, runShell, startService } from '../support/service-process.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 import { pattern } from '../support/test-service.ts';
@@ -46,6 +47,7 @@ describe("the first day with an image of somebody else's tool", () => {
       assert.equal(exit, 0, `${name}: ${stderr}`);
       assert.deepEqual([json?.['check-errors'], json?.leaks ?? 0, json?.corruptions ?? 0], [0, 0, 0], name);
     }
+    const qcow2 = (name: string): FormattedFile => ({ path: at(name), format: 'qcow2' });
     assert.ok(compareImages(qcow2('base.qcow2'), qcow2('kept.qcow2')));
     assert.ok(compareImages({ path: at('base.raw'), format: 'raw' }, qcow2('kept.qcow2')));
     const [base = '', overlay = ''] = images.toSorted();
