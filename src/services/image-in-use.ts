@@ -190,8 +190,8 @@ export class ImageInUse {
 
   /** Asks the open file what it is now, and stores it. */
   async learn(caller: CallerOptions): Promise<ImageRecord> {
-    const work = async ({ handle }: Opening): Promise<ImageRecord> => {
-      const record = await learn(this.#parts, handle);
+    const work = async ({ handle, record: before }: Opening): Promise<ImageRecord> => {
+      const record = await learn(this.#parts, handle, before);
       if (this.#opening?.handle === handle) this.#opening = { ...this.#opening, record };
       return record;
     };

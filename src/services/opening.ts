@@ -1,9 +1,10 @@
 // Opens and closes an image: which file, which chain, which generation, and what a crash has left to mend.
 
+import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
-import type { ImageRecord } from '../catalog/catalog.ts';
+import type { ImageRecord, ImageUpdate } from '../catalog/catalog.ts';
 import type { EngineHandle } from '../pool/engine-pool.ts';
-import type { BackingSource, ImageDescription } from '../pool/protocol.ts';
+import type { BackingSource } from '../pool/protocol.ts';
 import { factsOf, snapshotIdMaxOf } from './image-facts.ts';
 import type { ServiceParts } from './service-parts.ts';
 
@@ -49,7 +50,7 @@ export async function openImage(
   try {
     if (record.structural !== undefined) await mend(parts, handle);
     const asRecorded = known && record.structural === undefined;
-    const learned = asRecorded ? record : await learn(parts, handle);
+    const learned = asRecorded ? record : await learn(parts, handle, record);
     return { record: learned, handle, writable, reserved, earlier: options.earlier };
   } catch (error) {
     handle.release();
@@ -64,10 +65,10 @@ export async function openImage(
 export async function closeImage(parts: OpeningParts, opening: Opening): Promise<void> {
   const { catalog, directory, pool, clock } = parts;
   const id = opening.record.id;
-  let last: Awaited<ReturnType<typeof describe>> | undefined;
+  let last: Lesson | undefined;
   try {
     if (opening.writable) await opening.handle.call('flush', {}, { signal: undefined });
-    if (opening.reserved) last = await describe(opening.handle);
+    if (opening.reserved) last = await ask(opening.handle, opening.record);
   } finally {
     releaseAll(opening);
     await pool.evict(id);
@@ -75,10 +76,9 @@ export async function closeImage(parts: OpeningParts, opening: Opening): Promise
   if (last === undefined) return;
   await catalog.updateImage(id, {
     // Closing an image that was open for writing takes its dirty bit away.
-    facts: { ...factsOf(last), dirty: last.dirty && !opening.writable },
-    generation: last.generation,
+    ...last,
+    facts: { ...last.facts, dirty: last.facts.dirty && !opening.writable },
     settled: true,
-    snapshotIdMax: snapshotIdMaxOf(last.snapshots),
     identity: await directory.identify(id),
     nowMs: clock(),
   });
@@ -91,16 +91,10 @@ export async function abandonImage(parts: OpeningParts, opening: Opening): Promi
 }
 
 /** Asks the open file what it is now, and stores it. */
-export async function learn(parts: OpeningParts, handle: EngineHandle): Promise<ImageRecord> {
-  const now = await describe(handle);
-  return parts.catalog.updateImage(handle.imageId, {
-    facts: factsOf(now),
-    generation: now.generation,
-    settled: false,
-    snapshotIdMax: snapshotIdMaxOf(now.snapshots),
-    identity: undefined,
-    nowMs: parts.clock(),
-  });
+export async function learn(parts: OpeningParts, handle: EngineHandle, record: ImageRecord): Promise<ImageRecord> {
+  const lesson = await ask(handle, record);
+  const nowMs = parts.clock();
+  return parts.catalog.updateImage(handle.imageId, { ...lesson, settled: false, identity: undefined, nowMs });
 }
 
 /** The chain below an image, nearest first, as its thread needs it. Faults `image-not-ready` for an image below. */
@@ -160,8 +154,20 @@ async function mend(parts: OpeningParts, handle: EngineHandle): Promise<void> {
   });
 }
 
-async function describe(handle: EngineHandle): Promise<ImageDescription & { readonly generation: number }> {
-  return handle.call('describe', {}, { signal: undefined });
+/** What an open image tells of itself. */
+type Lesson = Pick<ImageUpdate, 'facts' | 'generation' | 'snapshotIdMax'>;
+
+/** An image that is too broken to tell anything can still be checked: it goes on as it was known, and is corrupt. */
+async function ask(handle: EngineHandle, record: ImageRecord): Promise<Lesson> {
+  try {
+    const now = await handle.call('describe', {}, { signal: undefined });
+    return { facts: factsOf(now), generation: now.generation, snapshotIdMax: snapshotIdMaxOf(now.snapshots) };
+  } catch (error) {
+    if (!(error instanceof Fault) || error.kind !== 'corrupt') throw error;
+    const facts = present(record.facts, 'an image that is ready has facts');
+    const { generation } = handle;
+    return { facts: { ...facts, corrupt: true }, generation, snapshotIdMax: record.snapshotIdCeiling };
+  }
 }
 
 function releaseAll(opening: Opening): void {

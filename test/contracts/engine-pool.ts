@@ -2,11 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 
 import { KiB, MiB } from '../../src/base/units.ts';
 import type { EngineHandle, EnginePool } from '../../src/pool/engine-pool.ts';
-import { readLengthMax } from '../../src/pool/protocol.ts';
+import { headLength, readLengthMax } from '../../src/pool/protocol.ts';
 import { specOf } from '../support/memory-image.ts';
 import { bench, bytesOf, noRun, none, write } from '../support/pool-bench.ts';
 import type { PoolSettings } from '../support/pool-bench.ts';
@@ -354,6 +355,15 @@ export function enginePoolContract(name: string, start: (settings: PoolSettings)
       assert.ok(told.length > 0);
       await at.make('two', 1 * MiB);
       await handle.call('read', { offset: 0, length: 1 }, none);
+    });
+
+    it('judges the head of a file before the rest is there', async () => {
+      await using at = await bench(start, {});
+      await at.make('foreign', 1 * MiB);
+      const head = readFileSync(at.pathOf('foreign')).subarray(0, headLength);
+      await at.pool.judgeHead({ head, backing: false }, none);
+      const nothing = new Uint8Array(headLength);
+      await assert.rejects(at.pool.judgeHead({ head: nothing, backing: false }, none), { code: 'unsafe-image' });
     });
 
     it('admits a sound file and leaves it closed', async () => {

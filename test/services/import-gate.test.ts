@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { cpSync, readFileSync } from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 
 import { Fault } from '../../src/base/fault.ts';
@@ -127,6 +127,28 @@ test('a raw import leaves zero clusters out', async () => {
     ],
   );
   assert.ok((image.facts?.fileSize ?? MiB) < MiB, 'the file holds what is not zero');
+});
+
+test('an image whose tables somebody broke lets a check in, which tells so', async () => {
+  using folder = tempFolder();
+  const house = await openHouse({ engine, path: folder.path });
+  const { id } = await house.services.images.create(newImage({ name: 'vm1' }));
+  await house[Symbol.asyncDispose]();
+  const path = house.directory.imagePath(id);
+  const file = readFileSync(path);
+  // One snapshot (header byte 60), whose table (byte 64) does not start a cluster.
+  file.writeUInt32BE(1, 60);
+  file.writeBigUInt64BE(8n, 64);
+  writeFileSync(path, file);
+
+  await using after = await openHouse({ engine, path: folder.path });
+  const { images } = after.services;
+  const report = await images.check('vm1', { repair: 'none' });
+  assert.equal(report.clean, false);
+  assert.ok(report.corruptions + report.checkErrors > 0);
+  assert.equal((await images.show('vm1')).facts?.corrupt, true);
+  await assert.rejects(readAll(after.services, 'vm1'), faultOf('snapshot-table-invalid'));
+  await images.delete('vm1');
 });
 
 test('a killed process leaves what was flushed, another generation, and a sound image', async () => {
