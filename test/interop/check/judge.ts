@@ -69,7 +69,7 @@ function judge(case_: { readonly damage: Damage; readonly base: string; readonly
 }
 
 /** Our verdict; a repair that fixed nothing tells of a check, as qemu-img does. */
-function ours(path: string, mode: RepairMode): Verdict {
+export function ours(path: string, mode: RepairMode): Verdict {
   const file = NodeFile.open(path, { writable: mode !== 'none' });
   try {
     const { clean, findings, ...counters } = runToEnd(mode === 'none' ? check(file) : repair(file, mode));
@@ -84,7 +84,7 @@ function ours(path: string, mode: RepairMode): Verdict {
   }
 }
 
-function theirs(path: string, mode: RepairMode): Verdict {
+export function theirs(path: string, mode: RepairMode): Verdict {
   const { json, exit } = checkImage(path, mode);
   if (json === undefined) {
     assert.equal(exit, 1, 'qemu-img gives up with exit code 1');
@@ -109,7 +109,7 @@ function withoutPlace(verdict: Verdict): Verdict {
   return verdict === 'unjudged' ? verdict : { ...verdict, imageEndOffset: 0 };
 }
 
-function compareVerdicts(our: Verdict, their: Verdict, difference: Partial<Counters> | undefined): void {
+export function compareVerdicts(our: Verdict, their: Verdict, difference: Partial<Counters> | undefined): void {
   if (their === 'unjudged') {
     if (our === 'unjudged' || difference !== undefined) return;
     assert.ok(our.checkErrors > 0, `QEMU gives up here, we say ${JSON.stringify(our)}`);
