@@ -37,7 +37,10 @@ describe('the OpenAPI document', () => {
     for (const { where, operation } of operations) {
       assert.match(operation.operationId ?? '', /^[a-z][A-Za-z]+$/, where);
       assert.equal(operation.tags?.length, 1, where);
-      assert.ok(operation.tags.every((tag) => tags.includes(tag)), where);
+      assert.ok(
+        operation.tags.every((tag) => tags.includes(tag)),
+        where,
+      );
       assert.ok(operation.summary !== undefined, where);
       assert.deepEqual(
         operation.responses['default']?.content?.['application/problem+json']?.schema,
