@@ -1,11 +1,14 @@
 // Where a census books its references: inside the file they count, past its end they are corruptions (CHK-03).
 
 import { divideUp } from '../../base/integers.ts';
-import { refcountTableLengthMax } from '../format/header.ts';
 import type { CheckLog, FindingMaker } from './check-log.ts';
 import { hostClusters, hostClustersMax } from './check-subject.ts';
 import type { CheckSubject } from './check-subject.ts';
 import { ReferenceCounts } from './reference-counts.ts';
+
+const refcountTableEntrySize = 8;
+/** What an entry of a rewritten snapshot table takes, with a name of usual length. */
+const snapshotEntryLengthUsual = 128;
 
 /** Whose reference it is; `times` tables hold it, `finding` tells the place if it is broken. */
 export interface Reference {
@@ -40,8 +43,9 @@ export class ReferenceLedger {
     this.#fileClusters = hostClusters(subject);
     this.#clusters = this.#fileClusters;
     const growth = 2 * divideUp(this.#clusters, geometry.refcountsPerBlock) + 1;
-    const tables = (2 * refcountTableLengthMax) / geometry.clusterSize + 1;
-    this.#beyondEnd = Math.min(hostClustersMax, this.#clusters + growth + tables);
+    const tables = 2 * divideUp(growth * refcountTableEntrySize, geometry.clusterSize);
+    const snapshots = divideUp(subject.header.snapshotCount * snapshotEntryLengthUsual, geometry.clusterSize);
+    this.#beyondEnd = Math.min(hostClustersMax, this.#clusters + growth + tables + snapshots);
   }
 
   get clusters(): number {
