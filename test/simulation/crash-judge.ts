@@ -7,9 +7,19 @@ import { Image } from '../../src/engine/image.ts';
 import type { CheckReport } from '../../src/engine/image.ts';
 import { RawLayer } from '../../src/engine/layer/raw-layer.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
+import { contentAfterCrash, FaultyFile, survivals } from '../support/faulty-file.ts';
+import type { Epoch } from '../support/faulty-file.ts';
 import { judgeContent } from '../support/model-disk.ts';
 import type { Expectation, ModelSnapshot } from '../support/model-disk.ts';
 import { Prng } from '../support/prng.ts';
+
+/** How a crash while mending is made. */
+export interface SecondCrash {
+  readonly chance: Prng;
+  readonly ignoresFlush: (site: string) => boolean;
+  /** Told every flush that had something to make durable. */
+  readonly flushed: (site: string) => void;
+}
 
 /** Opens an image for writing over a file; `backing` is the content of the raw file below. */
 export function openOver(file: ByteFile, backing: Uint8Array | undefined): Image {
@@ -34,11 +44,14 @@ export function judgeCrash(
     readonly expectation: Expectation;
     readonly backing: Uint8Array | undefined;
     readonly goesOn: number | undefined;
+    /** A second crash, at one moment of the recovery or repair. */
+    readonly again: SecondCrash | undefined;
   },
 ): string | undefined {
-  const { expectation, backing, goesOn } = judgement;
+  const { expectation, backing, goesOn, again } = judgement;
+  const mended = again === undefined ? undefined : mendedFile(file, again);
   try {
-    const image = openOver(file, backing);
+    const image = openOver(mended?.file ?? file, backing);
     const isMended = image.needsRecovery || expectation.isStructural;
     if (image.needsRecovery) runToEnd(image.recover());
     // The catalog says that a structural operation was under way, and nobody gets in before the repair.
@@ -49,10 +62,48 @@ export function judgeCrash(
       judgeSnapshots(image, expectation.snapshotLists) ??
       (goesOn === undefined ? undefined : judgeLifeAfter(image, goesOn));
     image.abandon();
-    return wrong;
+    if (wrong !== undefined || mended === undefined || !isMended) return wrong;
+    const second = judgeCrash(mended.crashed(), { ...judgement, goesOn: undefined, again: undefined });
+    return second === undefined ? undefined : `after a second crash, while mending: ${second}`;
   } catch (error) {
     return error instanceof Error ? (error.stack ?? error.message) : String(error);
   }
+}
+
+/** A file that keeps one state which a crash could leave of what is done to it now. */
+function mendedFile(
+  content: MemoryFile,
+  again: SecondCrash,
+): { readonly file: FaultyFile; readonly crashed: () => MemoryFile } {
+  const { chance } = again;
+  let crashed = content.fork();
+  let epochs = 0;
+  const consider = (epoch: Epoch): void => {
+    epochs += 1;
+    // Each epoch so far has the same chance to be the one.
+    if (chance.below(epochs) > 0) return;
+    const count = chance.below(epoch.changes.length + 1);
+    crashed = contentAfterCrash(epoch, chance.pick(survivals(epoch, count, { samples: 4, chance })));
+  };
+  const file: FaultyFile = new FaultyFile(content, {
+    observer: {
+      changed: () => undefined,
+      flushing: () => {
+        consider(file.epoch);
+      },
+    },
+    ignoresFlush: (site) => {
+      again.flushed(site);
+      return again.ignoresFlush(site);
+    },
+  });
+  return {
+    file,
+    crashed: () => {
+      consider(file.epoch);
+      return crashed;
+    },
+  };
 }
 
 /** What is wrong with a report: corruption is, and leaks are where everything was to be clean. */

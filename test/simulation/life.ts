@@ -6,10 +6,9 @@ import { crc32 } from 'node:zlib';
 import { Fault } from '../../src/base/fault.ts';
 import type { FaultCode } from '../../src/base/fault-codes.ts';
 import { alignDown, alignUp } from '../../src/base/integers.ts';
-import { MemoryFile } from '../../src/engine/file/memory-file.ts';
+import type { MemoryFile } from '../../src/engine/file/memory-file.ts';
 import { guestOffset, hostOffset } from '../../src/engine/format/offsets.ts';
 import type { Image, Steps } from '../../src/engine/image.ts';
-import { createImage } from '../../src/engine/operations/create.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { contentAfterCrash, FaultyFile, survivals } from '../support/faulty-file.ts';
 import type { Epoch, Survival } from '../support/faulty-file.ts';
@@ -17,6 +16,8 @@ import { judgeContent, ModelDisk } from '../support/model-disk.ts';
 import type { Expectation } from '../support/model-disk.ts';
 import { Prng } from '../support/prng.ts';
 import { contentOf, judgeCrash, judgeReport, openOver } from './crash-judge.ts';
+import type { SecondCrash } from './crash-judge.ts';
+import { firstContent } from './first-content.ts';
 import type { Action, Event, LifePlan, Mishap } from './life-plan.ts';
 
 export interface LifeOptions {
@@ -67,6 +68,7 @@ class Life {
   #points: CrashPoint[] = [];
   #changeCount = 0;
   readonly #seen = new Set<string>();
+  readonly #mendingFlushes = new Map<string, number>();
   #during = 'start';
   #snapshotCount = 0;
   /** Something failed on the way, so leaks are allowed even where all has ended well. */
@@ -103,7 +105,9 @@ class Life {
   }
 
   get flushes(): ReadonlyMap<string, number> {
-    return this.#file.flushes;
+    const flushes = new Map(this.#file.flushes);
+    for (const [site, count] of this.#mendingFlushes) flushes.set(site, (flushes.get(site) ?? 0) + count);
+    return flushes;
   }
 
   run(): void {
@@ -335,8 +339,10 @@ class Life {
     if (this.failure !== undefined || this.#seen.has(key)) return;
     this.#seen.add(key);
     this.#options.onState?.(() => file.fork(), point.expectation);
-    const goesOn = this.#crashes.chance(10) ? this.#crashes.below(1_000_000) : undefined;
-    const wrong = judgeCrash(file, { expectation: point.expectation, backing: this.#plan.backing, goesOn });
+    const again = this.#crashes.chance(25) ? this.#secondCrash() : undefined;
+    const goesOn = again === undefined && this.#crashes.chance(10) ? this.#crashes.below(1_000_000) : undefined;
+    const { backing } = this.#plan;
+    const wrong = judgeCrash(file, { expectation: point.expectation, backing, goesOn, again });
     if (wrong === undefined) return;
     const changes = epoch.changes.slice(0, point.count).map((change, index) => {
       const fate = survival.kept.includes(index) ? 'kept' : 'lost';
@@ -347,6 +353,16 @@ class Life {
     const torn =
       survival.tornAfterSectors === undefined ? '' : `, torn after ${String(survival.tornAfterSectors)} sectors`;
     this.failure = `${wrong}\n  crash in ${point.during}${torn}; changes since the last flush:\n${changes.join('\n')}`;
+  }
+
+  #secondCrash(): SecondCrash {
+    return {
+      chance: this.#crashes.fork(),
+      ignoresFlush: this.#options.ignoresFlush,
+      flushed: (site) => {
+        this.#mendingFlushes.set(site, (this.#mendingFlushes.get(site) ?? 0) + 1);
+      },
+    };
   }
 }
 
@@ -368,19 +384,6 @@ function runUntil(steps: Steps<unknown>, cancelAfter: number | undefined): boole
   let ended = steps.return(undefined);
   while (ended.done !== true) ended = steps.next();
   return false;
-}
-
-/** A fresh image, written up to where the plan says, and what the guest sees of it. */
-function firstContent(plan: LifePlan, contents: Prng): { readonly file: MemoryFile; readonly guest: Uint8Array } {
-  const file = MemoryFile.empty();
-  runToEnd(createImage(file, plan.spec));
-  const image = openOver(file, plan.backing);
-  if (plan.prefilledLength > 0) {
-    image.write(guestOffset(0), contents.bytes(plan.prefilledLength), { detectZeroes: false });
-  }
-  const guest = contentOf(image);
-  image.close();
-  return { file, guest };
 }
 
 function crcOf(file: MemoryFile): number {
