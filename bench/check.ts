@@ -32,7 +32,7 @@ try {
 }
 
 function checkOnce(path: string): void {
-  const file = NodeFile.open(path, { writable: false });
+  const file = NodeFile.open(path, { writable: false, locks: 'qemu' });
   try {
     if (!runToEnd(check(file)).clean) throw new Error('the image is not clean');
   } finally {

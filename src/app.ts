@@ -117,9 +117,18 @@ async function startPool(
 ): Promise<EnginePool> {
   const shared = { imageIdleMs: config.images.idleMs, limits: poolLimits, report };
   if (engine === 'inline') {
-    return new InlinePool({ ...shared, engine: qcow2Engine, clock: () => performance.now() });
+    return new InlinePool({
+      ...shared,
+      engine: qcow2Engine({ locks: config.pool.locks }),
+      clock: () => performance.now(),
+    });
   }
-  return ThreadPool.start({ ...shared, threads: config.pool.engineThreads, entry: workerEntry });
+  return ThreadPool.start({
+    ...shared,
+    threads: config.pool.engineThreads,
+    entry: workerEntry,
+    locks: config.pool.locks,
+  });
 }
 
 /**

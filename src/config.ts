@@ -15,7 +15,11 @@ export interface Config {
   };
   readonly log: { readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent' };
   readonly data: { readonly directory: string };
-  readonly pool: { readonly engineThreads: number };
+  readonly pool: {
+    readonly engineThreads: number;
+    /** `qemu`: open images hold QEMU's byte locks. */
+    readonly locks: 'qemu' | 'none';
+  };
   readonly images: { readonly idleMs: number };
 }
 
@@ -37,6 +41,7 @@ const Settings = z.strictObject({
   QCOWD_DATA_DIR: z.string().min(1, { error: 'a folder' }).default('./data'),
   QCOWD_ENGINE_THREADS: wholeNumber({ min: 1, max: threadsMax }).optional(),
   QCOWD_IMAGE_IDLE_MS: wholeNumber({ min: 0, max: idleMsMax }).default(10_000),
+  QCOWD_QEMU_LOCKS: z.enum(['on', 'off']).default('on'),
   QCOWD_HOSTS: z
     .string()
     .default('')
@@ -74,6 +79,7 @@ export function loadConfig(
     data: Object.freeze({ directory: settings.QCOWD_DATA_DIR }),
     pool: Object.freeze({
       engineThreads: settings.QCOWD_ENGINE_THREADS ?? Math.max(threadsMin, machine.cores),
+      locks: settings.QCOWD_QEMU_LOCKS === 'on' ? 'qemu' : 'none',
     }),
     images: Object.freeze({ idleMs: settings.QCOWD_IMAGE_IDLE_MS }),
   });

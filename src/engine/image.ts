@@ -9,6 +9,7 @@ import { writeDetectingZeroes } from './data/zero-detection.ts';
 import { discard, zero } from './data/zeroing.ts';
 import type { ByteFile } from './file/byte-file.ts';
 import { NodeFile } from './file/node-file.ts';
+import type { FileLocks } from './file/node-file.ts';
 import type { GuestOffset } from './format/offsets.ts';
 import type { ImageParts, ReadParts } from './image-parts.ts';
 import type { Layer } from './layer/layer.ts';
@@ -32,6 +33,7 @@ import type { Steps } from './operations/steps.ts';
 import { planExport } from './operations/virtual-export.ts';
 import type { VirtualFile } from './operations/virtual-file.ts';
 
+export type { FileLocks } from './file/node-file.ts';
 export type { BackingFile } from './layer/open-gate.ts';
 export type { CheckFinding, CheckReport, RepairMode } from './operations/check-report.ts';
 export type { CreateSpec } from './operations/create-spec.ts';
@@ -44,6 +46,8 @@ export type { VirtualFile } from './operations/virtual-file.ts';
 export interface OpenOptions {
   readonly path: string;
   readonly writable: boolean;
+  /** Whether QEMU's byte locks are held on every file of the chain while the image is open. */
+  readonly locks: FileLocks;
   /** The chain below, nearest first. An image that names anything else is refused (`backing-refused`). */
   readonly backing: readonly BackingFile[];
 }
@@ -59,6 +63,7 @@ export interface AdmitOptions {
   readonly backing: BackingFile | undefined;
   readonly below: readonly BackingFile[];
   readonly repair: RepairMode;
+  readonly locks: FileLocks;
 }
 
 /** Which file {@link Image.planExport} lays out. */
@@ -83,8 +88,14 @@ export class Image {
 
   /** Faults of file and format, `backing-refused`, and what this engine does not support, by name. */
   static open(options: OpenOptions): Image {
-    const file = NodeFile.open(options.path, { writable: options.writable });
-    return new Image(ImageSession.open(file, { writable: options.writable, chain: options.backing }));
+    const file = NodeFile.open(options.path, options);
+    return new Image(
+      ImageSession.open(file, {
+        writable: options.writable,
+        chain: options.backing,
+        locks: options.locks,
+      }),
+    );
   }
 
   /** Over a file that is open already, which the image closes. */
@@ -99,7 +110,7 @@ export class Image {
 
   /** Judges a foreign file and makes it sound; faults `unsafe-image` with `violations`. The file is closed afterwards. */
   static *admit(options: AdmitOptions): Steps<Admitted> {
-    const file = NodeFile.open(options.path, { writable: true });
+    const file = NodeFile.open(options.path, { writable: true, locks: options.locks });
     try {
       return yield* admit(file, options);
     } finally {

@@ -2,6 +2,7 @@
 
 import type { MessagePort } from 'node:worker_threads';
 
+import type { FileLocks } from '../engine/image.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { Engine } from './engine.ts';
 import type { PoolLimits } from './limits.ts';
@@ -10,6 +11,7 @@ import type { Message } from './messages.ts';
 /** What a thread is started with. */
 export interface EngineThreadData {
   readonly limits: PoolLimits;
+  readonly locks: FileLocks;
 }
 
 /** Serves until the port closes; what is still open then is let go of as it is. */

@@ -13,11 +13,14 @@ import type {
 /** An open image as the pool uses it. */
 export type EngineImage = Pick<Image, keyof Image>;
 
+/** What decides how one image is opened; locks are the engine's own matter. */
+export type EngineOpenOptions = Omit<OpenOptions, 'locks'>;
+
 /** How images are opened, made and judged; see the static methods of {@link Image}. */
 export interface Engine {
-  open(options: OpenOptions): EngineImage;
+  open(options: EngineOpenOptions): EngineImage;
   create(path: string, spec: CreateSpec): Steps<void>;
   /** Judges the first bytes of a foreign file (at least 64 KiB, or all there are); faults `unsafe-image`. */
   judgeHead(head: Uint8Array, options: { readonly backing: boolean }): void;
-  admit(options: AdmitOptions): Steps<{ description: ImageDescription; report: CheckReport }>;
+  admit(options: Omit<AdmitOptions, 'locks'>): Steps<{ description: ImageDescription; report: CheckReport }>;
 }

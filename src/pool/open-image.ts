@@ -1,8 +1,8 @@
 // One image that is open on this thread: its file, its gate, its generation and its planned exports.
 
 import { present } from '../base/assert.ts';
-import type { OpenOptions, Steps } from '../engine/image.ts';
-import type { Engine, EngineImage } from './engine.ts';
+import type { Steps } from '../engine/image.ts';
+import type { Engine, EngineImage, EngineOpenOptions } from './engine.ts';
 import { ExportPlans } from './export-plans.ts';
 import { Gate } from './gate.ts';
 import type { GateEntry } from './gate.ts';
@@ -106,6 +106,6 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
   }
 }
 
-function optionsOf(request: OpenRequest): OpenOptions {
+function optionsOf(request: OpenRequest): EngineOpenOptions {
   return { path: request.path, writable: request.writable, backing: request.backing };
 }

@@ -3,6 +3,7 @@
 import { Worker } from 'node:worker_threads';
 
 import { assert } from '../base/assert.ts';
+import type { FileLocks } from '../engine/image.ts';
 import type { EngineThreadData } from './engine-thread.ts';
 import { LanePool } from './lane-pool.ts';
 import type { PoolOptions } from './lane-pool.ts';
@@ -14,6 +15,8 @@ export interface ThreadPoolOptions extends PoolOptions {
   readonly threads: number;
   /** What a thread runs: {@link workerEntry}, or another file that calls `serveEngine`. */
   readonly entry: URL;
+  /** Whether open images keep other programs out. */
+  readonly locks: FileLocks;
 }
 
 /** The thread's entry of the product. */
@@ -44,7 +47,7 @@ export class ThreadPool extends LanePool {
 }
 
 function startThread(options: ThreadPoolOptions, events: ConnectionEvents): Connection {
-  const workerData: EngineThreadData = { limits: options.limits };
+  const workerData: EngineThreadData = { limits: options.limits, locks: options.locks };
   const worker = new Worker(options.entry, { workerData, name: 'engine' });
   let reason = 'the engine thread has ended';
   worker.on('message', (answers: readonly Answer[]) => events.receive(answers));

@@ -7,9 +7,11 @@ import { serveEngine } from './engine-thread.ts';
 import type { EngineThreadData } from './engine-thread.ts';
 import { qcow2Engine } from './qcow2-engine.ts';
 
+const data = workerData as EngineThreadData;
+
 serveEngine({
   port: present(parentPort, 'this file runs in a worker thread'),
-  engine: qcow2Engine,
-  data: workerData as EngineThreadData,
+  engine: qcow2Engine({ locks: data.locks }),
+  data,
   clock: () => performance.now(),
 });

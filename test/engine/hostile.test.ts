@@ -31,7 +31,7 @@ for (const [name, choice] of soundChoices) {
     using folder = tempFolder();
     const path = join(folder.path, 'sound.qcow2');
     writeFileSync(path, soundImage({ ...commonChoice, ...choice }).bytes);
-    const image = Image.open({ path, writable: false, backing: [] });
+    const image = Image.open({ path, writable: false, locks: 'qemu', backing: [] });
     try {
       const cluster = image.describe().clusterSize;
       const disk = new Uint8Array(image.virtualSize);
@@ -74,14 +74,14 @@ for (const { id, bytes, openFault } of hostileImages) {
     if (openFault !== undefined) assert.equal(used, openFault);
     writeFileSync(path, bytes);
 
-    watched(() => runToEnd(Image.admit({ path, backing: undefined, below: [], repair: 'none' })));
+    watched(() => runToEnd(Image.admit({ path, locks: 'qemu', backing: undefined, below: [], repair: 'none' })));
     writeFileSync(path, bytes);
-    watched(() => runToEnd(Image.admit({ path, backing: undefined, below: [], repair: 'all' })));
+    watched(() => runToEnd(Image.admit({ path, locks: 'qemu', backing: undefined, below: [], repair: 'all' })));
   });
 }
 
 function useToWrite(path: string): void {
-  const image = Image.open({ path, writable: true, backing: [] });
+  const image = Image.open({ path, writable: true, locks: 'qemu', backing: [] });
   try {
     image.read(guestOffset(0), new Uint8Array(0));
     image.write(guestOffset(0), new Uint8Array(Math.min(image.virtualSize, 512)).fill(1), { detectZeroes: false });
@@ -92,7 +92,7 @@ function useToWrite(path: string): void {
 
 /** Opens and does everything that only reads; each verb on its own, so that a fault in one does not hide another. */
 function useReadOnly(path: string): void {
-  const image = Image.open({ path, writable: false, backing: [] });
+  const image = Image.open({ path, writable: false, locks: 'qemu', backing: [] });
   try {
     const size = image.virtualSize;
     const target = new Uint8Array(Math.min(size, readLength));

@@ -230,7 +230,7 @@ function mapOf(path: string, spec: CreateSpec): unknown {
 }
 
 function lengthOfFile(path: string): number {
-  const file = NodeFile.open(path, { writable: false });
+  const file = NodeFile.open(path, { writable: false, locks: 'qemu' });
   try {
     return file.size;
   } finally {

@@ -89,7 +89,7 @@ function exportTo(target: string, recipe: ImageRecipe, folder: string, wish: Par
     format,
     path: join(folder, fileName),
   }));
-  const image = Image.open({ path: cookedPath(folder), writable: false, backing });
+  const image = Image.open({ path: cookedPath(folder), writable: false, locks: 'qemu', backing });
   try {
     writeInOddRanges(runToEnd(image.planExport(wish)), target);
   } finally {

@@ -14,7 +14,7 @@ import { tempFolder } from '../support/temp-folder.ts';
 function refusal(path: string): Fault {
   const faults = [false, true].map((writable) => {
     try {
-      Image.open({ path, writable, backing: [] }).close();
+      Image.open({ path, writable, locks: 'qemu', backing: [] }).close();
     } catch (error) {
       if (error instanceof Fault) return error;
       throw error;

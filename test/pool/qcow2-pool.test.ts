@@ -22,9 +22,10 @@ after(() => {
 
 enginePoolContract(
   'qcow2, inline',
-  async (settings) => new InlinePool({ ...settings, engine: qcow2Engine, clock: () => performance.now() }),
+  async (settings) =>
+    new InlinePool({ ...settings, engine: qcow2Engine({ locks: 'qemu' }), clock: () => performance.now() }),
 );
 
 enginePoolContract('qcow2, one thread', (settings) =>
-  ThreadPool.start({ ...settings, threads: 1, entry: workerEntry }),
+  ThreadPool.start({ ...settings, threads: 1, entry: workerEntry, locks: 'qemu' }),
 );

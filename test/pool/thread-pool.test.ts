@@ -13,7 +13,7 @@ import type { PoolSettings } from '../support/pool-bench.ts';
 const entry = new URL('../support/memory-worker.ts', import.meta.url);
 
 function startThreads(threads: number): (settings: PoolSettings) => Promise<ThreadPool> {
-  return (settings) => ThreadPool.start({ ...settings, threads, entry });
+  return (settings) => ThreadPool.start({ ...settings, threads, entry, locks: 'qemu' });
 }
 
 enginePoolContract('two threads', startThreads(2));
@@ -92,7 +92,10 @@ describe('a pool of threads', { timeout: 60_000 }, () => {
 
   it('says why it cannot start', async () => {
     const absent = new URL('./no-such-worker.ts', import.meta.url);
-    const started = bench((settings) => ThreadPool.start({ ...settings, threads: 1, entry: absent }), {});
+    const started = bench(
+      (settings) => ThreadPool.start({ ...settings, threads: 1, entry: absent, locks: 'qemu' }),
+      {},
+    );
     await assert.rejects(started, (fault: { code: string; context: { reason: string } }) => {
       assert.equal(fault.code, 'engine-lost');
       return /no-such-worker/.test(fault.context.reason);

@@ -11,12 +11,11 @@ import type {
   ExtentPage,
   ExtentQuery,
   ImageDescription,
-  OpenOptions,
   SnapshotDescription,
   Steps,
   VirtualFile,
 } from '../../src/engine/image.ts';
-import type { Engine, EngineImage } from '../../src/pool/engine.ts';
+import type { Engine, EngineImage, EngineOpenOptions } from '../../src/pool/engine.ts';
 
 /** How many bytes one step of a run works on. */
 export const stepLength = 64 * 1024;
@@ -86,7 +85,7 @@ class MemoryImage implements EngineImage {
   readonly #content: Content;
   #open = true;
 
-  constructor(options: OpenOptions) {
+  constructor(options: EngineOpenOptions) {
     this.#path = options.path;
     this.writable = options.writable;
     this.#content = load(options.path);

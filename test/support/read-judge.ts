@@ -42,7 +42,7 @@ export function testReading(images: readonly ImageRecipe[]): void {
 
 function openRecipe(image: ImageRecipe, folder: string, path: string): Image {
   const backing = image.backing.map(({ fileName, format }) => ({ fileName, format, path: join(folder, fileName) }));
-  return Image.open({ path, writable: false, backing });
+  return Image.open({ path, writable: false, locks: 'qemu', backing });
 }
 
 function assertSameDisk(image: ImageRecipe, opened: Image, path: string): void {

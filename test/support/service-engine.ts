@@ -2,4 +2,4 @@
 
 import { qcow2Engine } from '../../src/pool/qcow2-engine.ts';
 
-export const houseEngine = qcow2Engine;
+export const houseEngine = qcow2Engine({ locks: 'qemu' });

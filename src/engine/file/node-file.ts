@@ -8,6 +8,7 @@ import {
   ftruncateSync,
   openSync,
   readSync,
+  statSync,
   statfsSync,
   writeSync,
 } from 'node:fs';
@@ -21,11 +22,23 @@ import type { HostOffset } from '../format/offsets.ts';
 import { hostOffset } from '../format/offsets.ts';
 import type { ByteFile } from './byte-file.ts';
 import { faultOfThrown, fileFault } from './file-faults.ts';
+import { lockFile } from './file-lock.ts';
 import type { SystemCalls } from './system-calls.ts';
 import { loadSystemCalls } from './system-calls.ts';
 
 /** What a file system may turn out not to do; asked once per open file, then never again. */
 type Ability = 'punch' | 'reserve' | 'seek' | 'writeBack';
+
+export type FileLocks = 'qemu' | 'none';
+
+export interface NodeFileOptions {
+  readonly writable: boolean;
+  /**
+   * `qemu`: QEMU's byte locks are taken, so that no other program changes the file meanwhile (see {@link lockFile}).
+   * `none`: nobody is kept out; for files that nobody else knows yet, and file systems without such locks.
+   */
+  readonly locks: FileLocks;
+}
 
 /**
  * A regular file, opened by this thread and used by nobody else while it is open for writing.
@@ -57,9 +70,20 @@ export class NodeFile implements ByteFile {
     this.#calls = file.calls;
   }
 
-  /** Opens a file that is there. Faults `io-error`, also for a symbolic link and for anything but a regular file. */
-  static open(path: string, options: { readonly writable: boolean }): NodeFile {
-    return NodeFile.#open(path, options.writable ? constants.O_RDWR : constants.O_RDONLY, linuxCalls);
+  /**
+   * Opens a file that is there. Faults `io-error`, also for a symbolic link and for anything but a regular file, and
+   * `image-in-use`.
+   */
+  static open(path: string, options: NodeFileOptions): NodeFile {
+    const file = NodeFile.#open(path, options.writable ? constants.O_RDWR : constants.O_RDONLY, linuxCalls);
+    if (options.locks === 'none') return file;
+    try {
+      file.#lock();
+      return file;
+    } catch (error) {
+      file.close();
+      throw error;
+    }
   }
 
   /** Makes an empty file, open for writing; a name that is taken is the fault `io-error` with `EEXIST`. */
@@ -68,7 +92,7 @@ export class NodeFile implements ByteFile {
   }
 
   /** {@link open} as on a machine that has none of the Linux calls. */
-  static openPortably(path: string, options: { readonly writable: boolean }): NodeFile {
+  static openPortably(path: string, options: Pick<NodeFileOptions, 'writable'>): NodeFile {
     return NodeFile.#open(path, options.writable ? constants.O_RDWR : constants.O_RDONLY, undefined);
   }
 
@@ -211,6 +235,20 @@ export class NodeFile implements ByteFile {
     this.#attempt('close', () => {
       closeSync(descriptor);
     });
+  }
+
+  /** The locks are on the file that the name stands for, or they keep nobody out. */
+  #lock(): void {
+    if (this.#calls === undefined) {
+      throw new Fault('io-error', { operation: 'lock', path: this.#path, reason: 'byte locks need koffi on Linux' });
+    }
+    const descriptor = this.#openDescriptor;
+    lockFile(this.#calls, descriptor, this.#writable ? 'write' : 'read');
+    const named = this.#attempt('stat', () => statSync(this.#path));
+    const open = this.#attempt('stat', () => fstatSync(descriptor));
+    if (named.dev !== open.dev || named.ino !== open.ino) {
+      throw new Fault('io-error', { operation: 'lock', path: this.#path, reason: 'the file was exchanged meanwhile' });
+    }
   }
 
   get #openDescriptor(): number {

@@ -1,4 +1,4 @@
-// The Linux calls on open files that Node lacks: holes, reservation, paced write-back. Absent where koffi does not load.
+// The Linux calls on open files that Node lacks: holes, reservation, paced write-back, locks. Absent where koffi does not load.
 
 import { createRequire } from 'node:module';
 
@@ -23,6 +23,12 @@ export interface SystemCalls {
   startWriteBack(descriptor: number, offset: number, length: number): number;
   /** Writes a span to the disk and waits for it; says nothing about durability. */
   finishWriteBack(descriptor: number, offset: number, length: number): number;
+  /** Takes a shared lock on one byte for the open file; every other opener, of this process too, sees it. */
+  shareByte(descriptor: number, byte: number): number;
+  /** Gives the lock on one byte back. */
+  releaseByte(descriptor: number, byte: number): number;
+  /** Whether another opener holds a lock on one byte: 1, or 0 for nobody. */
+  probeByte(descriptor: number, byte: number): number;
   /** The name of a negative answer: `ENOSPC`, `EIO` … */
   errorNameOf(answer: number): string;
 }
@@ -36,6 +42,15 @@ const fromNextData = 3;
 const fromNextHole = 4;
 const writeOnly = 2;
 const waitWriteWait = 7;
+
+/** Locks of the open file description, which a thread or a copied descriptor does not lose by accident. */
+const getOpenFileLock = 36;
+const setOpenFileLock = 37;
+const readLock = 0;
+const writeLock = 1;
+const noLock = 2;
+/** `struct flock` on 64-bit Linux: type at 0, whence at 2, start at 8, length at 16, process at 24. */
+const lockRecordLength = 32;
 
 /** Loads the calls; they exist on 64-bit Linux, where the kernel's file offsets are `int64_t`. */
 export function loadSystemCalls(): SystemCallsOrReason {
@@ -55,18 +70,33 @@ function bind(koffi: typeof Koffi): SystemCalls {
   const syncRange = library.func(
     'int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)',
   ) as LinuxCall;
+  const control = library.func('int fcntl(int fd, int command, void *lock)') as LinuxCall;
   const interrupted = koffi.os.errno['EINTR'];
   const nameOf = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
 
-  const repeat = (call: LinuxCall, ...args: readonly number[]): number => {
+  const repeat = (call: LinuxCall, ...args: readonly (number | Uint8Array)[]): number => {
     // The kernel would take a number beyond 2^53 unchecked, after rounding.
-    for (const value of args) assert(Number.isSafeInteger(value), 'system calls take safe whole numbers');
+    for (const value of args) {
+      assert(typeof value !== 'number' || Number.isSafeInteger(value), 'system calls take safe whole numbers');
+    }
     for (;;) {
       const answer = Number(call(...args));
       if (answer >= 0) return answer;
       const errorNumber = koffi.errno();
       if (errorNumber !== interrupted) return -errorNumber;
     }
+  };
+
+  const lockByte = (
+    descriptor: number,
+    lock: { readonly command: number; readonly type: number; readonly byte: number },
+  ): { readonly answer: number; readonly type: number } => {
+    const record = new DataView(new ArrayBuffer(lockRecordLength));
+    record.setInt16(0, lock.type, true);
+    record.setInt32(8, lock.byte, true);
+    record.setInt32(16, 1, true);
+    const answer = repeat(control, descriptor, lock.command, new Uint8Array(record.buffer));
+    return { answer, type: record.getInt16(0, true) };
   };
 
   return {
@@ -76,8 +106,15 @@ function bind(koffi: typeof Koffi): SystemCalls {
     seekHole: (descriptor, offset) => repeat(seek, descriptor, offset, fromNextHole),
     startWriteBack: (descriptor, offset, length) => repeat(syncRange, descriptor, offset, length, writeOnly),
     finishWriteBack: (descriptor, offset, length) => repeat(syncRange, descriptor, offset, length, waitWriteWait),
+    shareByte: (descriptor, byte) => lockByte(descriptor, { command: setOpenFileLock, type: readLock, byte }).answer,
+    releaseByte: (descriptor, byte) => lockByte(descriptor, { command: setOpenFileLock, type: noLock, byte }).answer,
+    probeByte: (descriptor, byte) => {
+      const { answer, type } = lockByte(descriptor, { command: getOpenFileLock, type: writeLock, byte });
+      if (answer < 0) return answer;
+      return type === noLock ? 0 : 1;
+    },
     errorNameOf: (answer) => nameOf.get(-answer) ?? `error ${String(-answer)}`,
   };
 }
 
-type LinuxCall = (...args: readonly number[]) => number | bigint;
+type LinuxCall = (...args: readonly (number | Uint8Array)[]) => number | bigint;

@@ -2,6 +2,7 @@
 
 import { Fault } from '../../base/fault.ts';
 import type { ByteFile } from '../file/byte-file.ts';
+import type { FileLocks } from '../file/node-file.ts';
 import { TrackedFile } from '../file/tracked-file.ts';
 import { hasBit, incompatibleBits } from '../format/features.ts';
 import type { BackingFile } from '../layer/open-gate.ts';
@@ -27,6 +28,8 @@ export interface AdmitWish {
   readonly below: readonly BackingFile[];
   /** Leaks and the dirty bit are mended unless `none`; `all` mends what can be mended. */
   readonly repair: RepairMode;
+  /** For the files below. */
+  readonly locks: FileLocks;
 }
 
 export interface Admitted {
@@ -47,7 +50,7 @@ export function* admit(untracked: ByteFile, wish: AdmitWish): Steps<Admitted> {
   file.flush();
   const chain = wish.backing === undefined ? [] : [wish.backing, ...wish.below];
   const area = HeaderArea.read(file, { forCheck: false });
-  const backing = openBacking(area, chain);
+  const backing = openBacking(area, chain, wish.locks);
   try {
     return { description: describe(refusing(() => readParts(file, area, backing))), report };
   } finally {

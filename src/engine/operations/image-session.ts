@@ -2,6 +2,7 @@
 
 import { Fault } from '../../base/fault.ts';
 import type { ByteFile } from '../file/byte-file.ts';
+import type { FileLocks } from '../file/node-file.ts';
 import { TrackedFile } from '../file/tracked-file.ts';
 import type { ImageParts, ReadParts, WriteParts } from '../image-parts.ts';
 import type { Layer } from '../layer/layer.ts';
@@ -13,7 +14,7 @@ import { repair } from './repair.ts';
 import type { Steps } from './steps.ts';
 
 export type SessionOptions =
-  | { readonly writable: boolean; readonly chain: readonly BackingFile[] }
+  | { readonly writable: boolean; readonly chain: readonly BackingFile[]; readonly locks: FileLocks }
   | { readonly writable: boolean; readonly layer: Layer | undefined };
 
 /** A snapshot's tree to read from, and the size of its disk. */
@@ -46,7 +47,7 @@ export class ImageSession {
     this.#options = options;
     this.#header = HeaderArea.read(this.#file, { forCheck: true });
     refuseUnsupported(this.#header);
-    this.#backing = 'chain' in options ? openBacking(this.#header, options.chain) : options.layer;
+    this.#backing = 'chain' in options ? openBacking(this.#header, options.chain, options.locks) : options.layer;
     this.#load();
   }
 

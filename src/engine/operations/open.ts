@@ -8,6 +8,7 @@ import { clusterAt } from '../allocation/refcount-growth.ts';
 import { divideUp } from '../../base/integers.ts';
 import { ImageLayer } from '../data/image-layer.ts';
 import { NodeFile } from '../file/node-file.ts';
+import type { FileLocks } from '../file/node-file.ts';
 import { TrackedFile } from '../file/tracked-file.ts';
 import { hostCluster } from '../format/offsets.ts';
 import type { ImageParts, WriteParts } from '../image-parts.ts';
@@ -31,20 +32,20 @@ const mappingCacheLength = 8 * 1024 * 1024;
 const refcountCacheLength = 1024 * 1024;
 
 /** The layers below an image, opened read-only, nearest first; undefined without a backing name. */
-export function openBacking(header: HeaderArea, chain: readonly BackingFile[]): Layer | undefined {
+export function openBacking(header: HeaderArea, chain: readonly BackingFile[], locks: FileLocks): Layer | undefined {
   const { backingName: fileName } = header;
   if (fileName === undefined) return undefined;
   const { file, below } = admitBacking({ fileName, format: header.extensions.backingFormat }, chain);
-  return openLayer(file, below);
+  return openLayer(file, below, locks);
 }
 
-function openLayer(source: BackingFile, below: readonly BackingFile[]): Layer {
-  const file = new TrackedFile(openBelow(source));
+function openLayer(source: BackingFile, below: readonly BackingFile[], locks: FileLocks): Layer {
+  const file = new TrackedFile(openBelow(source, locks));
   try {
     if (source.format === 'raw') return new RawLayer(file);
     const header = HeaderArea.read(file, { forCheck: false });
     refuseUnsupported(header);
-    const backing = openBacking(header, below);
+    const backing = openBacking(header, below, locks);
     const parts = readParts(file, header, backing);
     return new ImageLayer(parts, {
       size: header.virtualSize,
@@ -60,9 +61,9 @@ function openLayer(source: BackingFile, below: readonly BackingFile[]): Layer {
 }
 
 /** Fault `backing-missing` for a file that is not there. */
-function openBelow(source: BackingFile): NodeFile {
+function openBelow(source: BackingFile, locks: FileLocks): NodeFile {
   try {
-    return NodeFile.open(source.path, { writable: false });
+    return NodeFile.open(source.path, { writable: false, locks });
   } catch (error) {
     if (!(error instanceof Fault) || error.context['systemCode'] !== 'ENOENT') throw error;
     throw new Fault('backing-missing', { fileName: source.fileName });

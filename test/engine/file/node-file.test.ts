@@ -47,13 +47,16 @@ describe('opening a file', () => {
   it('finds the size of a file that is there', () => {
     const path = freshPath();
     writeFileSync(path, 'abc');
-    const file = NodeFile.open(path, { writable: false });
+    const file = NodeFile.open(path, { writable: false, locks: 'qemu' });
     assert.equal(file.size, 3);
     file.close();
   });
 
   it('refuses a file that is not there', () => {
-    assert.throws(() => NodeFile.open(freshPath(), { writable: false }), isFault('io-error', { systemCode: 'ENOENT' }));
+    assert.throws(
+      () => NodeFile.open(freshPath(), { writable: false, locks: 'qemu' }),
+      isFault('io-error', { systemCode: 'ENOENT' }),
+    );
   });
 
   it('refuses a symbolic link', () => {
@@ -61,7 +64,10 @@ describe('opening a file', () => {
     const link = freshPath();
     writeFileSync(path, 'abc');
     symlinkSync(path, link);
-    assert.throws(() => NodeFile.open(link, { writable: false }), isFault('io-error', { systemCode: 'ELOOP' }));
+    assert.throws(
+      () => NodeFile.open(link, { writable: false, locks: 'qemu' }),
+      isFault('io-error', { systemCode: 'ELOOP' }),
+    );
   });
 
   it('refuses a folder, a device and a named pipe without waiting for it', () => {
@@ -70,16 +76,19 @@ describe('opening a file', () => {
     const pipe = freshPath();
     execFileSync('mkfifo', [pipe]);
     const reason = 'not a regular file';
-    assert.throws(() => NodeFile.open(inside, { writable: false }), isFault('io-error', { reason }));
-    assert.throws(() => NodeFile.open('/dev/zero', { writable: false }), isFault('io-error', { reason }));
-    assert.throws(() => NodeFile.open(pipe, { writable: false }), isFault('io-error', { reason }));
-    assert.throws(() => NodeFile.open(pipe, { writable: true }), isFault('io-error', { reason }));
+    assert.throws(() => NodeFile.open(inside, { writable: false, locks: 'qemu' }), isFault('io-error', { reason }));
+    assert.throws(
+      () => NodeFile.open('/dev/zero', { writable: false, locks: 'qemu' }),
+      isFault('io-error', { reason }),
+    );
+    assert.throws(() => NodeFile.open(pipe, { writable: false, locks: 'qemu' }), isFault('io-error', { reason }));
+    assert.throws(() => NodeFile.open(pipe, { writable: true, locks: 'qemu' }), isFault('io-error', { reason }));
   });
 
   it('leaves no descriptor behind when it refuses', () => {
     const before = readdirSync('/proc/self/fd').length;
     for (let round = 0; round < 5; round += 1) {
-      assert.throws(() => NodeFile.open('/dev/zero', { writable: false }), Fault);
+      assert.throws(() => NodeFile.open('/dev/zero', { writable: false, locks: 'qemu' }), Fault);
     }
     assert.equal(readdirSync('/proc/self/fd').length, before);
   });
@@ -94,7 +103,7 @@ describe('opening a file', () => {
   it('takes no change of a file that was opened for reading', () => {
     const path = freshPath();
     writeFileSync(path, 'abc');
-    const file = NodeFile.open(path, { writable: false });
+    const file = NodeFile.open(path, { writable: false, locks: 'qemu' });
     assert.throws(() => {
       file.writeAt(hostOffset(0), Uint8Array.of(1));
     }, BrokenAssertion);

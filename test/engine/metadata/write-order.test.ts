@@ -133,11 +133,11 @@ describe('closing', () => {
     using folder = tempFolder();
     const path = join(folder.path, 'image.qcow2');
     runToEnd(Image.create(path, { ...plain, lazyRefcounts: true }));
-    const image = Image.open({ path, writable: true, backing: [] });
+    const image = Image.open({ path, writable: true, locks: 'qemu', backing: [] });
     write(image, 12_345, 99);
     assert.equal(image.describe().dirty, true, 'lazy refcounts are behind while the image is open');
     image.close();
-    const again = Image.open({ path, writable: false, backing: [] });
+    const again = Image.open({ path, writable: false, locks: 'qemu', backing: [] });
     const bytes = new Uint8Array(100);
     again.read(guestOffset(12_345), bytes);
     assert.equal(again.describe().dirty, false);

@@ -70,7 +70,7 @@ function judge(case_: { readonly damage: Damage; readonly base: string; readonly
 
 /** Our verdict; a repair that fixed nothing tells of a check, as qemu-img does. */
 export function ours(path: string, mode: RepairMode): Verdict {
-  const file = NodeFile.open(path, { writable: mode !== 'none' });
+  const file = NodeFile.open(path, { writable: mode !== 'none', locks: 'qemu' });
   try {
     const { clean, findings, ...counters } = runToEnd(mode === 'none' ? check(file) : repair(file, mode));
     assert.equal(clean, counters.corruptions + counters.leaks + counters.checkErrors === 0);

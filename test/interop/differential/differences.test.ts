@@ -14,7 +14,7 @@ import { differences } from './differences.ts';
 const quiet = { format: 'qcow2', readOnly: false, syncs: false, discard: 'unmap' } as const;
 
 function openOurs(path: string): Image {
-  return Image.open({ path, writable: true, backing: [] });
+  return Image.open({ path, writable: true, locks: 'qemu', backing: [] });
 }
 
 describe('on purpose we differ', () => {
@@ -71,7 +71,7 @@ describe('on purpose we differ', () => {
     qemuImg('convert', '-f', 'qcow2', '-l', 'snapshot.name=large', '-O', 'raw', path, raw);
     assert.equal(infoRaw(raw), 1024 ** 2, 'QEMU cuts the snapshot to the current size');
 
-    const image = Image.open({ path, writable: false, backing: [] });
+    const image = Image.open({ path, writable: false, locks: 'qemu', backing: [] });
     assert.equal(image.snapshots()[0]?.virtualSize, 2 * 1024 ** 2);
     const bytes = new Uint8Array(65_536);
     image.readSnapshot('large', guestOffset(1536 * 1024), bytes);

@@ -42,7 +42,7 @@ export function liveOurs(folder: string, stream: Stream): string {
     options.backingSize === undefined
       ? []
       : [{ fileName: backingName, path: join(folder, backingName), format: 'raw' }];
-  const open = (): Image => Image.open({ path, writable: true, backing });
+  const open = (): Image => Image.open({ path, writable: true, locks: 'qemu', backing });
   let image = open();
   for (const operation of stream.operations) {
     if (operation.kind === 'reopen') {

@@ -53,7 +53,7 @@ for (const [name, make] of Object.entries<(file: NodeFile) => void>({
     made.flush();
     made.close();
 
-    const layer = new RawLayer(NodeFile.open(path, { writable: false }));
+    const layer = new RawLayer(NodeFile.open(path, { writable: false, locks: 'qemu' }));
     const map = JSON.parse(qemuImg('map', '-f', 'raw', '--output=json', path)) as readonly Stretch[];
     assert.deepEqual(
       walk(layer),
@@ -62,7 +62,7 @@ for (const [name, make] of Object.entries<(file: NodeFile) => void>({
 
     const grown = join(folder.path, 'copy.raw');
     qemuImg('convert', '-f', 'raw', '-O', 'raw', path, grown);
-    const copy = NodeFile.open(grown, { writable: false });
+    const copy = NodeFile.open(grown, { writable: false, locks: 'qemu' });
     assert.equal(layer.size, copy.size);
     assert.deepEqual(contentOf(layer), contentOf(new RawLayer(copy)));
     layer.close();
