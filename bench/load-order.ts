@@ -1,0 +1,44 @@
+// What the load generator is told to do, and what it tells afterwards.
+
+/** Requests for ranges of one content, over connections that stay. */
+export interface LoadOrder {
+  readonly port: number;
+  readonly method: 'GET' | 'PUT';
+  /** Path and query. */
+  readonly path: string;
+  readonly connections: number;
+  /** Of each request, in bytes. */
+  readonly rangeLength: number;
+  /** Of the content, in bytes. */
+  readonly contentLength: number;
+  /**
+   * `random`: ranges at multiples of their length, until the time is over. `each`: one range at every multiple of
+   * `stride`, in order, until `requests` are answered.
+   */
+  readonly order:
+    | { readonly kind: 'random'; readonly seconds: number }
+    | { readonly kind: 'each'; readonly stride: number; readonly requests: number };
+}
+
+/** One file sent whole as the body of a PUT. */
+export interface UploadOrder {
+  readonly port: number;
+  readonly path: string;
+  readonly file: string;
+}
+
+export interface LoadResult {
+  readonly requests: number;
+  readonly bytes: number;
+  readonly seconds: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+}
+
+/** To the process of the load generator; answered in order. */
+export type LoadMessage =
+  { readonly kind: 'load'; readonly order: LoadOrder } | { readonly kind: 'upload'; readonly order: UploadOrder };
+
+/** From it. */
+export type LoadAnswer =
+  { readonly kind: 'done'; readonly result: LoadResult } | { readonly kind: 'failed'; readonly reason: string };
