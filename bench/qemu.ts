@@ -1,4 +1,4 @@
-// qemu-img as a peer: how fast it does reads and writes, by its own clock.
+// QEMU as a peer: how fast `qemu-img bench` reads and writes, by its own clock.
 
 import { runCommand } from './processes.ts';
 

@@ -1,4 +1,4 @@
-// qcowd as its users meet it: started as a process over a folder of its own, asked over HTTP.
+// The service as its users meet it: a process over a folder of its own, asked over HTTP.
 
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
