@@ -1,13 +1,21 @@
 // A file that knows whether it holds anything that a flush would make durable, and so skips flushes that would do nothing.
 
 import type { ByteSpan } from '../../base/byte-span.ts';
+import { endOf } from '../../base/byte-span.ts';
+import { MiB } from '../../base/units.ts';
+import { hostOffset } from '../format/offsets.ts';
 import type { HostOffset } from '../format/offsets.ts';
 import type { ByteFile } from './byte-file.ts';
+
+/** How much is written in a row before its way to the disk is started. */
+const writeBackLength = 8 * MiB;
 
 /** Passes everything on; a flush with nothing new since the last one costs nothing. */
 export class TrackedFile implements ByteFile {
   readonly #file: ByteFile;
   #unflushed = false;
+  /** What was written in a row since the last write-back was started. */
+  #run: ByteSpan = { offset: 0, length: 0 };
 
   constructor(file: ByteFile) {
     this.#file = file;
@@ -33,6 +41,7 @@ export class TrackedFile implements ByteFile {
   writeAt(offset: HostOffset, source: Uint8Array): void {
     this.#unflushed = true;
     this.#file.writeAt(offset, source);
+    this.#pace(offset, source.length);
   }
 
   /** Gives back what nobody uses: nothing to make durable. */
@@ -66,5 +75,14 @@ export class TrackedFile implements ByteFile {
 
   close(): void {
     this.#file.close();
+  }
+
+  /** Bulk writes go to the disk while more of them come in, or the next flush would stall the thread for all of them. */
+  #pace(offset: number, length: number): void {
+    const follows = offset === endOf(this.#run);
+    this.#run = follows ? { offset: this.#run.offset, length: this.#run.length + length } : { offset, length };
+    if (this.#run.length < writeBackLength) return;
+    this.#file.startWriteBack(hostOffset(this.#run.offset), this.#run.length);
+    this.#run = { offset: endOf(this.#run), length: 0 };
   }
 }
