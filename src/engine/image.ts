@@ -137,7 +137,9 @@ export class Image {
 
   read(offset: GuestOffset, target: Uint8Array): void {
     this.#session.admitSpan(offset, target.length);
-    read(this.#session.parts, offset, target);
+    this.#session.look((parts) => {
+      read(parts, offset, target);
+    });
   }
 
   write(offset: GuestOffset, source: Uint8Array, options: { readonly detectZeroes: boolean }): void {
@@ -160,14 +162,17 @@ export class Image {
     return this.#session.changeInSteps((parts) => paced(discard(parts, span), span));
   }
 
-  /** When this returns, everything that was changed before it survives a crash. */
+  /**
+   * When this returns, everything that was changed before it survives a crash. Fault `image-marked-corrupt` once
+   * corruption was met.
+   */
   flush(): void {
     this.#session.flush();
   }
 
   extents(query: ExtentQuery): ExtentPage {
     this.#session.admitSpan(query.offset, query.length);
-    return listExtents(layerOver(this.#session.parts, this.virtualSize), query);
+    return this.#session.look((parts) => listExtents(layerOver(parts, this.virtualSize), query));
   }
 
   describe(): ImageDescription {

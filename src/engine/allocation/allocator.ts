@@ -32,8 +32,8 @@ export class Allocator {
 
   /** One more reference to clusters that are in use. Fault `refcount-overflow`: nothing is changed then. */
   share(run: ClusterRun): void {
+    this.#parts.order.beforeRaise();
     this.#parts.refcounts.raise(run);
-    this.#parts.order.refcountsRaised();
   }
 
   /** Takes back clusters that were allocated just now and that nothing names yet (OPS-12). */
@@ -45,8 +45,8 @@ export class Allocator {
     const run = this.#find(wish);
     this.#parts.overlap.admitAllocation(run);
     assert(run.first > 0, 'the header is never handed out');
+    this.#parts.order.beforeRaise();
     this.#parts.refcounts.raise(run);
-    this.#parts.order.refcountsRaised();
     return run;
   }
 

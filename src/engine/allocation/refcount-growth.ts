@@ -25,7 +25,7 @@ import type { HostCluster } from '../format/offsets.ts';
 import { writeRefcount } from '../format/refcount-block.ts';
 import type { HeaderArea } from '../metadata/header-area.ts';
 import { hostOffsetMax } from '../metadata/host-limits.ts';
-import type { RefcountTables } from '../metadata/refcount-tables.ts';
+import type { ClusterRun, RefcountTables } from '../metadata/refcount-tables.ts';
 import type { SliceCache } from '../metadata/slice-cache.ts';
 import type { WriteOrder } from '../metadata/write-order.ts';
 import type { OverlapCheck } from './overlap-check.ts';
@@ -61,15 +61,15 @@ export function growRefcounts(parts: GrowthParts, at: HostCluster, count: number
   const plan = atTheEnd ? planGrowth(parts, at, count) : { blocks: 1, tableClusters: 0 };
   const end = at + plan.blocks + plan.tableClusters + count;
   if (end * geometry.clusterSize > hostOffsetMax) throw imageFull(end, geometry);
-  const own = { first: at, count: plan.blocks + plan.tableClusters };
-  parts.overlap.admitAllocation(own);
+  parts.overlap.admitAllocation(ownRun(at, plan));
   writeBlocks(parts, at, plan);
-  if (plan.tableClusters === 0) {
-    enterBlocks(parts, at, plan.blocks);
-  } else {
-    moveTable(parts, at, plan);
-  }
-  parts.overlap.claim(own);
+  if (plan.tableClusters === 0) enterBlocks(parts, at, plan);
+  else moveTable(parts, at, plan);
+}
+
+/** What the blocks and the table take for themselves. */
+function ownRun(at: HostCluster, plan: Plan): ClusterRun {
+  return { first: at, count: plan.blocks + plan.tableClusters };
 }
 
 function planGrowth(parts: GrowthParts, at: HostCluster, count: number): Plan {
@@ -115,13 +115,14 @@ function writeBlocks(parts: GrowthParts, at: HostCluster, plan: Plan): void {
 }
 
 /** The blocks are durable before the order's next stage writes the entries that name them (ORD-07). */
-function enterBlocks(parts: GrowthParts, at: HostCluster, blocks: number): void {
-  const { geometry, refcounts, order } = parts;
+function enterBlocks(parts: GrowthParts, at: HostCluster, plan: Plan): void {
+  const { geometry, refcounts, order, overlap } = parts;
   const firstIndex = Math.floor(at / geometry.refcountsPerBlock);
-  for (let index = 0; index < blocks; index += 1) {
+  order.beforeRaise();
+  for (let index = 0; index < plan.blocks; index += 1) {
     refcounts.setBlock(firstIndex + index, hostOffset((at + index) * geometry.clusterSize));
   }
-  order.refcountsRaised();
+  overlap.claim(ownRun(at, plan));
 }
 
 function moveTable(parts: GrowthParts, at: HostCluster, plan: Plan): void {
@@ -140,10 +141,12 @@ function moveTable(parts: GrowthParts, at: HostCluster, plan: Plan): void {
   // Blocks, table and the blocks of entries that were not written yet are durable before the header names them.
   file.flush();
   header.switchRefcountTable({ offset, clusters: plan.tableClusters });
-  file.flush();
+  // From here on the new table counts, whether or not the flush below works.
   const before = refcounts.moveTable({ offset, clusters: plan.tableClusters, entries });
   overlap.release(before);
+  overlap.claim(ownRun(at, plan));
   order.drop(before, { punch: true });
+  file.flush();
 }
 
 function imageFull(clusters: number, geometry: Geometry): Fault {

@@ -1,9 +1,9 @@
 // An image seen as a layer: the one beneath another, or the top of a chain that is listed or exported.
 
 import { assert, unreachable } from '../../base/assert.ts';
-import { guestOffset } from '../format/offsets.ts';
 import type { GuestOffset } from '../format/offsets.ts';
 import type { ReadParts } from '../image-parts.ts';
+import { askBelow } from '../layer/below.ts';
 import type { Layer, LayerExtent } from '../layer/layer.ts';
 import { lookup } from '../mapping/lookup.ts';
 import { read } from './reader.ts';
@@ -58,7 +58,7 @@ export class ImageLayer implements Layer {
     const { backing } = this.#parts;
     if (backing === undefined || offset >= backing.size) return { kind: 'absent', length: lengthMax, depth: 0 };
     const inside = Math.min(lengthMax, backing.size - offset);
-    const found = backing.extentAt(guestOffset(offset), inside);
+    const found = askBelow(() => backing.extentAt(offset, inside));
     return { ...found, depth: found.depth + 1 };
   }
 }

@@ -4,6 +4,7 @@ import { assert, unreachable } from '../../base/assert.ts';
 import { guestOffset } from '../format/offsets.ts';
 import type { GuestOffset } from '../format/offsets.ts';
 import type { ReadParts } from '../image-parts.ts';
+import { askBelow } from '../layer/below.ts';
 import { lookup } from '../mapping/lookup.ts';
 
 /** Fills `target` with the bytes from `start` on; beyond the layer below there are zeroes. Faults of lookup and file. */
@@ -48,6 +49,10 @@ function readPacked(
 export function readBelow(parts: ReadParts, at: GuestOffset, piece: Uint8Array): void {
   const { backing } = parts;
   const inside = backing === undefined ? 0 : Math.max(0, Math.min(piece.length, backing.size - at));
-  if (backing !== undefined && inside > 0) backing.read(at, piece.subarray(0, inside));
+  if (backing !== undefined && inside > 0) {
+    askBelow(() => {
+      backing.read(at, piece.subarray(0, inside));
+    });
+  }
   piece.fill(0, inside);
 }

@@ -224,7 +224,8 @@ function hasPlace(entry: L2Entry): boolean {
   return entry.high !== 0 || (entry.low & ~zeroBit) !== 0;
 }
 
-const zeroesLength = 1024 * 1024;
+/** As much work as a slice of entries may cost: who runs some dozens of slices in one step stays bounded. */
+const zeroesLength = 128 * 1024;
 
 function* writeZeroes(parts: WriteParts, span: ByteSpan): Generator<number, void, undefined> {
   const zeroes = new Uint8Array(Math.min(zeroesLength, span.length));

@@ -52,7 +52,10 @@ export interface DiskSwitch {
   readonly l1Entries: number;
 }
 
-/** The header in memory and on disk, always equal. Every change is one write inside the first sector. */
+/**
+ * The header in memory and in the file, always equal: memory follows a write that worked. Every change in place is one
+ * write inside the first sector.
+ */
 export class HeaderArea {
   readonly #file: TrackedFile;
   #header: Header;
@@ -140,20 +143,20 @@ export class HeaderArea {
   setIncompatible(bit: 'dirty' | 'corrupt', on: boolean): void {
     assert(this.#header.version === 3, 'feature bits stand in version 3 headers');
     const incompatible = withBit(this.#header.incompatible, incompatibleBits[bit], on);
-    this.#header = { ...this.#header, incompatible };
     const bytes = new Uint8Array(8);
     writeMask64(viewOf(bytes), 0, incompatible);
     this.#file.writeAt(hostOffset(incompatibleAt), bytes);
+    this.#header = { ...this.#header, incompatible };
   }
 
   /** Clears the autoclear bits that nobody here keeps true (BIT-A2); `bitmaps` tells what becomes of bit 0. */
   setAutoclear(use: { readonly bitmaps: boolean }): void {
     const known = { high: 0, low: this.#header.autoclear.low & (1 << autoclearBits.rawExternalData) };
     const autoclear = withBit(known, autoclearBits.bitmaps, use.bitmaps);
-    this.#header = { ...this.#header, autoclear };
     const bytes = new Uint8Array(8);
     writeMask64(viewOf(bytes), 0, autoclear);
     this.#file.writeAt(hostOffset(autoclearAt), bytes);
+    this.#header = { ...this.#header, autoclear };
   }
 
   /** Whether autoclear bits are set that a writer must clear. */
@@ -164,37 +167,38 @@ export class HeaderArea {
 
   /** Disk size and active L1 table in one write (ORD-06, ORD-15): before it the old state holds, after it the new. */
   switchDisk(disk: DiskSwitch): void {
-    this.#header = {
+    const header = {
       ...this.#header,
       size: disk.virtualSize,
       l1TableOffset: disk.l1TableOffset,
       l1Entries: disk.l1Entries,
     };
     // Size, encryption method and L1 pointer stand in a row.
-    const encoded = encodeHeader(this.#header);
+    const encoded = encodeHeader(header);
     this.#file.writeAt(hostOffset(sizeAt), encoded.subarray(sizeAt, refcountTableAt));
+    this.#header = header;
   }
 
   /** Refcount table pointer and length in one write (ORD-08). */
   switchRefcountTable(table: { readonly offset: HostOffset; readonly clusters: number }): void {
+    const bytes = new Uint8Array(12);
+    writeUint64(viewOf(bytes), 0, table.offset);
+    viewOf(bytes).setUint32(8, table.clusters);
+    this.#file.writeAt(hostOffset(refcountTableAt), bytes);
     this.#header = {
       ...this.#header,
       refcountTableOffset: table.offset,
       refcountTableClusters: table.clusters,
     };
-    const bytes = new Uint8Array(12);
-    writeUint64(viewOf(bytes), 0, table.offset);
-    viewOf(bytes).setUint32(8, table.clusters);
-    this.#file.writeAt(hostOffset(refcountTableAt), bytes);
   }
 
   /** Snapshot count and table pointer in one write (FMT-09, ORD-09). */
   switchSnapshots(table: { readonly offset: HostOffset; readonly count: number }): void {
-    this.#header = { ...this.#header, snapshotsOffset: table.offset, snapshotCount: table.count };
     const bytes = new Uint8Array(12);
     viewOf(bytes).setUint32(0, table.count);
     writeUint64(viewOf(bytes), 4, table.offset);
     this.#file.writeAt(hostOffset(snapshotsAt), bytes);
+    this.#header = { ...this.#header, snapshotsOffset: table.offset, snapshotCount: table.count };
   }
 
   /**

@@ -45,7 +45,7 @@ export class WriteOrder {
   readonly #parts: WriteOrderParts;
   /** L2 entries changed since the last flush refer to new data or to newly counted clusters. */
   #mappingWaits = false;
-  /** We set the dirty bit, or took it over: refcounts on disk may be behind. */
+  /** We set the dirty bit: refcounts on disk may be behind. */
   #lazy: boolean;
   #drops: Drop[] = [];
 
@@ -64,14 +64,14 @@ export class WriteOrder {
     this.#mappingWaits = true;
   }
 
-  /** Line 2: clusters were counted that an L2 or L1 entry is about to name. */
-  refcountsRaised(): void {
+  /** Line 2: called before clusters are counted that an L2 or L1 entry will name. A fault leaves everything as it was. */
+  beforeRaise(): void {
     this.#mappingWaits = true;
-    if (!this.#parts.header.isLazy || this.#lazy) return;
-    this.#lazy = true;
-    if (this.#parts.header.isDirty) return;
+    // A dirty bit that is not ours stays for the recovery: refcounts are kept in order meanwhile.
+    if (!this.#parts.header.isLazy || this.#parts.header.isDirty) return;
     this.#parts.header.setIncompatible('dirty', true);
     this.#parts.file.flush();
+    this.#lazy = true;
   }
 
   /** Lines 3 and 5: a reference was taken away in an L1 or L2 entry; the count follows when that is durable. */
@@ -117,9 +117,8 @@ export class WriteOrder {
     this.#parts.file.flush();
     assert(this.#drops.length === 0, 'a flush gives everything back');
     if (!this.#lazy) return;
-    this.#lazy = false;
-    if (!this.#parts.header.isDirty) return;
     this.#parts.header.setIncompatible('dirty', false);
+    this.#lazy = false;
     this.#parts.file.flush();
   }
 

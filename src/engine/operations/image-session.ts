@@ -4,7 +4,9 @@ import { Fault } from '../../base/fault.ts';
 import type { ByteFile } from '../file/byte-file.ts';
 import type { FileLocks } from '../file/node-file.ts';
 import { TrackedFile } from '../file/tracked-file.ts';
+import type { SnapshotRecord } from '../format/snapshot-table.ts';
 import type { ImageParts, ReadParts, WriteParts } from '../image-parts.ts';
+import { layersBelow } from '../layer/below.ts';
 import type { Layer } from '../layer/layer.ts';
 import type { BackingFile } from '../layer/open-gate.ts';
 import { HeaderArea } from '../metadata/header-area.ts';
@@ -31,42 +33,52 @@ const snapshotViewsMax = 8;
  * faults with what is wrong.
  */
 export class ImageSession {
+  readonly writable: boolean;
   readonly #file: TrackedFile;
-  readonly #options: SessionOptions;
   readonly #backing: Layer | undefined;
   #header: HeaderArea;
   #read: ImageParts | undefined;
   #write: WriteParts | undefined;
   /** Why there are no parts. */
   #broken: Fault | undefined;
+  /** The header says so, or {@link ImageSession.#judgeFailure} did. */
   #corrupt = false;
-  readonly #views = new Map<string, SnapshotView>();
+  /** The header said so when it was read, so nothing was changed since. */
+  #openedCorrupt = false;
+  /** By record: one that has left the table is not found any more, whatever is kept here. */
+  readonly #views = new Map<SnapshotRecord, SnapshotView>();
 
-  private constructor(file: ByteFile, options: SessionOptions) {
-    this.#file = new TrackedFile(file);
-    this.#options = options;
-    this.#header = HeaderArea.read(this.#file, { forCheck: true });
-    refuseUnsupported(this.#header);
-    this.#backing = 'chain' in options ? openBacking(this.#header, options.chain, options.locks) : options.layer;
+  private constructor(open: {
+    readonly file: TrackedFile;
+    readonly header: HeaderArea;
+    readonly backing: Layer | undefined;
+    readonly writable: boolean;
+  }) {
+    this.writable = open.writable;
+    this.#file = open.file;
+    this.#backing = open.backing;
+    this.#header = open.header;
     this.#load();
   }
 
-  /** Takes the file over: it is closed when opening fails. */
-  static open(file: ByteFile, options: SessionOptions): ImageSession {
+  /** Takes file and layer over: they are closed when opening fails. */
+  static open(untracked: ByteFile, options: SessionOptions): ImageSession {
+    let backing = 'layer' in options ? options.layer : undefined;
     try {
-      return new ImageSession(file, options);
+      const file = new TrackedFile(untracked);
+      const header = HeaderArea.read(file, { forCheck: true });
+      refuseUnsupported(header);
+      if ('chain' in options) backing = openBacking(header, options.chain, options.locks);
+      return new ImageSession({ file, header, backing, writable: options.writable });
     } catch (error) {
-      file.close();
+      backing?.close();
+      untracked.close();
       throw error;
     }
   }
 
   get header(): HeaderArea {
     return this.#header;
-  }
-
-  get writable(): boolean {
-    return this.#options.writable;
   }
 
   /** Whether the dirty bit on disk is set by us, for our own changes. */
@@ -84,6 +96,17 @@ export class ImageSession {
   admitSpan(offset: number, length: number): void {
     const size = this.#header.virtualSize;
     if (offset + length > size) throw new Fault('range-not-satisfiable', { size });
+  }
+
+  /** One bounded look at the live disk. Corruption met on the way ends all changes, as with QEMU (CHK-17). */
+  look<Found>(work: (parts: ImageParts) => Found): Found {
+    const { parts } = this;
+    try {
+      return work(parts);
+    } catch (error) {
+      this.#judgeFailure(error);
+      throw error;
+    }
   }
 
   /** One bounded change. Corruption met on the way ends all further changes (CHK-17). */
@@ -112,8 +135,16 @@ export class ImageSession {
     }
   }
 
+  /** Fault `image-marked-corrupt` once corruption was met: what was changed since the last flush may be lost. */
   flush(): void {
-    this.#write?.order.flush();
+    if (this.#write === undefined) return;
+    if (this.#corrupt && !this.#openedCorrupt) throw new Fault('image-marked-corrupt', {});
+    try {
+      this.#write.order.flush();
+    } catch (error) {
+      this.#judgeFailure(error);
+      throw error;
+    }
   }
 
   /** Runs a check over the file, which holds everything then. */
@@ -138,21 +169,24 @@ export class ImageSession {
   /** By id first, then by name. Fault `snapshot-not-found`. */
   snapshot(name: string): SnapshotView {
     const parts = this.parts;
-    const known = this.#views.get(name);
-    if (known !== undefined) return known;
     const record = parts.snapshots.find(name);
+    const known = this.#views.get(record);
+    if (known !== undefined) return known;
     const view = {
       parts: { ...parts, mapping: snapshotTree(parts, record) },
       size: record.virtualSize ?? this.#header.virtualSize,
     };
     if (this.#views.size >= snapshotViewsMax) this.#views.clear();
-    this.#views.set(name, view);
+    this.#views.set(record, view);
     return view;
   }
 
   close(): void {
     try {
       if (!this.#corrupt) this.#write?.order.settle();
+    } catch (error) {
+      this.#judgeFailure(error);
+      throw error;
     } finally {
       this.release();
     }
@@ -160,8 +194,11 @@ export class ImageSession {
 
   /** Closes the files and writes nothing more. */
   release(): void {
-    this.#backing?.close();
-    this.#file.close();
+    try {
+      this.#backing?.close();
+    } finally {
+      this.#file.close();
+    }
   }
 
   #load(): void {
@@ -169,6 +206,7 @@ export class ImageSession {
     this.#write = undefined;
     this.#broken = undefined;
     this.#corrupt = this.#header.isCorrupt;
+    this.#openedCorrupt = this.#corrupt;
     try {
       const header = HeaderArea.read(this.#file, { forCheck: false });
       this.#header = header;
@@ -187,9 +225,13 @@ export class ImageSession {
     return this.#write;
   }
 
-  /** A write that met corruption must not go on: the corrupt bit keeps everybody from changing more (BIT-I1). */
+  /**
+   * Who met corruption must not change anything more: the corrupt bit keeps everybody from it (BIT-I1). A blob that cannot
+   * be unpacked spoils its own bytes only, and what is wrong below is not this file's: QEMU, too, fails those alone.
+   */
   #judgeFailure(error: unknown): void {
-    if (!(error instanceof Fault) || error.kind !== 'corrupt' || this.#corrupt) return;
+    if (!(error instanceof Fault) || error.kind !== 'corrupt' || this.#corrupt || !this.writable) return;
+    if (error.code === 'compressed-data-invalid' || layersBelow(error) > 0) return;
     this.#corrupt = true;
     if (this.#header.header.version === 2) return;
     this.#header.setIncompatible('corrupt', true);

@@ -11,6 +11,7 @@ import { NodeFile } from '../file/node-file.ts';
 import type { FileLocks } from '../file/node-file.ts';
 import { TrackedFile } from '../file/tracked-file.ts';
 import { hostCluster } from '../format/offsets.ts';
+import type { HostOffset } from '../format/offsets.ts';
 import type { ImageParts, WriteParts } from '../image-parts.ts';
 import type { SnapshotRecord } from '../format/snapshot-table.ts';
 import type { Layer } from '../layer/layer.ts';
@@ -41,11 +42,12 @@ export function openBacking(header: HeaderArea, chain: readonly BackingFile[], l
 
 function openLayer(source: BackingFile, below: readonly BackingFile[], locks: FileLocks): Layer {
   const file = new TrackedFile(openBelow(source, locks));
+  let backing: Layer | undefined;
   try {
     if (source.format === 'raw') return new RawLayer(file);
     const header = HeaderArea.read(file, { forCheck: false });
     refuseUnsupported(header);
-    const backing = openBacking(header, below, locks);
+    backing = openBacking(header, below, locks);
     const parts = readParts(file, header, backing);
     return new ImageLayer(parts, {
       size: header.virtualSize,
@@ -55,6 +57,7 @@ function openLayer(source: BackingFile, below: readonly BackingFile[], locks: Fi
       },
     });
   } catch (error) {
+    backing?.close();
     file.close();
     throw error;
   }
@@ -203,10 +206,7 @@ export function claimTables(
   };
   overlap.claim({ first: hostCluster(0), count: 1 });
   overlap.claim(refcounts.tableRun);
-  for (let index = 0; index < refcounts.blockEnd; index += 1) {
-    if (!refcounts.hasBlock(index)) continue;
-    overlap.claim({ first: clusterAt(refcounts.blockOffset(index), geometry), count: 1 });
-  }
+  for (const block of refcountBlocks(refcounts)) overlap.claim({ first: clusterAt(block, geometry), count: 1 });
   claimBytes(mapping.place.offset, mapping.place.entries * 8);
   for (let l1Index = 0; l1Index < mapping.l1Entries; l1Index += 1) {
     const table = mapping.l2Table(l1Index);
@@ -217,6 +217,22 @@ export function claimTables(
   const { bitmaps } = header.extensions;
   if (bitmaps !== undefined && header.hasBitmaps) claimBytes(bitmaps.directoryOffset, bitmaps.directoryLength);
   return overlap;
+}
+
+/**
+ * Where the refcount blocks lie. One block under two entries is refused: its counts would be those of other clusters, and
+ * a small file could claim so many full blocks that the search for a free cluster never ends.
+ */
+function refcountBlocks(refcounts: RefcountTables): ReadonlySet<HostOffset> {
+  const blocks = new Set<HostOffset>();
+  const { blockEnd } = refcounts;
+  for (let tableIndex = 0; tableIndex < blockEnd; tableIndex += 1) {
+    if (!refcounts.hasBlock(tableIndex)) continue;
+    const block = refcounts.blockOffset(tableIndex);
+    if (blocks.has(block)) throw new Fault('refcount-entry-invalid', { tableIndex, hostOffset: block });
+    blocks.add(block);
+  }
+  return blocks;
 }
 
 /** The clusters that a span of the file touches. */

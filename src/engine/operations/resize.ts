@@ -178,13 +178,15 @@ function growL1(parts: WriteParts, entries: number): void {
     throw error;
   }
   header.switchDisk({ virtualSize: header.virtualSize, l1TableOffset: offset, l1Entries: entries });
-  file.flush();
+  // From here on the new table counts, whether or not the flush below works.
   mapping.moveL1({ offset, entries }, l1);
   overlap.claim(run);
-  if (before.entries === 0) return;
-  const old = runOf(before.offset, before.entries * 8, geometry.clusterSize);
-  overlap.release(old);
-  order.drop(old, { punch: true });
+  if (before.entries > 0) {
+    const old = runOf(before.offset, before.entries * 8, geometry.clusterSize);
+    overlap.release(old);
+    order.drop(old, { punch: true });
+  }
+  file.flush();
 }
 
 function* shrink(parts: WriteParts, virtualSize: number): Generator<Progress, void, undefined> {

@@ -64,6 +64,7 @@ export function* createSnapshot(parts: WriteParts, wish: NewSnapshot): Steps<Sna
       icount: icountUnknown,
     });
     publish(parts, [...snapshots.records, record]);
+    // The header names the snapshot: whatever fails from here on, its references stay.
     finished = true;
     if (l1Run !== undefined) parts.overlap.claim(l1Run);
     order.settle();
@@ -80,7 +81,7 @@ export function* createSnapshot(parts: WriteParts, wish: NewSnapshot): Steps<Sna
 
 /** Fault `snapshot-not-found`. Once begun it cannot be undone: cancelled or not, it runs to its end. */
 export function* deleteSnapshot(parts: WriteParts, snapshot: string): Steps<void> {
-  const { snapshots, order } = parts;
+  const { snapshots, order, file } = parts;
   const record = snapshots.find(snapshot);
   order.settle();
   const tree = snapshotTree(parts, record);
@@ -88,6 +89,7 @@ export function* deleteSnapshot(parts: WriteParts, snapshot: string): Steps<void
     parts,
     snapshots.records.filter((other) => other !== record),
   );
+  file.flush();
   yield* toTheEnd(finishDelete(parts, record, tree));
 }
 
@@ -111,12 +113,13 @@ export function* revertSnapshot(parts: WriteParts, snapshot: string): Steps<void
     const oldTree = treeOver(parts, mapping.place.offset, mapping.copyOfL1(mapping.l1Entries));
     const place = { offset: offsetOf(l1Run, geometry.clusterSize), entries };
     header.switchDisk({ virtualSize, l1TableOffset: place.offset, l1Entries: entries });
+    // From here on the new tree counts, whether or not the flush below works.
     switched = true;
-    file.flush();
     mapping.moveL1(place, l1);
     if (l1Run !== undefined) parts.overlap.claim(l1Run);
     moveClaims(parts, oldTree);
     parts.unpacked.forgetAll();
+    file.flush();
     yield* toTheEnd(finishRevert(parts, oldTree));
   } finally {
     if (!switched) {
@@ -197,15 +200,22 @@ function* unshareTree(parts: WriteParts, tree: MappingTables, count: number): Ge
   });
 }
 
-/** Writes a new snapshot table and switches to it; the old one is dropped (SNT-08). */
+/**
+ * Writes a new snapshot table and switches to it; the old one is dropped (SNT-08). A fault leaves the old one. The switch
+ * is durable after the next flush, and so are the drops that wait for it.
+ */
 function publish(parts: WriteParts, records: readonly SnapshotRecord[]): void {
-  const { header, geometry, order, file, overlap, snapshots } = parts;
+  const { header, geometry, order, overlap, snapshots, allocator } = parts;
   const bytes = encodeSnapshotTable(records, header.virtualSize);
   const run = writeBytes(parts, bytes);
   const offset = offsetOf(run, geometry.clusterSize);
-  order.flush();
-  header.switchSnapshots({ offset, count: records.length });
-  file.flush();
+  try {
+    order.flush();
+    header.switchSnapshots({ offset, count: records.length });
+  } catch (error) {
+    if (run !== undefined) allocator.undo(run);
+    throw error;
+  }
   const before = snapshots.place;
   snapshots.replace(records, { offset, length: bytes.length });
   if (run !== undefined) overlap.claim(run);

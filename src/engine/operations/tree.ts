@@ -15,12 +15,12 @@ import type { Progress } from './steps.ts';
 /** L2 slices that one step visits. */
 const slicesPerStep = 64;
 
-/** What is done to one reference of a tree. `table`: set for the L2 tables themselves. */
-export type Visit = (run: ClusterRun, table: HostOffset | undefined) => void;
+/** What is done to references of a tree, to clusters in a row. */
+export type Visit = (run: ClusterRun) => void;
 
 /**
- * Visits every reference of a tree, L2 tables before what they name, always in the same order; yields between slices.
- * `isEnough` stops it early.
+ * Visits every reference of a tree, always in the same order; yields between slices. An L2 table comes after what it
+ * names: whoever gives references back reads a table to its end before it goes. `isEnough` stops it early.
  */
 export function* visitTree(
   parts: Pick<WriteParts, 'geometry'>,
@@ -32,13 +32,13 @@ export function* visitTree(
   for (let l1Index = work.l1Start; l1Index < mapping.l1Entries; l1Index += 1) {
     const table = mapping.l2Table(l1Index);
     if (table === undefined) continue;
-    if (work.isEnough()) return;
-    work.visit({ first: hostCluster(table / geometry.clusterSize), count: 1 }, table);
     for (let l2Index = 0; l2Index < geometry.l2Entries; l2Index += mapping.entriesPerSlice) {
       visitSlice(parts, mapping, { table, l2Index, ...work });
       slices += 1;
       if (slices % slicesPerStep === 0) yield { done: l1Index, total: mapping.l1Entries };
     }
+    if (work.isEnough()) return;
+    work.visit({ first: hostCluster(table / geometry.clusterSize), count: 1 });
   }
 }
 
@@ -55,7 +55,7 @@ function visitSlice(
   const { view } = mapping.slice(work.table, work.l2Index);
   let pending: { first: number; count: number } | undefined;
   const visitPending = (): void => {
-    if (pending !== undefined) work.visit({ first: hostCluster(pending.first), count: pending.count }, undefined);
+    if (pending !== undefined) work.visit({ first: hostCluster(pending.first), count: pending.count });
     pending = undefined;
   };
   for (let index = 0; index < mapping.entriesPerSlice; index += 1) {

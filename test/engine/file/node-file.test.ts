@@ -179,7 +179,13 @@ describe('space', () => {
     ].join('\n');
     const answer = execFileSync(
       '/bin/bash',
-      ['-c', 'ulimit -f 100 && exec "$0" --input-type=module -e "$1" "$2"', process.execPath, script, freshPath()],
+      [
+        '-c',
+        'unset NODE_V8_COVERAGE; ulimit -f 100 && exec "$0" --input-type=module -e "$1" "$2"',
+        process.execPath,
+        script,
+        freshPath(),
+      ],
       { encoding: 'utf8' },
     );
     assert.deepEqual(JSON.parse(answer), {
