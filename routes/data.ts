@@ -81,6 +81,7 @@ async function readData(services: Services, request: FastifyRequest, reply: Fast
       etagOf: (current) => dataTag(session.imageId, current),
       read: (span) => session.read(span),
       chunks: (span) => session.chunks(span),
+      recycle: (bytes) => services.content.recycle(bytes),
     },
     conditions: conditionsOf(request.headers, { generation }),
     range,

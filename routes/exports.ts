@@ -40,6 +40,7 @@ export function exportRoutes(services: Services): Routes {
             etagOf: () => fileTag(session, kind),
             read: async (span) => ({ bytes: await session.read(span), generation: session.generation }),
             chunks: (span) => session.chunks(span),
+            recycle: (bytes) => services.content.recycle(bytes),
           },
           conditions: conditionsOf(request.headers, { generation }),
           range: rangeOf(request),

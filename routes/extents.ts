@@ -90,6 +90,7 @@ async function sendLines({ services, image, query }: Asked, reply: FastifyReply)
         page = await services.content.extents(image, { ...options, offset, length });
       }
     })(),
+    { onSent: undefined },
   );
   return reply;
 }

@@ -132,6 +132,7 @@ export function snapshotDataRoutes(services: Services): Routes {
             etagOf: () => snapshotTag(session),
             read: (span) => session.read(span),
             chunks: (span) => session.chunks(span),
+            recycle: (bytes) => services.content.recycle(bytes),
           },
           conditions: conditionsOf(request.headers, { generation: request.query.generation }),
           range: rangeOf(request),

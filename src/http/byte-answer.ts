@@ -21,6 +21,8 @@ export interface ByteSource {
   /** At most {@link answerLengthMax} bytes, with the generation that they belong to. */
   readonly read: (span: ByteSpan) => Promise<{ readonly bytes: Uint8Array; readonly generation: number }>;
   readonly chunks: (span: ByteSpan) => AsyncIterable<Uint8Array>;
+  /** Told of bytes that nobody needs any more, so that other bytes may have their buffer. */
+  readonly recycle: (bytes: Uint8Array) => void;
 }
 
 /** An answer that is not longer leaves as one buffer; longer ones as a stream. In bytes. */
@@ -65,7 +67,7 @@ export async function answerBytes(
     if (wanted.length === 0) return reply.send(Buffer.alloc(0));
     if (wanted.length > answerLengthMax) {
       void reply.header('content-length', wanted.length);
-      await sendChunks(reply, source.chunks(wanted));
+      await sendChunks(reply, source.chunks(wanted), { onSent: source.recycle });
       return reply;
     }
     const { bytes, generation } = await source.read(wanted);
@@ -78,6 +80,9 @@ export async function answerBytes(
       }
       describe(reply, state);
     }
+    reply.raw.once('finish', () => {
+      source.recycle(bytes);
+    });
     return reply.send(bytes);
   }
 }
@@ -124,6 +129,7 @@ async function sendParts(
       }
       yield tail;
     })(),
+    { onSent: undefined },
   );
   return reply;
 }

@@ -10,8 +10,14 @@ export const stallMsMax = 120_000;
 /**
  * Sends the head that `reply` holds and then all chunks. The first chunk is fetched before the head goes out, so that
  * its failure is still a problem; after a later one the connection is destroyed, and the client sees a short answer.
+ * `onSent` is told of each chunk that the system has taken over.
  */
-export async function sendChunks(reply: FastifyReply, chunks: AsyncIterable<Uint8Array>): Promise<void> {
+export async function sendChunks(
+  reply: FastifyReply,
+  chunks: AsyncIterable<Uint8Array>,
+  options: { readonly onSent: ((chunk: Uint8Array) => void) | undefined },
+): Promise<void> {
+  const { onSent } = options;
   const iterator = chunks[Symbol.asyncIterator]();
   let next = await iterator.next();
   const headers = reply.getHeaders();
@@ -19,7 +25,8 @@ export async function sendChunks(reply: FastifyReply, chunks: AsyncIterable<Uint
   try {
     reply.raw.writeHead(reply.statusCode, headers as Record<string, string>);
     while (next.done !== true) {
-      const taken = reply.raw.write(next.value) ? Promise.resolve() : drained(reply);
+      const chunk = next.value;
+      const taken = reply.raw.write(chunk, onSent && (() => onSent(chunk))) ? Promise.resolve() : drained(reply);
       [next] = await Promise.all([iterator.next(), taken]);
     }
     reply.raw.end();

@@ -3,6 +3,7 @@
 import { endOf } from '../base/byte-span.ts';
 import type { ByteSpan } from '../base/byte-span.ts';
 import { Fault } from '../base/fault.ts';
+import type { EnginePool } from '../pool/engine-pool.ts';
 import type { ExtentPage } from '../pool/protocol.ts';
 import { clusterSizeOf } from './image-facts.ts';
 import type { ImageAccess, Visit } from './image-access.ts';
@@ -33,9 +34,11 @@ export interface ImageExtents extends ExtentPage {
 /** Faults everywhere: `image-not-found`, `image-not-ready`; for changes `image-has-dependents`. */
 export class Content {
   readonly #access: ImageAccess;
+  readonly #pool: Pick<EnginePool, 'recycle'>;
 
-  constructor(parts: { readonly access: ImageAccess }) {
+  constructor(parts: { readonly access: ImageAccess; readonly pool: Pick<EnginePool, 'recycle'> }) {
     this.#access = parts.access;
+    this.#pool = parts.pool;
   }
 
   /** Of the live image, or of a snapshot by id or name (`snapshot-not-found`). An aborted signal drops what has not started. */
@@ -51,6 +54,11 @@ export class Content {
       visit.leave();
       throw error;
     }
+  }
+
+  /** Bytes that were read, from an image or an export, and that nobody looks at any more. Never necessary. */
+  recycle(bytes: Uint8Array): void {
+    this.#pool.recycle(bytes);
   }
 
   async openWrite(image: string, options: { readonly signal: AbortSignal | undefined }): Promise<WriteSession> {

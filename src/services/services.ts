@@ -51,7 +51,7 @@ export function createServices(parts: ServiceParts): Services {
   const janitor = new Janitor({ ...parts, access });
   return {
     images: new Images({ ...parts, access, newImages }),
-    content: new Content({ access }),
+    content: new Content({ ...parts, access }),
     snapshots: new Snapshots({ ...parts, access }),
     imports: new Imports({ ...parts, newImages }),
     exports: new Exports({ ...parts, access }),

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as wait } from 'node:timers/promises';
 
 import request from 'supertest';
 import { z } from 'zod';
@@ -13,7 +14,7 @@ import { createServer } from '../../src/http/server.ts';
 import { exchange } from '../support/raw-http.ts';
 
 const content = Buffer.from(Array.from({ length: 3_000_000 }, (_, index) => index % 251));
-const state = { draining: false, generation: 1, generationOfBytes: 1, failAt: Infinity };
+const state = { draining: false, generation: 1, generationOfBytes: 1, failAt: Infinity, sentLength: 0 };
 let app: App;
 
 before(async () => {
@@ -78,6 +79,9 @@ before(async () => {
               if (at >= state.failAt) throw new Fault('io-error', {});
               yield content.subarray(at, Math.min(at + 65_536, offset + length));
             }
+          },
+          recycle: (bytes) => {
+            state.sentLength += bytes.length;
           },
         },
         conditions: conditionsOf(asked.headers, { generation: undefined }),
@@ -300,6 +304,19 @@ describe('bytes', () => {
     const long = await bytes('/bytes').set('Range', 'bytes=1-2000000').expect(206);
     assert.ok(content.subarray(1, 2_000_001).equals(long.body as Buffer));
     assert.equal(long.headers['content-length'], '2000000');
+  });
+
+  test('are given back once they have left', { timeout: 10_000 }, async () => {
+    for (const [range, length] of [
+      ['bytes=10-19', 10],
+      ['bytes=1-2000000', 2_000_000],
+    ] as const) {
+      state.sentLength = 0;
+      await bytes('/bytes').set('Range', range).expect(206);
+      // The client may have them before the server knows.
+      while (state.sentLength < length) await wait(1);
+      assert.equal(state.sentLength, length);
+    }
   });
 
   test('are sent in several parts with the exact length of all', async () => {

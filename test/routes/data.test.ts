@@ -142,6 +142,21 @@ describe('writing without a range', () => {
 });
 
 describe('reading', () => {
+  test('many at a time gives each its own bytes, also in buffers that others had before', async () => {
+    await writeBoth(0, pattern(size, 77));
+    const length = 65_536;
+    for (let round = 0; round < 4; round += 1) {
+      await Promise.all(
+        Array.from({ length: 16 }, async (_, index) => {
+          const start = ((index * 5 + round * 7) % 48) * length;
+          const range = `bytes=${start}-${start + length - 1}`;
+          const answer = await service.bytes('/v1/images/vm/data').set('Range', range).expect(206);
+          assert.ok(content.subarray(start, start + length).equals(answer.body as Buffer), range);
+        }),
+      );
+    }
+  });
+
   test('answers ranges of every form', async () => {
     for (const [range, first, last] of [
       ['0-0', 0, 0],
