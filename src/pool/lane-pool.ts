@@ -70,8 +70,7 @@ export class LanePool implements EnginePool {
       if (this.#closed) throw closedFault();
       options.signal?.throwIfAborted();
       const pin = this.#pins.get(request.imageId);
-      if (pin?.isOpen === true && pin.closing === undefined && (pin.writable || !request.writable))
-        return this.#join(pin);
+      if (pin !== undefined && isOpenAs(pin, request)) return this.#join(pin);
       await patient(this.#prepare(pin, request), patience);
     }
   }
@@ -286,6 +285,12 @@ export class LanePool implements EnginePool {
 function isLighter(one: Lane, other: Lane): boolean {
   if (one.openImages !== other.openImages) return one.openImages < other.openImages;
   return one.load < other.load;
+}
+
+/** An image that stayed open behind a caller who left may count on from below what its row gives out by now. */
+function isOpenAs(pin: PinnedImage, request: OpenRequest): boolean {
+  if (!pin.isOpen || pin.closing !== undefined || pin.generation < request.generation) return false;
+  return pin.writable || !request.writable;
 }
 
 function closedFault(): Fault {

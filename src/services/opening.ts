@@ -32,7 +32,6 @@ export async function openImage(
   options: {
     readonly changes: boolean;
     readonly earlier: readonly EngineHandle[];
-    readonly signal: AbortSignal | undefined;
   },
 ): Promise<Opening> {
   const { catalog, directory, pool } = parts;
@@ -46,7 +45,8 @@ export async function openImage(
   const backing = await backingSourcesOf(parts, record);
   const generation = reserved ? await catalog.reserveGenerations(id, { jump: !known }) : record.generation;
   const request = { imageId: id, path: directory.imagePath(id), writable, backing, generation };
-  const handle = await pool.open(request, { signal: options.signal });
+  // An opening is for everybody: it goes on when the one who asked leaves, or nobody would know that the file is open.
+  const handle = await pool.open(request, { signal: undefined });
   try {
     if (record.structural !== undefined) await mend(parts, handle);
     const asRecorded = known && record.structural === undefined;

@@ -110,6 +110,18 @@ export function enginePoolContract(name: string, start: (settings: PoolSettings)
       assert.ok(handle.generation > zeroed.generation);
     });
 
+    it('goes on from a later generation when an image that is still open is opened again', async () => {
+      await using at = await bench(start, {});
+      await at.make('one', 1 * MiB);
+      const first = await at.open('one', { writable: true });
+      const request = { imageId: 'one', path: at.pathOf('one'), backing: [] };
+      await at.pool.open({ ...request, writable: false, generation: 50 }, none);
+      assert.equal(first.generation, 100);
+      const later = await at.pool.open({ ...request, writable: true, generation: 5000 }, none);
+      assert.deepEqual([later.generation, first.generation], [5000, 5000]);
+      assert.deepEqual(await first.call('write', write(0, bytesOf(1, 1)), none), { generation: 5001 });
+    });
+
     it('tells the new size after a resize', async () => {
       await using at = await bench(start, {});
       await at.make('one', 1 * MiB);

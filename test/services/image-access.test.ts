@@ -58,6 +58,21 @@ describe('an image that is in use', () => {
     assert.deepEqual(journalOf(path), ['open', 'close', 'open-writable', 'write', 'flush']);
   });
 
+  test('comes to no harm when whoever opens it leaves meanwhile', async () => {
+    const { house, id } = await houseWithImage({});
+    await using _ = house;
+    const leaving = new AbortController();
+    const opening = house.services.content.openWrite('vm1', { signal: leaving.signal }).then(
+      (session) => session.close(),
+      () => undefined,
+    );
+    while (await isSettled(house.catalog, id)) await new Promise((resolve) => setImmediate(resolve));
+    leaving.abort();
+    await opening;
+    await writeAt(house.services, 'vm1', 0, Buffer.from('abc'));
+    assert.equal((await readAll(house.services, 'vm1')).subarray(0, 3).toString(), 'abc');
+  });
+
   test('asks the catalog nothing while it is open', async () => {
     const { house, id } = await houseWithImage({});
     await using _ = house;
