@@ -11,6 +11,7 @@ export type FaultKind =
   | 'method_not_allowed'
   | 'timeout'
   | 'conflict'
+  | 'locked'
   | 'precondition'
   | 'too_large'
   | 'uri_too_long'
@@ -105,6 +106,9 @@ export const faultCodes = {
   'size-mismatch': { kind: 'unprocessable', title: 'The body is not as long as the image' },
   'content-range-mismatch': { kind: 'invalid', title: 'The body is not as long as its Content-Range says' },
   'digest-mismatch': { kind: 'invalid', title: 'The body does not have the digest that was announced' },
+  'image-locked': { kind: 'locked', title: 'Somebody holds a lease on the image' },
+  'lease-lost': { kind: 'precondition', title: 'The lease does not hold any more' },
+  'fencing-token-stale': { kind: 'precondition', title: 'The fencing token is not the current one' },
   'writes-lost': { kind: 'conflict', title: 'Changes that were not flushed may have been lost' },
 
   // http, routes: what is wrong with a request

@@ -151,6 +151,35 @@ export const problemTexts = {
       return names.length === 0 ? undefined : `Built on it: ${names.join(', ')}.`;
     },
   },
+  'image-locked': {
+    cause:
+      'A lease is held on the image. An exclusive one keeps out every change without its Lease-Id and every other lease; a shared one keeps out all changes and exclusive leases. Reads go on.',
+    cure: 'Wait until `holder.expiresAt` and try again; the holder sends its `Lease-Id` with the change, renews with POST /v1/images/{image}/leases/{lease}/renew, or releases the lease; POST /v1/images/{image}/leases/break ends leases that nobody gives back.',
+    members: ['holder', 'written'],
+    detail: (context) => {
+      const { holder } = context as { readonly holder?: { mode: string; owner: string | null; expiresAt: string } };
+      if (holder === undefined) return undefined;
+      const whom = holder.owner === null ? '' : ` by ${holder.owner}`;
+      return `The image is leased ${holder.mode === 'shared' ? 'shared, so that nothing changes,' : 'exclusively'}${whom} until ${holder.expiresAt}.`;
+    },
+  },
+  'lease-lost': {
+    cause:
+      'The Lease-Id is not that of a live lease of this image: the lease was released or broken, was not used for its whole period, or never was.',
+    cure: 'Acquire a new lease, and find out what changed meanwhile before going on: `generation` tells whether anything did.',
+    members: ['written'],
+    detail: (context) =>
+      context['breaking'] === true ? 'The lease is being broken and can only be used up, not be renewed.' : undefined,
+  },
+  'fencing-token-stale': {
+    cause: 'A newer exclusive lease has been granted, or the leases changed while the change was waiting.',
+    cure: 'Do not repeat the change with this token: acquire a new lease, and find out what changed meanwhile before going on.',
+    members: ['fencingToken', 'written'],
+    detail: (context) =>
+      context['fencingToken'] === undefined
+        ? undefined
+        : `The current fencing token is ${textOf(context, 'fencingToken')}.`,
+  },
   'writes-lost': {
     cause: 'The service has lost the image since the write epoch began; changes that were not flushed may be gone.',
     cure: 'Read back what was written since the last flush, or write it again, and go on with the current Write-Epoch.',

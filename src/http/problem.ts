@@ -43,6 +43,7 @@ const statusByKind: Readonly<Record<FaultKind, number>> = {
   method_not_allowed: 405,
   timeout: 408,
   conflict: 409,
+  locked: 423,
   precondition: 412,
   too_large: 413,
   uri_too_long: 414,

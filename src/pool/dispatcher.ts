@@ -12,6 +12,7 @@ import { entryOf } from './image-entry.ts';
 import type { CallEntry, ImageEntry, ImageRequest, RunEntry } from './image-entry.ts';
 import type { PoolLimits } from './limits.ts';
 import type { Answer, ImageNumber, Message, RequestBody } from './messages.ts';
+import { isStale } from './gate.ts';
 import { OpenImage } from './open-image.ts';
 import { Outbox } from './outbox.ts';
 import type { Send } from './outbox.ts';
@@ -98,6 +99,9 @@ export class Dispatcher {
       case 'admit':
         this.#beginFileRun(id, adoptFile(this.#engine, body.request));
         break;
+      case 'fence':
+        this.#fence(body, id);
+        break;
       default:
         this.#requestOn(body, id);
     }
@@ -111,11 +115,35 @@ export class Dispatcher {
       return;
     }
     const entry = entryOf(image, body, { id, deadlineMs: this.#clock() + this.#limits.gateWaitMs });
-    if (image.gate.enter(entry)) {
+    if (isStale(entry, image.epoch)) {
+      this.#fail(image, id, staleFault());
+    } else if (image.gate.enter(entry)) {
       this.#proceed(image, entry);
     } else {
       this.#watchDeadlines();
     }
+  }
+
+  /** Whoever waits with an older epoch is refused; a run of one is undone first, and the fence answered after it. */
+  #fence({ image: number, epoch }: Extract<RequestBody, { kind: 'fence' }>, id: number): void {
+    const image = this.#images.get(number);
+    if (image === undefined) {
+      this.#fail(undefined, id, { code: 'image-failed', context: {} });
+      return;
+    }
+    image.beginEpoch(epoch);
+    for (const stale of image.gate.fence(image.epoch)) this.#fail(image, stale.id, staleFault());
+    image.fences.push(id);
+    const run = this.#runs.find((one) => one.image === image);
+    if (run !== undefined && isStale(run, image.epoch)) {
+      run.cancel();
+    } else {
+      this.#answerFences(image);
+    }
+  }
+
+  #answerFences(image: Image): void {
+    for (const id of image.fences.splice(0)) this.#answer(image, { kind: 'result', id, result: {} });
   }
 
   #add(number: ImageNumber): Image {
@@ -170,11 +198,11 @@ export class Dispatcher {
   /** Its first step is done in the next turn, after the flushes that came before it. */
   #beginRun(image: Image, entry: RunEntry): void {
     image.gate.begin(entry.admits);
-    this.#runs.push(new Run({ id: entry.id, image, steps: entry.steps, changes: entry.changes }));
+    this.#runs.push(new Run({ id: entry.id, image, steps: entry.steps, changes: entry.changes, epoch: entry.epoch }));
   }
 
   #beginFileRun(id: number, steps: Steps<unknown>): void {
-    this.#runs.push(new Run<Image>({ id, image: undefined, steps, changes: false }));
+    this.#runs.push(new Run<Image>({ id, image: undefined, steps, changes: false, epoch: undefined }));
   }
 
   #cancel(id: number): void {
@@ -226,12 +254,13 @@ export class Dispatcher {
         return;
       }
       this.#endRun(run);
-      this.#answer(
-        run.image,
-        outcome.kind === 'cancelled'
-          ? { kind: 'cancelled', id: run.id }
-          : { kind: 'result', id: run.id, result: outcome.result },
-      );
+      if (outcome.kind === 'finished') {
+        this.#answer(run.image, { kind: 'result', id: run.id, result: outcome.result });
+      } else if (run.image !== undefined && isStale(run, run.image.epoch)) {
+        this.#fail(run.image, run.id, staleFault());
+      } else {
+        this.#answer(run.image, { kind: 'cancelled', id: run.id });
+      }
     } catch (error) {
       this.#failRun(run, error);
     }
@@ -254,6 +283,7 @@ export class Dispatcher {
     const { image } = run;
     if (image === undefined) return;
     image.gate.end();
+    this.#answerFences(image);
     if (!image.isOpen) this.#drop(image, fault);
     if (image.gate.ready) this.#due.add(image);
   }
@@ -276,6 +306,7 @@ export class Dispatcher {
       this.#answer(undefined, { kind: 'lost', image: image.number, code, context });
     }
     const left = [...image.flushes.splice(0), ...image.gate.drain()].map(({ id }) => id);
+    left.push(...image.fences.splice(0));
     for (let index = this.#runs.length - 1; index >= 0; index -= 1) {
       if (this.#runs[index]?.image === image) left.push(...this.#runs.splice(index, 1).map(({ id }) => id));
     }
@@ -330,6 +361,10 @@ function bufferOf(result: unknown): ArrayBuffer | undefined {
   return result.bytes instanceof Uint8Array && result.bytes.buffer instanceof ArrayBuffer
     ? result.bytes.buffer
     : undefined;
+}
+
+function staleFault(): Failure {
+  return { code: 'fencing-token-stale', context: {} };
 }
 
 function failureOf(error: unknown): Failure {

@@ -21,6 +21,11 @@ export interface CallOptions {
    * rejected with the signal's reason, a run's once everything is undone. What was over by then is answered as usual.
    */
   readonly signal: AbortSignal | undefined;
+  /**
+   * In which epoch of its image the caller was admitted to change it; see {@link EngineHandle.fence}. Left out by
+   * readers, and by the service's own work, which nothing fences off.
+   */
+  readonly epoch?: number;
 }
 
 export interface RunOptions extends CallOptions {
@@ -50,6 +55,11 @@ export interface EngineHandle {
     args: EngineRuns[Name]['args'],
     options: RunOptions,
   ): Promise<EngineRuns[Name]['result']>;
+  /**
+   * Begins a new epoch of the image, and answers when nothing of an older one can change it any more: what has not
+   * started faults `fencing-token-stale`, and so does a run under way, once everything is undone.
+   */
+  fence(epoch: number): Promise<void>;
   /** Ends the handle, and the exports planned with it. Repeated releases are no harm; calls after it are a bug. */
   release(): void;
 }

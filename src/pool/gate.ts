@@ -12,6 +12,8 @@ export interface GateEntry {
   readonly reads: boolean;
   /** When it gives up waiting, in milliseconds of the pool's clock. */
   readonly deadlineMs: number;
+  /** In which epoch of the image it was admitted; undefined when nothing fences it off. */
+  readonly epoch: number | undefined;
 }
 
 /**
@@ -67,6 +69,13 @@ export class Gate<Entry extends GateEntry> {
     return expired;
   }
 
+  /** Takes out whatever was admitted in an epoch before this one. */
+  fence(epoch: number): readonly Entry[] {
+    const stale = this.#waiting.filter((entry) => isStale(entry, epoch));
+    if (stale.length > 0) this.#waiting = this.#waiting.filter((entry) => !isStale(entry, epoch));
+    return stale;
+  }
+
   /** Takes out everything. */
   drain(): readonly Entry[] {
     const drained = this.#waiting;
@@ -82,4 +91,9 @@ export class Gate<Entry extends GateEntry> {
   #admits(entry: Entry): boolean {
     return this.#run === 'reads' && entry.reads;
   }
+}
+
+/** Whether a request was admitted before the image's epoch began. */
+export function isStale(entry: { readonly epoch: number | undefined }, epoch: number): boolean {
+  return entry.epoch !== undefined && entry.epoch < epoch;
 }

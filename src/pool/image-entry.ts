@@ -27,7 +27,7 @@ export interface RunEntry extends GateEntry {
 export type ImageEntry = CallEntry | RunEntry;
 
 /** A request on an image. */
-export type ImageRequest = Extract<RequestBody, { readonly image: number }>;
+export type ImageRequest = Exclude<Extract<RequestBody, { readonly image: number }>, { readonly kind: 'fence' }>;
 
 /** What the gate is to let through for a request that gives up waiting at `deadlineMs`. */
 export function entryOf(
@@ -35,16 +35,25 @@ export function entryOf(
   body: ImageRequest,
   waiting: { readonly id: number; readonly deadlineMs: number },
 ): ImageEntry {
-  const alone = { ...waiting, kind: 'run', reads: false, admits: 'nothing', changes: false } as const;
+  const alone = {
+    ...waiting,
+    kind: 'run',
+    reads: false,
+    admits: 'nothing',
+    changes: false,
+    epoch: undefined,
+  } as const;
   switch (body.kind) {
-    case 'call':
-      return { ...waiting, kind: 'call', reads: readsOnly(body.call.name), call: body.call, into: body.into };
+    case 'call': {
+      const { call, into, epoch } = body;
+      return { ...waiting, kind: 'call', reads: readsOnly(call.name), call, into, epoch };
+    }
     case 'open':
       return { ...alone, steps: image.open(body.request) };
     case 'plan':
       return { ...alone, admits: 'reads', steps: planning(image, body.args) };
     case 'run':
-      return { ...alone, ...rulesOf(body.run.name), steps: stepsOf(image, body.run) };
+      return { ...alone, ...rulesOf(body.run.name), steps: stepsOf(image, body.run), epoch: body.epoch };
     case 'close':
       // Nobody is left who could lose patience.
       return { ...alone, deadlineMs: Infinity, steps: closing(image) };

@@ -87,8 +87,8 @@ export class Lane {
     const { signal } = options;
     const { queueLengthMax, queueBytesMax } = this.#parts.limits;
     const full = this.#pending.size >= queueLengthMax || this.#pendingBytes + options.bytes > queueBytesMax;
-    // Closing makes room; it must not fail for want of it.
-    if (full && body.kind !== 'close')
+    // Closing and fencing make room; they must not fail for want of it.
+    if (full && body.kind !== 'close' && body.kind !== 'fence')
       return Promise.reject(new Fault('engine-busy', { queueLengthMax, queueBytesMax }));
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();

@@ -43,9 +43,12 @@ export type RequestBody =
       readonly image: ImageNumber;
       readonly call: CallBody;
       readonly into: ArrayBuffer | undefined;
+      readonly epoch: number | undefined;
     }
   | { readonly kind: 'plan'; readonly image: ImageNumber; readonly args: EngineCalls['planExport']['args'] }
-  | { readonly kind: 'run'; readonly image: ImageNumber; readonly run: RunBody }
+  | { readonly kind: 'run'; readonly image: ImageNumber; readonly run: RunBody; readonly epoch: number | undefined }
+  /** Passes everything that waits; answered when nothing of an older epoch is left. */
+  | { readonly kind: 'fence'; readonly image: ImageNumber; readonly epoch: number }
   | { readonly kind: 'create'; readonly request: CreateRequest }
   | { readonly kind: 'judgeHead'; readonly request: JudgeHeadRequest }
   | { readonly kind: 'admit'; readonly request: AdmitRequest };

@@ -16,9 +16,12 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
   readonly plans: ExportPlans;
   /** The flushes that are due; one answers them all. */
   readonly flushes: Entry[] = [];
+  /** The fences to answer when the run under way has been undone. */
+  readonly fences: number[] = [];
   readonly #engine: Engine;
   #file: EngineImage | undefined;
   #generation = 0;
+  #epoch = 0;
   /** What the pool was last told. */
   #told = { virtualSize: -1, generation: -1 };
 
@@ -39,6 +42,15 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
 
   get generation(): number {
     return this.#generation;
+  }
+
+  /** Whoever was admitted in an epoch before this one changes nothing any more. */
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  beginEpoch(epoch: number): void {
+    this.#epoch = Math.max(this.#epoch, epoch);
   }
 
   /** The guest data has changed, or may have. */

@@ -61,7 +61,7 @@ export class PinnedHandle implements EngineHandle {
     }
     if (asked.name === 'closeExport') this.#plans.delete(asked.args.id);
     const { call, into, buffer, bytes } = prepare(asked, this.#parts.spares);
-    const body = { kind: 'call', image: this.#pin.number, call, into } as const;
+    const body = { kind: 'call', image: this.#pin.number, call, into, epoch: options.epoch } as const;
     const answer = this.#request(body, { signal, onProgress: undefined, buffer, bytes });
     return answer as Promise<EngineCalls[Name]['result']>;
   }
@@ -74,11 +74,17 @@ export class PinnedHandle implements EngineHandle {
     assert(!this.#released, 'a handle is used before its release');
     const run = { name, args } as Extract<RequestBody, { kind: 'run' }>['run'];
     if (run.name === 'zero' || run.name === 'discard') assertSpan(run.args, Number.MAX_SAFE_INTEGER);
-    const { signal, onProgress } = options;
+    const { signal, onProgress, epoch } = options;
     return this.#request(
-      { kind: 'run', image: this.#pin.number, run },
+      { kind: 'run', image: this.#pin.number, run, epoch },
       { signal, onProgress, buffer: undefined, bytes: 0 },
     ) as Promise<EngineRuns[Name]['result']>;
+  }
+
+  async fence(epoch: number): Promise<void> {
+    assert(!this.#released, 'a handle is used before its release');
+    const body = { kind: 'fence', image: this.#pin.number, epoch } as const;
+    await this.#request(body, { signal: undefined, onProgress: undefined, buffer: undefined, bytes: 0 });
   }
 
   release(): void {
@@ -110,6 +116,7 @@ export class PinnedHandle implements EngineHandle {
       image: this.#pin.number,
       call: { name: 'closeExport', args: { id } },
       into: undefined,
+      epoch: undefined,
     } as const;
     // A plan that cannot be closed went with its image.
     this.#request(body, { signal: undefined, onProgress: undefined, buffer: undefined, bytes: 0 }).catch(

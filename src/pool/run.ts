@@ -14,6 +14,8 @@ export class Run<Image extends OpenImage = OpenImage> {
   readonly id: number;
   /** The image that it has for itself; undefined for a run on a file that nobody has open. */
   readonly image: Image | undefined;
+  /** In which epoch of the image it was admitted; undefined when nothing fences it off. */
+  readonly epoch: number | undefined;
   readonly #steps: Steps<unknown>;
   readonly #changes: boolean;
   #cancel = false;
@@ -25,11 +27,13 @@ export class Run<Image extends OpenImage = OpenImage> {
     readonly image: Image | undefined;
     readonly steps: Steps<unknown>;
     readonly changes: boolean;
+    readonly epoch: number | undefined;
   }) {
     this.id = parts.id;
     this.image = parts.image;
     this.#steps = parts.steps;
     this.#changes = parts.changes;
+    this.epoch = parts.epoch;
   }
 
   /** From its next step on the run goes back. */

@@ -4,8 +4,8 @@ import { describe, it } from 'node:test';
 import { Gate } from '../../src/pool/gate.ts';
 import type { GateEntry } from '../../src/pool/gate.ts';
 
-const read = (id: number, deadlineMs = 100): GateEntry => ({ id, reads: true, deadlineMs });
-const change = (id: number, deadlineMs = 100): GateEntry => ({ id, reads: false, deadlineMs });
+const read = (id: number, deadlineMs = 100): GateEntry => ({ id, reads: true, deadlineMs, epoch: undefined });
+const change = (id: number, deadlineMs = 100): GateEntry => ({ id, reads: false, deadlineMs, epoch: undefined });
 
 function takeAll(gate: Gate<GateEntry>): number[] {
   const ids: number[] = [];

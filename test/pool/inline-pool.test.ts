@@ -2,9 +2,12 @@
 
 import { InlinePool } from '../../src/pool/inline-pool.ts';
 import { enginePoolContract } from '../contracts/engine-pool.ts';
+import { poolFencingContract } from '../contracts/pool-fencing.ts';
 import { memoryEngine } from '../support/memory-image.ts';
+import type { PoolSettings } from '../support/pool-bench.ts';
 
-enginePoolContract(
-  'inline',
-  async (settings) => new InlinePool({ ...settings, engine: memoryEngine, clock: () => performance.now() }),
-);
+const start = async (settings: PoolSettings): Promise<InlinePool> =>
+  new InlinePool({ ...settings, engine: memoryEngine, clock: () => performance.now() });
+
+enginePoolContract('inline', start);
+poolFencingContract('inline', start);

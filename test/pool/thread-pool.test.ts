@@ -6,6 +6,7 @@ import { describe, it } from 'node:test';
 import { KiB, MiB } from '../../src/base/units.ts';
 import { ThreadPool } from '../../src/pool/thread-pool.ts';
 import { enginePoolContract } from '../contracts/engine-pool.ts';
+import { poolFencingContract } from '../contracts/pool-fencing.ts';
 import { journalOf, traps } from '../support/memory-image.ts';
 import { bench, bytesOf, noRun, none, write } from '../support/pool-bench.ts';
 import type { PoolSettings } from '../support/pool-bench.ts';
@@ -17,6 +18,7 @@ function startThreads(threads: number): (settings: PoolSettings) => Promise<Thre
 }
 
 enginePoolContract('two threads', startThreads(2));
+poolFencingContract('two threads', startThreads(2));
 
 describe('a pool of threads', { timeout: 60_000 }, () => {
   for (const trap of [traps.exit, traps.throwLater]) {
