@@ -18,6 +18,7 @@ import { ThreadPool, workerEntry } from './pool/thread-pool.ts';
 import { createServices } from './services/services.ts';
 import type { BackgroundFailure } from './services/services.ts';
 import { DataDirectory } from './store/data-directory.ts';
+import { DirectoryLock } from './store/directory-lock.ts';
 
 export interface ApplicationOptions {
   readonly config: Config;
@@ -41,7 +42,12 @@ export interface StopFailure {
   readonly error: unknown;
 }
 
-/** Makes the whole service over the data directory. What was made is ended again when something fails. */
+/** A start that failed for a reason that a person can mend, in sentences. */
+export class StartError extends Error {
+  override readonly name = 'StartError';
+}
+
+/** Makes the whole service over the data directory. What was made is ended again when something fails. Throws {@link StartError}. */
 export async function createApplication(options: ApplicationOptions): Promise<Application> {
   const { config } = options;
   const state = { draining: false };
@@ -62,6 +68,12 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
       server.log.error({ err: error, doing, imageId }, 'failed in the background');
     };
     const directory = await DataDirectory.open(config.data.directory);
+    const lock = ownDirectory(config.data.directory, server);
+    phases.push({
+      name: 'give the data directory back',
+      limitMs: lockMsMax,
+      end: async () => lock?.[Symbol.dispose](),
+    });
     const catalog = SqliteCatalog.open(directory.catalogPath);
     phases.push({ name: 'close the catalog', limitMs: catalogMsMax, end: () => catalog.close() });
     const pool = await startPool(options, report);
@@ -105,10 +117,28 @@ const imagesMsMax = 8_000;
 const threadsMsMax = 2_000;
 const catalogMsMax = 2_000;
 
+const lockMsMax = 1_000;
+
 interface Phase {
   readonly name: string;
   readonly limitMs: number;
   readonly end: () => Promise<void>;
+}
+
+/** Two processes over one directory would write to the same images. */
+function ownDirectory(path: string, { log }: App): DirectoryLock | undefined {
+  const answer = DirectoryLock.take(path);
+  switch (answer.kind) {
+    case 'own':
+      return answer.lock;
+    case 'unavailable':
+      log.warn({ reason: answer.reason }, 'the data directory cannot be locked: do not start a second process on it');
+      return undefined;
+    case 'taken':
+      throw new StartError(
+        `${path} belongs to another process of qcowd. Stop that one, or set QCOWD_DATA_DIR to another folder.`,
+      );
+  }
 }
 
 async function startPool(

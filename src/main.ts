@@ -3,15 +3,10 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 
-import { createApplication } from './app.ts';
+import { createApplication, StartError } from './app.ts';
 import type { Application } from './app.ts';
 import { ConfigError, loadConfig } from './config.ts';
 import type { Config } from './config.ts';
-
-/** A start that failed for a reason that a person can mend, in sentences. */
-class StartError extends Error {
-  override readonly name = 'StartError';
-}
 
 try {
   await main();

@@ -11,7 +11,7 @@ describe('the settings', () => {
       http: { host: '127.0.0.1', port: 8080, hosts: [] },
       log: { level: 'info' },
       data: { directory: './data' },
-      pool: { engineThreads: 8 },
+      pool: { engineThreads: 8, locks: 'qemu' },
       images: { idleMs: 10_000 },
     });
     assert.equal(loadConfig({}, { cores: 1 }).pool.engineThreads, 4);

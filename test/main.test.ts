@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -25,6 +26,25 @@ describe('the process', () => {
     assert.equal(code, 1);
     assert.match(stderr, new RegExp(`127\\.0\\.0\\.1:${port} is in use`));
     assert.doesNotMatch(stderr, /\n {4}at /);
+  });
+
+  test('says that another process owns its data directory and exits 1', watchdog, async () => {
+    using folder = tempFolder();
+    await using service = await startService({ QCOWD_DATA_DIR: folder.path });
+    const { code, stderr } = await failToStart({ QCOWD_DATA_DIR: folder.path, QCOWD_PORT: '0' });
+    assert.equal(code, 1);
+    assert.match(stderr, /^qcowd: .* belongs to another process of qcowd\. Stop that one, or set QCOWD_DATA_DIR .*\n$/);
+    assert.equal((await fetch(`${service.url}/readyz`)).status, 200);
+  });
+
+  test('starts at once where another one was killed', watchdog, async () => {
+    using folder = tempFolder();
+    const killed = await startService({ QCOWD_DATA_DIR: folder.path });
+    const exit = once(killed.child, 'exit');
+    killed.child.kill('SIGKILL');
+    await exit;
+    await using service = await startService({ QCOWD_DATA_DIR: folder.path });
+    assert.equal((await fetch(`${service.url}/readyz`)).status, 200);
   });
 
   test('ends in order at a signal, also while a client keeps its connection', watchdog, async () => {

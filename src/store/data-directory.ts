@@ -1,6 +1,7 @@
 // The data directory: image files by id, staging files, the catalog's file; publish, unlink, free space.
 //
 //   <dir>/catalog.sqlite
+//   <dir>/lock                  held by the one process that owns the directory (see directory-lock.ts)
 //   <dir>/images/<id>.qcow2     published images: the only files that the catalog's records stand for
 //   <dir>/staging/<id>.qcow2    files that still come in, under the id that they will have
 

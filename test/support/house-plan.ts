@@ -12,7 +12,7 @@ export interface Room {
 
 const base = ['src/base/'];
 const format = ['src/engine/format/', ...base];
-const file = ['src/engine/file/', ...format];
+const file = ['src/engine/file/', 'src/system/', ...format];
 const metadata = ['src/engine/metadata/', ...file];
 const allocation = ['src/engine/allocation/', ...metadata];
 const belowMapping = ['src/engine/layer/', 'src/engine/transform/', ...allocation];
@@ -26,12 +26,13 @@ const webBuiltIns = ['node:http', 'node:net', 'node:stream', 'node:crypto'];
 
 export const rooms: readonly Room[] = [
   { path: 'src/base/', mayImport: [], packages: [] },
+  { path: 'src/system/', mayImport: base, packages: ['node:module', 'koffi'] },
 
   { path: 'src/engine/format/', mayImport: base, packages: [] },
   {
     path: 'src/engine/file/',
-    mayImport: ['src/engine/format/offsets.ts', ...base],
-    packages: ['node:fs', 'node:module', 'koffi'],
+    mayImport: ['src/engine/format/offsets.ts', 'src/system/', ...base],
+    packages: ['node:fs'],
   },
   { path: 'src/engine/transform/', mayImport: format, packages: ['node:zlib', 'node:crypto'] },
   { path: 'src/engine/layer/', mayImport: file, packages: ['node:path'] },
@@ -44,7 +45,7 @@ export const rooms: readonly Room[] = [
   { path: 'src/engine/image.ts', mayImport: operations, packages: [] },
 
   { path: 'src/pool/', mayImport: ['src/engine/image.ts', ...base], packages: ['node:worker_threads'] },
-  { path: 'src/store/', mayImport: base, packages: ['node:fs', 'node:path', 'node:crypto'] },
+  { path: 'src/store/', mayImport: ['src/system/', ...base], packages: ['node:fs', 'node:path', 'node:crypto'] },
   { path: 'src/catalog/', mayImport: base, packages: ['better-sqlite3', 'node:fs'] },
   {
     path: 'src/services/',

@@ -5,7 +5,7 @@
 // both win. Closing the descriptor gives everything back.
 
 import { Fault } from '../../base/fault.ts';
-import type { SystemCalls } from './system-calls.ts';
+import type { SystemCalls } from '../../system/system-calls.ts';
 
 /** What an opener does with the file. */
 export type LockUse = 'read' | 'write';

@@ -18,13 +18,13 @@ import type { ByteSpan } from '../../base/byte-span.ts';
 import { endOf } from '../../base/byte-span.ts';
 import { Fault } from '../../base/fault.ts';
 import { GiB, MiB } from '../../base/units.ts';
+import type { SystemCalls } from '../../system/system-calls.ts';
+import { loadSystemCalls } from '../../system/system-calls.ts';
 import type { HostOffset } from '../format/offsets.ts';
 import { hostOffset } from '../format/offsets.ts';
 import type { ByteFile } from './byte-file.ts';
 import { faultOfThrown, fileFault } from './file-faults.ts';
 import { lockFile } from './file-lock.ts';
-import type { SystemCalls } from './system-calls.ts';
-import { loadSystemCalls } from './system-calls.ts';
 
 /** What a file system may turn out not to do; asked once per open file, then never again. */
 type Ability = 'punch' | 'reserve' | 'seek' | 'writeBack';

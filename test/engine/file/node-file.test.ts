@@ -19,7 +19,7 @@ import { after, describe, it } from 'node:test';
 import { BrokenAssertion } from '../../../src/base/assert.ts';
 import { Fault } from '../../../src/base/fault.ts';
 import { NodeFile } from '../../../src/engine/file/node-file.ts';
-import { loadSystemCalls } from '../../../src/engine/file/system-calls.ts';
+import { loadSystemCalls } from '../../../src/system/system-calls.ts';
 import { hostOffset } from '../../../src/engine/format/offsets.ts';
 import { byteFileContract } from '../../contracts/byte-file.ts';
 import { tempFolder } from '../../support/temp-folder.ts';

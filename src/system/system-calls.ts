@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 
 import type * as Koffi from 'koffi';
 
-import { assert } from '../../base/assert.ts';
+import { assert } from '../base/assert.ts';
 
 /**
  * Each call answers zero or more when it was done, and otherwise the negative error number (see {@link errorNameOf}).
@@ -25,6 +25,8 @@ export interface SystemCalls {
   finishWriteBack(descriptor: number, offset: number, length: number): number;
   /** Takes a shared lock on one byte for the open file; every other opener, of this process too, sees it. */
   shareByte(descriptor: number, byte: number): number;
+  /** Takes one byte of the open file, which is open for writing, for this opener alone. */
+  ownByte(descriptor: number, byte: number): number;
   /** Gives the lock on one byte back. */
   releaseByte(descriptor: number, byte: number): number;
   /** Whether another opener holds a lock on one byte: 1, or 0 for nobody. */
@@ -52,6 +54,9 @@ const noLock = 2;
 /** `struct flock` on 64-bit Linux: type at 0, whence at 2, start at 8, length at 16, process at 24. */
 const lockRecordLength = 32;
 
+/** Numbers that have another name on Linux, by which they are known here. */
+const secondNames: ReadonlySet<string> = new Set(['EWOULDBLOCK', 'ENOTSUP', 'EDEADLOCK']);
+
 /** Loads the calls; they exist on 64-bit Linux, where the kernel's file offsets are `int64_t`. */
 export function loadSystemCalls(): SystemCallsOrReason {
   if (process.platform !== 'linux') return { missing: 'not on Linux' };
@@ -72,7 +77,8 @@ function bind(koffi: typeof Koffi): SystemCalls {
   ) as LinuxCall;
   const control = library.func('int fcntl(int fd, int command, void *lock)') as LinuxCall;
   const interrupted = koffi.os.errno['EINTR'];
-  const nameOf = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
+  const names = Object.entries(koffi.os.errno).filter(([name]) => !secondNames.has(name));
+  const nameOf = new Map(names.map(([name, number]) => [number, name]));
 
   const repeat = (call: LinuxCall, ...args: readonly (number | Uint8Array)[]): number => {
     // The kernel would take a number beyond 2^53 unchecked, after rounding.
@@ -107,6 +113,7 @@ function bind(koffi: typeof Koffi): SystemCalls {
     startWriteBack: (descriptor, offset, length) => repeat(syncRange, descriptor, offset, length, writeOnly),
     finishWriteBack: (descriptor, offset, length) => repeat(syncRange, descriptor, offset, length, waitWriteWait),
     shareByte: (descriptor, byte) => lockByte(descriptor, { command: setOpenFileLock, type: readLock, byte }).answer,
+    ownByte: (descriptor, byte) => lockByte(descriptor, { command: setOpenFileLock, type: writeLock, byte }).answer,
     releaseByte: (descriptor, byte) => lockByte(descriptor, { command: setOpenFileLock, type: noLock, byte }).answer,
     probeByte: (descriptor, byte) => {
       const { answer, type } = lockByte(descriptor, { command: getOpenFileLock, type: writeLock, byte });
