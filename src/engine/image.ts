@@ -4,7 +4,7 @@ import { assert } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import { ImageLayer } from './data/image-layer.ts';
 import { read } from './data/reader.ts';
-import { write } from './data/writer.ts';
+import { overwrites, write } from './data/writer.ts';
 import { writeDetectingZeroes } from './data/zero-detection.ts';
 import { discard, zero } from './data/zeroing.ts';
 import type { ByteFile } from './file/byte-file.ts';
@@ -148,6 +148,11 @@ export class Image {
       if (options.detectZeroes) writeDetectingZeroes(parts, offset, source);
       else write(parts, offset, source);
     });
+  }
+
+  /** Whether a write of this span would change bytes in their places only, and no metadata. Changes nothing. */
+  overwrites(offset: GuestOffset, length: number): boolean {
+    return this.#session.writable && overwrites(this.#session.parts, offset, length);
   }
 
   zero(offset: GuestOffset, length: number, options: { readonly unmap: boolean }): Steps<void> {

@@ -93,6 +93,15 @@ export function readsOnly(name: PlainCallName): boolean {
   return calls[name].reads;
 }
 
+/** Whether the call changes bytes in their places, or makes such changes durable: no metadata is touched. */
+export function overwritesOnly(image: OpenImage, call: CallBody): boolean {
+  if (!image.isOpen) return false;
+  if (call.name === 'flush') return true;
+  if (call.name !== 'write') return false;
+  const { offset, bytes, detectZeroes } = call.args;
+  return !detectZeroes && image.file.overwrites(offset as GuestOffset, bytes.length);
+}
+
 /** Does it, on the spot. */
 export function performCall<Name extends PlainCallName>(
   image: OpenImage,

@@ -2,14 +2,16 @@
 
 import { assert } from '../base/assert.ts';
 
-/** What a run lets in between its steps. */
-export type Admission = 'reads' | 'nothing';
+/** What a run lets in between its steps. `overwrites`: reads, and changes of bytes that change no metadata. */
+export type Admission = 'overwrites' | 'reads' | 'nothing';
 
 /** What the gate must know of a request. */
 export interface GateEntry {
   readonly id: number;
   /** Whether it only reads. */
   readonly reads: boolean;
+  /** Whether it changes bytes in their places and no metadata, as the image is now. */
+  overwrites(): boolean;
   /** When it gives up waiting, in milliseconds of the pool's clock. */
   readonly deadlineMs: number;
   /** In which epoch of the image it was admitted; undefined when nothing fences it off. */
@@ -18,7 +20,7 @@ export interface GateEntry {
 
 /**
  * One gate an image. Without a run everything goes on in the order in which it came. A run has the image for itself,
- * but for the reads that it may admit between its steps: those pass whatever waits for the end of the run.
+ * but for what it may admit between its steps: that passes whatever waits for the end of the run.
  */
 export class Gate<Entry extends GateEntry> {
   #waiting: Entry[] = [];
@@ -89,7 +91,8 @@ export class Gate<Entry extends GateEntry> {
   }
 
   #admits(entry: Entry): boolean {
-    return this.#run === 'reads' && entry.reads;
+    if (this.#run === undefined || this.#run === 'nothing') return false;
+    return entry.reads || (this.#run === 'overwrites' && entry.overwrites());
   }
 }
 

@@ -1,7 +1,7 @@
 // What goes through the gate of an image: calls that are done in one go, and runs with what they admit.
 
 import type { Steps } from '../engine/image.ts';
-import { readsOnly } from './calls.ts';
+import { overwritesOnly, readsOnly } from './calls.ts';
 import type { PlanArgs } from './export-plans.ts';
 import type { Admission, GateEntry } from './gate.ts';
 import type { CallBody, RequestBody } from './messages.ts';
@@ -39,6 +39,7 @@ export function entryOf(
     ...waiting,
     kind: 'run',
     reads: false,
+    overwrites: () => false,
     admits: 'nothing',
     changes: false,
     epoch: undefined,
@@ -46,7 +47,8 @@ export function entryOf(
   switch (body.kind) {
     case 'call': {
       const { call, into, epoch } = body;
-      return { ...waiting, kind: 'call', reads: readsOnly(call.name), call, into, epoch };
+      const overwrites = (): boolean => overwritesOnly(image, call);
+      return { ...waiting, kind: 'call', reads: readsOnly(call.name), overwrites, call, into, epoch };
     }
     case 'open':
       return { ...alone, steps: image.open(body.request) };

@@ -44,7 +44,7 @@ const runs: { readonly [Name in RunName]: RunRow<Name> } = {
     },
   },
   check: {
-    admits: 'reads',
+    admits: 'overwrites',
     changes: false,
     start: (image) => image.file.check(),
   },

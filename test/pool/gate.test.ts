@@ -4,8 +4,10 @@ import { describe, it } from 'node:test';
 import { Gate } from '../../src/pool/gate.ts';
 import type { GateEntry } from '../../src/pool/gate.ts';
 
-const read = (id: number, deadlineMs = 100): GateEntry => ({ id, reads: true, deadlineMs, epoch: undefined });
-const change = (id: number, deadlineMs = 100): GateEntry => ({ id, reads: false, deadlineMs, epoch: undefined });
+const common = { overwrites: () => false, epoch: undefined };
+const read = (id: number, deadlineMs = 100): GateEntry => ({ ...common, id, reads: true, deadlineMs });
+const change = (id: number, deadlineMs = 100): GateEntry => ({ ...common, id, reads: false, deadlineMs });
+const overwrite = (id: number): GateEntry => ({ ...change(id), overwrites: () => true });
 
 function takeAll(gate: Gate<GateEntry>): number[] {
   const ids: number[] = [];
@@ -27,6 +29,17 @@ describe('the gate of an image', () => {
     assert.equal(gate.enter(change(1)), false);
     assert.ok(gate.enter(read(2)));
     assert.equal(gate.ready, false);
+  });
+
+  it('lets reads and overwrites through while a run admits overwrites', () => {
+    const gate = new Gate<GateEntry>();
+    gate.begin('overwrites');
+    assert.equal(gate.enter(change(1)), false);
+    assert.ok(gate.enter(read(2)));
+    assert.ok(gate.enter(overwrite(3)));
+    gate.end();
+    gate.begin('reads');
+    assert.equal(gate.enter(overwrite(4)), false);
   });
 
   it('lets nothing through while a run admits nothing', () => {

@@ -111,6 +111,11 @@ class MemoryImage implements EngineImage {
     target.set(this.#content.bytes.subarray(offset, offset + target.length));
   }
 
+  /** Nothing passes a check but reads. */
+  overwrites(): boolean {
+    return false;
+  }
+
   write(offset: number, source: Uint8Array): void {
     this.#change();
     this.#note('write');

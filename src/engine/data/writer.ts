@@ -3,7 +3,7 @@
 import { assert } from '../../base/assert.ts';
 import { guestOffset } from '../format/offsets.ts';
 import type { GuestOffset } from '../format/offsets.ts';
-import type { WriteParts } from '../image-parts.ts';
+import type { ReadParts, WriteParts } from '../image-parts.ts';
 import { lookup } from '../mapping/lookup.ts';
 import { writeUnowned } from '../mapping/mapper.ts';
 import { read } from './reader.ts';
@@ -40,6 +40,19 @@ function writeSome(parts: WriteParts, at: GuestOffset, rest: Uint8Array): number
       read(parts, offset, target);
     },
   });
+}
+
+/** Whether all of a span is data whose clusters are ours alone: writing it touches no table. */
+export function overwrites(parts: ReadParts, start: GuestOffset, length: number): boolean {
+  let done = 0;
+  while (done < length) {
+    const at = guestOffset(start + done);
+    const extent = lookup(parts, at, { lengthMax: length - done });
+    if (extent.kind !== 'data' || !extent.owned) return false;
+    if (!parts.mapping.ownsL2Table(Math.floor(at / parts.geometry.l2Span))) return false;
+    done += extent.length;
+  }
+  return true;
 }
 
 /** The end of the L2 slice, so that one call changes one slice. */

@@ -1,10 +1,11 @@
 // The write order of the engine: what reaches the disk before what, so that a crash leaves leaks at most.
 //
-// A flush brings five stages to the disk; a stage without anything to write costs nothing:
+// A flush brings these stages to the disk; a stage without anything to write costs nothing:
 //
-//   guest data ─┐                                                   line 1: data before the L2 entry
-//   refcounts  ─┼─ flush ─ refcount table ─ flush ─ L2 ─ flush ─ L1 ─ flush ─ references dropped
-//               line 2: a refcount before its reference           line 3 and 5: only what is durably gone is given back
+//   guest data ───┐                                     line 1: data before the L2 entry
+//   refcounts  ───┼─ flush ─ refcount table ─ flush ─┬─ L2 entries ─┬─ flush ─ references dropped
+//   new L2 tables ┘                                  └─ L1 entries ─┘
+//               line 2: a refcount before its reference   lines 3 and 5: only what is durably gone is given back
 //
 // References are raised in the cache when a cluster is allocated. They are never lowered there before the flush that
 // made the drop durable: a dropped reference waits in a list, its cluster counts as used, and so nobody gets it (line 5)
@@ -97,10 +98,8 @@ export class WriteOrder {
     const { file, mapping, mappingCache } = this.#parts;
     this.beforeMapping();
     mappingCache.writeBack();
-    if (mapping.hasUnwrittenL1) {
-      file.flush();
-      mapping.writeL1();
-    }
+    // The tables that new L1 entries name are durable as they were made: their own entries may come before or after.
+    if (mapping.hasUnwrittenL1) mapping.writeL1();
     file.flush();
     this.#giveBack();
   }
