@@ -10,7 +10,12 @@ import type { Image } from './schemas/images.ts';
 
 /** The tag of an image's metadata. */
 export function imageTag(image: ImageValue): string {
-  return `"${image.version}"`;
+  return versionTag(image.version);
+}
+
+/** The tag of a version of the metadata. */
+export function versionTag(version: number): string {
+  return `"${version}"`;
 }
 
 /** The tag of an image's guest data. */

@@ -105,7 +105,7 @@ async function writeData(services: Services, request: FastifyRequest, reply: Fas
   if (target?.size !== undefined && target.size !== size) throw new Fault('invalid-content-range', { size });
   judgeChange(conditionsOf(request.headers, { generation: undefined }), {
     etag: dataTag(imageId, generation),
-    generation,
+    facts: { generation },
   });
   const body = bodyOf(request.raw);
   const receipt =

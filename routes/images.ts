@@ -1,12 +1,25 @@
 // Images as things: create, list, show, delete, and the chain below one.
 
+import type { FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 
+import { conditionsOf, judgeChange, judgeRead } from '../src/http/conditional.ts';
+import type { Conditions } from '../src/http/conditional.ts';
+import { readJson } from '../src/http/json-body.ts';
 import type { CreateOptions, Services } from '../src/services/services.ts';
-import { answerCreated, answerImage, imageTag, refuseOption } from './answers.ts';
+import { answerCreated, answerImage, imageTag, refuseOption, versionTag } from './answers.ts';
 import type { Routes } from './route-parts.ts';
 import { ImageParams, limitDefault } from './schemas/common.ts';
-import { Chain, CreateImage, Image, ImagePage, ListImagesQuery, printChain, printImage } from './schemas/images.ts';
+import {
+  Chain,
+  CreateImage,
+  Image,
+  ImagePage,
+  ListImagesQuery,
+  printChain,
+  printImage,
+  UpdateImage,
+} from './schemas/images.ts';
 import { json, problemResponse } from './schemas/problem.ts';
 
 export function imageRoutes(services: Services): Routes {
@@ -43,7 +56,7 @@ export function imageRoutes(services: Services): Routes {
         const { limit, cursor, name, label, state, backing } = request.query;
         // No image is ever detached yet.
         if (state === 'detached') return { items: [], nextCursor: null };
-        const labels = label ?? {};
+        const labels = label ?? [];
         const page = await services.images.list({
           limit: limit ?? limitDefault,
           cursor,
@@ -73,13 +86,16 @@ export function imageRoutes(services: Services): Routes {
       },
       async (request, reply) => {
         const image = await services.images.show(request.params.image);
-        const known = request.headers['if-none-match'];
-        if (known !== undefined && namesTag(known, imageTag(image))) {
-          return reply.code(304).header('etag', imageTag(image)).send();
-        }
+        const verdict = judgeRead(versionConditions(request), {
+          etag: imageTag(image),
+          facts: { version: image.version },
+        });
+        if (verdict === 'not-modified') return reply.code(304).header('etag', imageTag(image)).send();
         return answerImage(reply, image);
       },
     );
+
+    await app.register(updateRoute(services));
 
     app.delete(
       '/images/:image',
@@ -114,8 +130,34 @@ export function imageRoutes(services: Services): Routes {
   };
 }
 
-function namesTag(header: string, tag: string): boolean {
-  return header.trim() === '*' || header.split(',').some((name) => name.trim().replace(/^W\//, '') === tag);
+function updateRoute(services: Services): Routes {
+  return async (app) => {
+    app.addContentTypeParser('application/merge-patch+json', async (request: FastifyRequest) => readJson(request.raw));
+    app.patch(
+      '/images/:image',
+      {
+        schema: {
+          operationId: 'updateImage',
+          tags: ['images'],
+          summary: 'Change name, description, labels or protection; with If-Match only of the version that is meant',
+          params: ImageParams,
+          body: UpdateImage,
+          response: { 200: json('The image; `ETag` is its new version', Image), ...problemResponse() },
+        },
+      },
+      async (request, reply) => {
+        const conditions = versionConditions(request);
+        const judge = (version: number): void => {
+          judgeChange(conditions, { etag: versionTag(version), facts: { version } });
+        };
+        return answerImage(reply, await services.images.update(request.params.image, request.body, judge));
+      },
+    );
+  };
+}
+
+function versionConditions(request: FastifyRequest): Conditions {
+  return conditionsOf(request.headers, { generation: undefined });
 }
 
 function toCreateOptions(body: z.output<typeof CreateImage>): CreateOptions {

@@ -60,13 +60,14 @@ export const SnapshotKey = z
 export const ImageParams = z.strictObject({ image: ImageKey });
 export const SnapshotParams = z.strictObject({ image: ImageKey, snapshot: SnapshotKey });
 
+export const LabelKey = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/, {
+  error: 'a label has 1 to 63 of A-Z a-z 0-9 . _ / - and starts with a letter or a digit',
+});
+
+export const LabelValue = z.string().max(255);
+
 export const Labels = z
-  .record(
-    z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/, {
-      error: 'a label has 1 to 63 of A-Z a-z 0-9 . _ / - and starts with a letter or a digit',
-    }),
-    z.string().max(255),
-  )
+  .record(LabelKey, LabelValue)
   .refine((labels) => Object.keys(labels).length <= labelsMax, { error: 'at most 64 labels' })
   .meta({ id: 'Labels', description: 'Key and value pairs of your own', examples: [{ team: 'web' }] });
 
@@ -107,9 +108,20 @@ export const QueryLabels = z
   .union([z.string(), z.array(z.string())])
   .transform((given) => (typeof given === 'string' ? [given] : given))
   .pipe(z.array(z.string().regex(/^[^:]+:/s, { error: 'a label filter is key:value' })))
-  .transform((pairs) => Object.fromEntries(pairs.map(splitLabel)))
+  .transform((pairs) => pairs.map(splitLabel))
   .meta({
     description: '`key:value`; several are AND',
+    ...shownAs({ type: 'array', items: { type: 'string' } }),
+  });
+
+/** `label=key:value` of something new: each key once, and as labels are. */
+export const QueryNewLabels = QueryLabels.refine((pairs) => new Set(pairs.map(([key]) => key)).size === pairs.length, {
+  error: 'a label is given once',
+})
+  .transform((pairs): Readonly<Record<string, string>> => Object.fromEntries(pairs))
+  .pipe(Labels)
+  .meta({
+    description: '`key:value`, once or several times',
     ...shownAs({ type: 'array', items: { type: 'string' } }),
   });
 

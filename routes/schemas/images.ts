@@ -8,7 +8,9 @@ import {
   Description,
   ImageKey,
   ImageName,
+  LabelKey,
   Labels,
+  LabelValue,
   Limit,
   printTime,
   QueryLabels,
@@ -30,7 +32,7 @@ export const Image = z
     name: z.string(),
     description: z.string(),
     labels: z.record(z.string(), z.string()),
-    protected: z.boolean(),
+    protected: z.boolean().meta({ description: 'Whether it must not be deleted, nor shrunk' }),
     format: z.literal('qcow2'),
     state: ImageState,
     stateReason: z.string().optional().meta({ description: 'Why the image has failed' }),
@@ -66,7 +68,7 @@ export function printImage(image: ImageValue): z.input<typeof Image> {
     name: image.name,
     description: image.description,
     labels: { ...image.labels },
-    protected: false,
+    protected: image.protected,
     format: 'qcow2',
     state: image.state,
     ...(image.stateReason === undefined ? {} : { stateReason: image.stateReason }),
@@ -128,6 +130,23 @@ export const CreateImage = z
     error: 'needed without `backing`',
   })
   .meta({ id: 'CreateImage', description: 'Defaults are those of qemu-img create' });
+
+/** RFC 7396: what is left out stays, null takes a value back to what a new image has. */
+export const UpdateImage = z
+  .strictObject({
+    name: ImageName.optional(),
+    description: Description.nullable().optional(),
+    labels: z
+      .record(LabelKey, LabelValue.nullable())
+      .nullable()
+      .optional()
+      .meta({
+        description: 'Labels to set; null takes one away, or all of them',
+        examples: [{ team: 'web', old: null }],
+      }),
+    protected: z.boolean().nullable().optional(),
+  })
+  .meta({ id: 'UpdateImage', description: 'A merge patch' });
 
 export const ListImagesQuery = z.strictObject({
   limit: Limit,

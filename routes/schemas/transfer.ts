@@ -8,7 +8,7 @@ import {
   ImageName,
   queryNumber,
   QueryFlag,
-  QueryLabels,
+  QueryNewLabels,
   QuerySize,
   SnapshotKey,
 } from './common.ts';
@@ -45,7 +45,7 @@ export const ImportQuery = z
     compressionType: CompressionType.optional(),
     preallocation: Preallocation.optional(),
     description: Description.optional(),
-    label: QueryLabels.optional(),
+    label: QueryNewLabels.optional(),
   })
   .superRefine((query, context) => {
     const foreign = query.format === 'raw' ? qcow2Only : rawOnly;

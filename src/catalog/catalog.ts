@@ -40,6 +40,8 @@ export interface Image {
   readonly name: string;
   readonly description: string;
   readonly labels: Labels;
+  /** Whether the image must not be deleted. */
+  readonly protected: boolean;
   readonly state: ImageState;
   /** Why the image is `failed`. */
   readonly stateReason: string | undefined;
@@ -96,7 +98,22 @@ export interface ImageQuery {
   readonly name: string | undefined;
   readonly state: ImageState | undefined;
   readonly backingId: string | undefined;
+  /** Key and value; an image has all of them. */
+  readonly labels: readonly LabelFilter[];
+}
+
+/** A key and a value. */
+export type LabelFilter = readonly [key: string, value: string];
+
+/** What a client says of an image, complete. */
+export interface ImageEdit {
+  readonly name: string;
+  readonly description: string;
   readonly labels: Labels;
+  readonly protected: boolean;
+  /** The version that the edit was made from. */
+  readonly version: number;
+  readonly nowMs: number;
 }
 
 /** What was learned from the file. */
@@ -126,11 +143,16 @@ export interface Catalog {
   removeImage(id: string): Promise<void>;
   /**
    * `ready`, `failed` or (once more) `deleting` becomes `deleting`. Faults `image-not-found`, `image-not-ready`,
-   * `image-has-dependents`.
+   * `image-has-dependents`, `image-protected`.
    */
   beginDelete(id: string): Promise<ImageRecord>;
   /** The file is gone or unusable: `failed`, with a reason. */
   failImage(id: string, change: { readonly reason: string; readonly nowMs: number }): Promise<void>;
+  /**
+   * Stores what a client says of the image, unless its version is another one by now: then nothing, and undefined.
+   * Faults `image-not-found`, `image-not-ready` for an image that is being deleted, `name-conflict`.
+   */
+  editImage(id: string, edit: ImageEdit): Promise<ImageRecord | undefined>;
   /** By id (`img_…`) or by name. */
   findImage(image: string): Promise<ImageRecord | undefined>;
   /** In the order of ids. */

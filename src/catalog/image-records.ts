@@ -9,6 +9,7 @@ export interface ImageRow {
   readonly id: string;
   readonly name: string;
   readonly description: string;
+  readonly protected: number;
   readonly state: string;
   readonly state_reason: string | null;
   readonly backing_id: string | null;
@@ -56,6 +57,7 @@ export function toImageRecord(row: ImageRow): ImageRecord {
     name: row.name,
     description: row.description,
     labels: toLabels(row.labels),
+    protected: row.protected === 1,
     state: oneOf<ImageState>(imageStates, row.state),
     stateReason: row.state_reason ?? undefined,
     facts: row.virtual_size === null ? undefined : toFacts(row),

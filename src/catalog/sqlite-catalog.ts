@@ -8,12 +8,14 @@ import { Fault } from '../base/fault.ts';
 import { generationsReserved } from './catalog.ts';
 import type {
   Catalog,
+  ImageEdit,
   ImageFacts,
   ImageQuery,
   ImageRecord,
   ImageReference,
   ImageReservation,
   ImageUpdate,
+  Labels,
   StructuralOperation,
 } from './catalog.ts';
 import { selectImages, toFactsRow, toImageRecord } from './image-records.ts';
@@ -22,7 +24,9 @@ import { migrate } from './migrate.ts';
 
 /** The first generation of every image: a file that nobody has changed yet. */
 const generationFirst = 1;
-const versionFirst = 1;
+
+/** The version with which an image takes a name: above any that an image ever had. */
+const nextVersion = '(SELECT highest + 1 FROM version_mark)';
 
 /** One connection, and the only one that writes. */
 export class SqliteCatalog implements Catalog {
@@ -76,9 +80,10 @@ export class SqliteCatalog implements Catalog {
 
   async beginDelete(id: string): Promise<ImageRecord> {
     return this.#atomically(() => {
-      const { name, state } = this.#require(id);
+      const { name, state, protected: isProtected } = this.#require(id);
       if (state === 'creating' || state === 'importing')
         throw new Fault('image-not-ready', { imageId: id, name, state });
+      if (isProtected) throw new Fault('image-protected', { imageId: id, name });
       const dependents = this.#dependents(id);
       if (dependents.length > 0) throw new Fault('image-has-dependents', { imageId: id, name, dependents });
       this.#run(`UPDATE images SET state = 'deleting', version = version + 1 WHERE id = ?`, id);
@@ -93,6 +98,20 @@ export class SqliteCatalog implements Catalog {
       Math.floor(change.nowMs),
       id,
     );
+  }
+
+  async editImage(id: string, edit: ImageEdit): Promise<ImageRecord | undefined> {
+    return this.#atomically(() => {
+      const { state, version } = this.#require(id);
+      if (version !== edit.version) return undefined;
+      if (state === 'deleting') throw new Fault('image-not-ready', { imageId: id, name: edit.name, state });
+      const holder = this.#find(edit.name);
+      if (holder !== undefined && holder.id !== id) {
+        throw new Fault('name-conflict', { name: edit.name, imageId: holder.id });
+      }
+      this.#edit(id, edit, { renamed: holder === undefined });
+      return this.#require(id);
+    });
   }
 
   async findImage(image: string): Promise<ImageRecord | undefined> {
@@ -110,7 +129,7 @@ export class SqliteCatalog implements Catalog {
     if (query.name !== undefined) require('images.name = ?', query.name);
     if (query.state !== undefined) require('images.state = ?', query.state);
     if (query.backingId !== undefined) require('images.backing_id = ?', query.backingId);
-    for (const [key, value] of Object.entries(query.labels)) {
+    for (const [key, value] of query.labels) {
       require('EXISTS (SELECT 1 FROM image_labels WHERE image_id = images.id AND key = ? AND value = ?)', key, value);
     }
     const where = conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`;
@@ -171,21 +190,40 @@ export class SqliteCatalog implements Catalog {
     this.#statement(
       `INSERT INTO images (id, name, description, state, backing_id, version, generation, generation_ceiling, settled,
          snapshot_id_ceiling, created_at_ms, updated_at_ms)
-       VALUES (:id, :name, :description, :state, :backingId, :version, :generation, :generation, 1, 0, :nowMs, :nowMs)`,
+       VALUES (:id, :name, :description, :state, :backingId, ${nextVersion}, :generation, :generation, 1, 0, :nowMs, :nowMs)`,
     ).run({
       id: reservation.id,
       name: reservation.name,
       description: reservation.description,
       state: reservation.state,
       backingId: reservation.backingId ?? null,
-      version: versionFirst,
       generation: generationFirst,
       nowMs: Math.floor(reservation.nowMs),
     });
-    for (const [key, value] of Object.entries(reservation.labels)) {
-      this.#run('INSERT INTO image_labels (image_id, key, value) VALUES (?, ?, ?)', reservation.id, key, value);
-    }
+    this.#addLabels(reservation.id, reservation.labels);
     if (reservation.facts !== undefined) this.#storeFacts(reservation.id, reservation.facts);
+  }
+
+  #edit(id: string, edit: ImageEdit, options: { readonly renamed: boolean }): void {
+    this.#statement(
+      `UPDATE images SET name = :name, description = :description, protected = :protected,
+         version = ${options.renamed ? nextVersion : 'version + 1'}, updated_at_ms = :nowMs
+       WHERE id = :id`,
+    ).run({
+      id,
+      name: edit.name,
+      description: edit.description,
+      protected: Number(edit.protected),
+      nowMs: Math.floor(edit.nowMs),
+    });
+    this.#run('DELETE FROM image_labels WHERE image_id = ?', id);
+    this.#addLabels(id, edit.labels);
+  }
+
+  #addLabels(id: string, labels: Labels): void {
+    for (const [key, value] of Object.entries(labels)) {
+      this.#run('INSERT INTO image_labels (image_id, key, value) VALUES (?, ?, ?)', id, key, value);
+    }
   }
 
   #update(id: string, update: ImageUpdate): ImageRecord {

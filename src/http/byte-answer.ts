@@ -25,6 +25,10 @@ export interface ByteSource {
   readonly recycle: (bytes: Uint8Array) => void;
 }
 
+interface ByteState extends ContentState {
+  readonly facts: { readonly generation: number };
+}
+
 /** An answer that is not longer leaves as one buffer; longer ones as a stream. In bytes. */
 export const answerLengthMax = 1 * MiB;
 
@@ -72,7 +76,7 @@ export async function answerBytes(
     }
     const { bytes, generation } = await source.read(wanted);
     // A change came between the judgement and the bytes: the client must not get them under the old tag.
-    if (generation !== state.generation) {
+    if (generation !== state.facts.generation) {
       state = stateOf(source, generation);
       if (attempt < rereadsMax) {
         void reply.code(200).removeHeader('content-range');
@@ -98,12 +102,12 @@ function lengthOf(part: RangePart): number {
   return part.last === undefined ? Infinity : part.last - part.first + 1;
 }
 
-function stateOf(source: ByteSource, generation: number): ContentState {
-  return { etag: source.etagOf(generation), generation };
+function stateOf(source: ByteSource, generation: number): ByteState {
+  return { etag: source.etagOf(generation), facts: { generation } };
 }
 
-function describe(reply: FastifyReply, state: ContentState): void {
-  void reply.header('etag', state.etag).header('image-generation', state.generation);
+function describe(reply: FastifyReply, state: ByteState): void {
+  void reply.header('etag', state.etag).header('image-generation', state.facts.generation);
 }
 
 /** multipart/byteranges: each part has its own head, the answer has the exact length of all. */

@@ -17,7 +17,8 @@ export interface Conditions {
 export interface ContentState {
   /** A strong entity tag with its quotes. */
   readonly etag: string;
-  readonly generation: number;
+  /** What a client is told when it meant another state: the generation, or the version. */
+  readonly facts: { readonly generation?: number; readonly version?: number };
 }
 
 export function conditionsOf(
@@ -46,7 +47,7 @@ export function judgeChange(conditions: Conditions, state: ContentState): void {
   requireMatch(conditions, state);
   const { ifNoneMatch } = conditions;
   if (ifNoneMatch !== undefined && namesWeakly(ifNoneMatch, state.etag)) {
-    throw new Fault('precondition-failed', { generation: state.generation });
+    throw new Fault('precondition-failed', state.facts);
   }
 }
 
@@ -58,8 +59,8 @@ export function rangeCounts(conditions: Conditions, state: ContentState): boolea
 function requireMatch(conditions: Conditions, state: ContentState): void {
   const { ifMatch, generation } = conditions;
   const matched = ifMatch === undefined || namesStrongly(ifMatch, state.etag);
-  const known = generation === undefined || generation === state.generation;
-  if (!matched || !known) throw new Fault('precondition-failed', { generation: state.generation });
+  const known = generation === undefined || generation === state.facts.generation;
+  if (!matched || !known) throw new Fault('precondition-failed', state.facts);
 }
 
 function namesStrongly(header: string, etag: string): boolean {

@@ -180,6 +180,12 @@ export const problemTexts = {
         ? undefined
         : `The current fencing token is ${textOf(context, 'fencingToken')}.`,
   },
+  'image-protected': {
+    cause: 'The image is protected: it must not be deleted, nor cut off by shrinking.',
+    cure: 'Send PATCH /v1/images/{image} with `{"protected": false}` first.',
+    members: [],
+    detail: undefined,
+  },
   'writes-lost': {
     cause: 'The service has lost the image since the write epoch began; changes that were not flushed may be gone.',
     cure: 'Read back what was written since the last flush, or write it again, and go on with the current Write-Epoch.',
@@ -240,11 +246,13 @@ export const problemTexts = {
     cause:
       'The content is not the one that If-Match, If-None-Match or `generation` asked for, or it changed under way.',
     cure: 'Fetch the current ETag and start again from it; read a snapshot for content that stays.',
-    members: ['generation'],
-    detail: (context) =>
-      context['generation'] === undefined
+    members: ['generation', 'version'],
+    detail: (context) => {
+      if (context['version'] !== undefined) return `The version is now ${textOf(context, 'version')}.`;
+      return context['generation'] === undefined
         ? undefined
-        : `The content is now of generation ${textOf(context, 'generation')}.`,
+        : `The content is now of generation ${textOf(context, 'generation')}.`;
+    },
   },
   'content-too-large': {
     cause: 'The body is larger than the route takes.',

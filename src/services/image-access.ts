@@ -139,6 +139,15 @@ export class ImageAccess {
     return this.#inUse(visit).still(work);
   }
 
+  /** The image is called by another name from now on. */
+  renamed(imageId: string, name: string): void {
+    const known = this.#images.get(imageId);
+    if (known === undefined) return;
+    if (this.#images.get(known.name) === known) this.#images.delete(known.name);
+    known.rename(name);
+    this.#images.set(name, known);
+  }
+
   /** See {@link ImageInUse.delete}. */
   async delete(image: string): Promise<void> {
     const known = this.#images.get(image) ?? this.#keep(await this.find(image));

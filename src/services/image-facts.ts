@@ -43,6 +43,7 @@ export function toImage(
     name: record.name,
     description: record.description,
     labels: record.labels,
+    protected: record.protected,
     state: record.state,
     stateReason: record.stateReason,
     facts: now.facts,

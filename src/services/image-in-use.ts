@@ -47,11 +47,11 @@ export interface ImagePulse {
  */
 export class ImageInUse {
   readonly id: string;
-  readonly name: string;
   /** One structural operation at a time. Taken before {@link #turns}, never inside them. */
   readonly structural = new Turns();
   /** When the last caller left, in milliseconds of the clock. */
   idleSince = 0;
+  #name: string;
   readonly #parts: ImageInUseParts;
   readonly #turns = new Turns();
   readonly #visits = new Presence();
@@ -73,11 +73,15 @@ export class ImageInUse {
   constructor(parts: ImageInUseParts, image: { readonly id: string; readonly name: string }) {
     this.#parts = parts;
     this.id = image.id;
-    this.name = image.name;
+    this.#name = image.name;
     const onIdle = (): void => {
       this.#inBackground('closing an image that nobody uses', () => this.closeIfIdle());
     };
     this.#idleWatch = new IdleWatch({ idleMs: parts.imageIdleMs, onIdle });
+  }
+
+  get name(): string {
+    return this.#name;
   }
 
   /** Open, with nobody in and nothing under way. */
@@ -135,6 +139,12 @@ export class ImageInUse {
   leave(): void {
     this.#visits.leave();
     this.#watchIdle();
+  }
+
+  rename(name: string): void {
+    this.#name = name;
+    if (this.#opening === undefined) return;
+    this.#opening = { ...this.#opening, record: { ...this.#opening.record, name } };
   }
 
   /** Does a work with the open image: at once while it is open, otherwise in turn. */

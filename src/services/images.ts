@@ -4,9 +4,11 @@ import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import { alignUp } from '../base/integers.ts';
 import { sectorSize } from '../base/units.ts';
-import type { Image, ImageState, Labels } from '../catalog/catalog.ts';
+import type { Image, ImageState, LabelFilter, Labels } from '../catalog/catalog.ts';
 import type { CheckReport, CreateSpec, ImageDescription, RepairMode } from '../pool/protocol.ts';
 import type { ImageAccess } from './image-access.ts';
+import { ImageEdits } from './image-edits.ts';
+import type { ImageChange, VersionJudge } from './image-edits.ts';
 import { generationFirst } from './new-images.ts';
 import type { NewImages } from './new-images.ts';
 import type { ServiceParts } from './service-parts.ts';
@@ -39,7 +41,8 @@ export interface ListOptions {
   readonly state: ImageState | undefined;
   /** The image below, by id or name. */
   readonly backing: string | undefined;
-  readonly labels: Labels;
+  /** Key and value; an image has all of them. */
+  readonly labels: readonly LabelFilter[];
 }
 
 export interface ImagePage {
@@ -69,9 +72,10 @@ export class Images {
   readonly #pool: ServiceParts['pool'];
   readonly #access: ImageAccess;
   readonly #newImages: NewImages;
+  readonly #edits: ImageEdits;
 
   constructor(
-    parts: Pick<ServiceParts, 'catalog' | 'directory' | 'pool'> & {
+    parts: Pick<ServiceParts, 'catalog' | 'clock' | 'directory' | 'pool'> & {
       readonly access: ImageAccess;
       readonly newImages: NewImages;
     },
@@ -81,6 +85,7 @@ export class Images {
     this.#pool = parts.pool;
     this.#access = parts.access;
     this.#newImages = parts.newImages;
+    this.#edits = new ImageEdits(parts);
   }
 
   /** Faults `name-conflict`, `invalid-geometry`, `unsupported-option`, `chain-too-deep`, `insufficient-storage`. */
@@ -122,21 +127,33 @@ export class Images {
     return this.#access.liveSizes(await this.#access.find(image));
   }
 
-  /** Readers get some seconds to finish. Faults `image-has-dependents`, `image-in-use` while a run is under way. */
+  /** Changes what a client says of an image; see {@link ImageEdits}. */
+  async update(image: string, change: ImageChange, judge: VersionJudge): Promise<Image> {
+    return this.#edits.apply(image, change, judge);
+  }
+
+  /** Readers get some seconds to finish. Faults `image-protected`, `image-has-dependents`, `image-in-use` while a run is under way. */
   async delete(image: string): Promise<void> {
     await this.#access.delete(image);
   }
 
-  /** Faults `shrink-not-allowed`, `snapshots-prevent-resize`, `image-has-dependents`. */
+  /** Faults `shrink-not-allowed`, `snapshots-prevent-resize`, `image-has-dependents`; to shrink it also `image-protected`. */
   async resize(image: string, options: ResizeOptions): Promise<Image> {
     const virtualSize = alignUp(options.virtualSize, sectorSize);
     if (virtualSize === 0) throw new Fault('invalid-geometry', { option: 'virtualSize', value: 0, reason: sizeZero });
     const { allowShrink, preallocation } = options;
     return this.#access.restructure(image, 'resize', async (visit, marked) => {
+      if (virtualSize < visit.pulse.virtualSize) await this.#requireUnprotected(visit.imageId);
       if (writesAll(preallocation)) await requireSpace(this.#directory, virtualSize - visit.pulse.virtualSize);
       await marked(() => visit.run('resize', { virtualSize, allowShrink, preallocation }));
       return this.show(visit.imageId);
     });
+  }
+
+  /** What is protected keeps all of its bytes. */
+  async #requireUnprotected(imageId: string): Promise<void> {
+    const { name, protected: isProtected } = await this.#access.find(imageId);
+    if (isProtected) throw new Fault('image-protected', { imageId, name });
   }
 
   /** A bad image is a good check with bad news. Only a repair faults `image-has-dependents`. */

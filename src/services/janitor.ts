@@ -85,7 +85,7 @@ export class Janitor {
 
   async #forEach(state: ImageState, doing: string, work: (image: ImageRecord) => Promise<void>): Promise<void> {
     const { catalog, report } = this.#parts;
-    const all = { limit: pageLength, name: undefined, state, backingId: undefined, labels: {} };
+    const all = { limit: pageLength, name: undefined, state, backingId: undefined, labels: [] };
     let after: string | undefined;
     do {
       const page: readonly ImageRecord[] = await catalog.listImages({ ...all, after });

@@ -24,6 +24,7 @@ export type { ExtentsOptions, ImageExtents } from './content.ts';
 export type { ExportOptions, ExportSession } from './exports.ts';
 export type { HealthReport } from './health.ts';
 export type { CreateOptions, ImageInfo, ImagePage, ListOptions, ResizeOptions } from './images.ts';
+export type { ImageChange } from './image-edits.ts';
 export type { ImportOptions } from './imports.ts';
 export { chunkLengthMax } from './read-session.ts';
 export type { ReadChunk, ReadSession } from './read-session.ts';

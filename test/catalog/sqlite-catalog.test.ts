@@ -18,7 +18,7 @@ const everything: ImageQuery = {
   name: undefined,
   state: undefined,
   backingId: undefined,
-  labels: {},
+  labels: [],
 };
 
 function faultOf(code: string, facts: Record<string, unknown> = {}) {
@@ -50,6 +50,7 @@ test('an image is found by id and by name, with everything that was stored', asy
     name: 'vm1',
     description: 'a disk',
     labels: { os: 'debian', tier: 'gold' },
+    protected: false,
     state: 'ready',
     stateReason: undefined,
     facts: someFacts,
@@ -143,9 +144,11 @@ test('lists are filtered by every given member and cut into pages by id', async 
   assert.deepEqual(await names({ name: 'b' }), ['b']);
   assert.deepEqual(await names({ state: 'creating' }), ['c']);
   assert.deepEqual(await names({ backingId: someId(1) }), ['a', 'b']);
-  assert.deepEqual(await names({ labels: { tier: 'gold' } }), ['a', 'b']);
-  assert.deepEqual(await names({ labels: { tier: 'gold', os: 'debian' } }), ['a']);
-  assert.deepEqual(await names({ backingId: someId(1), labels: { os: 'none' } }), []);
+  const gold = ['tier', 'gold'] as const;
+  assert.deepEqual(await names({ labels: [gold] }), ['a', 'b']);
+  assert.deepEqual(await names({ labels: [gold, ['os', 'debian']] }), ['a']);
+  assert.deepEqual(await names({ labels: [gold, ['tier', 'silver']] }), []);
+  assert.deepEqual(await names({ backingId: someId(1), labels: [['os', 'none']] }), []);
 });
 
 test('a settled image goes on with its generation, any other with one that was never given out', async () => {

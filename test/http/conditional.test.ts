@@ -5,7 +5,7 @@ import { Fault } from '../../src/base/fault.ts';
 import { conditionsOf, judgeChange, judgeRead, rangeCounts } from '../../src/http/conditional.ts';
 import type { Conditions } from '../../src/http/conditional.ts';
 
-const state = { etag: '"img-7"', generation: 7 };
+const state = { etag: '"img-7"', facts: { generation: 7 } };
 const none = { generation: undefined };
 const stale = (error: unknown): boolean => error instanceof Fault && error.code === 'precondition-failed';
 const given = (headers: Record<string, string>): Conditions => conditionsOf(headers, none);

@@ -169,7 +169,7 @@ test('lists go in the order of ids, page by page, by name, state, base and label
     await images.create(newImage({ name, virtualSize: 512, labels: { letter: name, kind: 'small' } }));
   }
   await images.create(newImage({ name: 'e', backing: 'b' }));
-  const all = { limit: 3, cursor: undefined, name: undefined, state: undefined, backing: undefined, labels: {} };
+  const all = { limit: 3, cursor: undefined, name: undefined, state: undefined, backing: undefined, labels: [] };
   const names = (page: { readonly items: readonly { readonly name: string }[] }): string =>
     page.items.map(({ name }) => name).join();
   const first = await images.list(all);
@@ -179,7 +179,18 @@ test('lists go in the order of ids, page by page, by name, state, base and label
   assert.equal(second.nextCursor, undefined);
   assert.equal(names(await images.list({ ...all, name: 'c' })), 'c');
   assert.equal(names(await images.list({ ...all, backing: 'b' })), 'e');
-  assert.equal(names(await images.list({ ...all, labels: { kind: 'small', letter: 'd' } })), 'd');
+  assert.equal(
+    names(
+      await images.list({
+        ...all,
+        labels: [
+          ['kind', 'small'],
+          ['letter', 'd'],
+        ],
+      }),
+    ),
+    'd',
+  );
   assert.equal(names(await images.list({ ...all, state: 'failed' })), '');
   await assert.rejects(images.list({ ...all, backing: 'nobody' }), faultOf('image-not-found', { image: 'nobody' }));
 });
@@ -260,7 +271,7 @@ const everything = {
   name: undefined,
   state: undefined,
   backing: undefined,
-  labels: {},
+  labels: [],
 };
 
 test('info tells what the open file tells, and the name of the file', async () => {

@@ -16,6 +16,7 @@ export interface TestService extends AsyncDisposable {
   readonly head: (path: string) => Test;
   readonly post: (path: string, body?: object) => Test;
   readonly put: (path: string) => Test;
+  readonly patch: (path: string, body: object) => Test;
   readonly delete: (path: string) => Test;
   /** GET whose body is a Buffer. */
   readonly bytes: (path: string) => Test;
@@ -62,6 +63,7 @@ export async function startTestService(): Promise<TestService> {
     head: (path) => request(server).head(path),
     post: (path, body) => (body === undefined ? request(server).post(path) : request(server).post(path).send(body)),
     put: (path) => request(server).put(path),
+    patch: (path, body) => request(server).patch(path).send(body),
     delete: (path) => request(server).delete(path),
     bytes: (path) => request(server).get(path).buffer(true).parse(gather),
     create,
