@@ -5,8 +5,9 @@ import type { Image, ImageRecord, StructuralOperation } from '../catalog/catalog
 import type { CallOptions, EngineHandle } from '../pool/engine-pool.ts';
 import type { CallName, EngineCalls, EngineRuns, RunName } from '../pool/protocol.ts';
 import { toImage } from './image-facts.ts';
+import type { CallerOptions, ImagePulse } from './image-caller.ts';
 import { ImageInUse } from './image-in-use.ts';
-import type { CallerOptions, ImagePulse } from './image-in-use.ts';
+
 import type { OpeningParts } from './opening.ts';
 
 export interface ImageAccessParts extends OpeningParts {

@@ -5,6 +5,7 @@ import { Fault } from '../base/fault.ts';
 import type { ImageRecord } from '../catalog/catalog.ts';
 import type { EngineHandle } from '../pool/engine-pool.ts';
 import type { CallName, EngineCalls, EngineRuns, RunName } from '../pool/protocol.ts';
+import type { CallerOptions, ImagePulse } from './image-caller.ts';
 import { IdleWatch } from './idle-watch.ts';
 import { failIfBroken, leavesImageUnknown, markDoubtful } from './image-failures.ts';
 import { abandonImage, closeImage, learn, notReady, openImage, requireUsable } from './opening.ts';
@@ -24,20 +25,6 @@ export interface ImageInUseParts extends OpeningParts {
   readonly makeRoom: () => Promise<boolean>;
   /** Told when nobody uses the image any more and its file is closed. */
   readonly unused: (image: ImageInUse) => void;
-}
-
-/** For whom a call is made. */
-export interface CallerOptions {
-  /** Whether the caller came to change the image. */
-  readonly changes: boolean;
-  readonly signal: AbortSignal | undefined;
-}
-
-/** What every answer of the image's thread brings up to date. */
-export interface ImagePulse {
-  readonly virtualSize: number;
-  readonly generation: number;
-  readonly lossCount: number;
 }
 
 /**
