@@ -5,15 +5,16 @@ import { MiB } from '../base/units.ts';
 import { headLength } from '../pool/protocol.ts';
 import type { RepairMode } from '../pool/protocol.ts';
 import type { StagingWriter } from '../store/staging-writer.ts';
-import { bodyChunks, expectedOf, whileWanted } from './body-chunks.ts';
+import { expectedOf, whileWanted } from './body-chunks.ts';
 import { generationFirst } from './new-images.ts';
 import type { Draft, MadeFile } from './new-images.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { requireDigest } from './write-session.ts';
 import { WriteWindow } from './write-window.ts';
 
-/** How much is written to the staging file at a time. */
-const pieceLength = 1 * MiB;
+/** How much is written to the staging file at a time, in bytes, and in how many pieces at most. */
+const writeLength = 1 * MiB;
+const piecesMax = 64;
 
 export interface IncomingQcow2 {
   readonly body: AsyncIterable<Uint8Array>;
@@ -52,12 +53,23 @@ export async function takeQcow2(
   return { description, generation: generationFirst };
 }
 
-/** While one piece is written the next one is gathered. */
+/** While some pieces are written the next ones are gathered. They stay where they are: nobody copies them. */
 async function writeAll(writer: StagingWriter, body: AsyncIterable<Uint8Array>): Promise<void> {
-  const rule = { offset: 0, lengthMax: pieceLength, alignment: pieceLength, length: undefined };
   const window = new WriteWindow({ widthMax: 1 });
+  let pieces: Uint8Array[] = [];
+  let length = 0;
+  const write = async (): Promise<void> => {
+    const [written, writtenLength] = [pieces, length];
+    [pieces, length] = [[], 0];
+    await window.add(writtenLength, () => writer.write(written));
+  };
   try {
-    for await (const { bytes } of bodyChunks(body, rule)) await window.add(bytes.length, () => writer.write(bytes));
+    for await (const piece of body) {
+      pieces.push(piece);
+      length += piece.length;
+      if (length >= writeLength || pieces.length === piecesMax) await write();
+    }
+    await write();
     await window.finish();
   } finally {
     await window.end();

@@ -1,4 +1,4 @@
-// Writes one staging file from front to back: counts, digests, and never holds more than one piece.
+// Writes one staging file from front to back: counts, digests, and holds only what it was given last.
 
 import { createHash } from 'node:crypto';
 import type { Hash } from 'node:crypto';
@@ -44,13 +44,11 @@ export class StagingWriter {
     return this.#length;
   }
 
-  /** Faults `insufficient-storage`. */
-  async write(bytes: Uint8Array): Promise<void> {
-    if (this.#digest) this.#hash.update(bytes);
-    let done = 0;
-    while (done < bytes.length) {
-      done += await this.#writeSome(bytes.subarray(done));
-    }
+  /** Writes pieces one behind the other, without joining them first. Faults `insufficient-storage`. */
+  async write(pieces: readonly Uint8Array[]): Promise<void> {
+    if (this.#digest) for (const piece of pieces) this.#hash.update(piece);
+    let rest = behind(pieces, 0);
+    while (rest.length > 0) rest = behind(rest, await this.#writeSome(rest));
   }
 
   /** Closes the finished file; its bytes survive a crash. Returns the SHA-256 if it was asked for. */
@@ -77,9 +75,9 @@ export class StagingWriter {
     if (failure !== undefined) throw failure.error;
   }
 
-  async #writeSome(bytes: Uint8Array): Promise<number> {
+  async #writeSome(pieces: readonly Uint8Array[]): Promise<number> {
     try {
-      const { bytesWritten } = await this.#file.write(bytes, 0, bytes.length, this.#length);
+      const { bytesWritten } = await this.#file.writev(pieces, this.#length);
       assert(bytesWritten > 0, 'a write makes progress');
       this.#length += bytesWritten;
       this.#unsynced += bytesWritten;
@@ -90,12 +88,25 @@ export class StagingWriter {
       }
       return bytesWritten;
     } catch (error) {
-      throw toFault(error, { required: bytes.length, written: this.#length });
+      const required = pieces.reduce((sum, { length }) => sum + length, 0);
+      throw toFault(error, { required, written: this.#length });
     }
   }
 }
 
 const fileMode = 0o600;
+
+/** What is left of the pieces behind their first `length` bytes. */
+export function behind(pieces: readonly Uint8Array[], length: number): readonly Uint8Array[] {
+  const rest: Uint8Array[] = [];
+  let left = length;
+  for (const piece of pieces) {
+    const skipped = Math.min(piece.length, left);
+    left -= skipped;
+    if (skipped < piece.length) rest.push(skipped === 0 ? piece : piece.subarray(skipped));
+  }
+  return rest;
+}
 
 /** A failure waits until somebody asks for it. */
 async function outcomeOf(work: Promise<void>): Promise<{ readonly error: unknown } | undefined> {

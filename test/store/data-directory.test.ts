@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { DataDirectory } from '../../src/store/data-directory.ts';
+import { behind } from '../../src/store/staging-writer.ts';
 import { someId } from '../support/catalog-values.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
@@ -24,8 +25,8 @@ test('a staged file is counted, digested and published under its id', async () =
   const id = someId(1);
   const bytes = randomBytes(300_000);
   const writer = await directory.stage(id, { digest: true });
-  await writer.write(bytes.subarray(0, 100_001));
-  await writer.write(bytes.subarray(100_001));
+  await writer.write([bytes.subarray(0, 100_001), new Uint8Array(0), bytes.subarray(100_001, 100_002)]);
+  await writer.write([bytes.subarray(100_002)]);
   assert.equal(writer.length, bytes.length);
   const digest = await writer.finish();
   assert.deepEqual(Buffer.from(digest ?? []), createHash('sha256').update(bytes).digest());
@@ -39,11 +40,20 @@ test('a staged file is counted, digested and published under its id', async () =
   assert.deepEqual(await directory.list('images'), [id]);
 });
 
+test('what was written is skipped, wherever it ends', () => {
+  const pieces = ['abc', '', 'de', 'f'].map((text) => Buffer.from(text));
+  for (let length = 0; length <= 6; length += 1) {
+    const rest = behind(pieces, length);
+    assert.equal(Buffer.concat(rest).toString(), 'abcdef'.slice(length));
+    assert.ok(rest.every((piece) => piece.length > 0));
+  }
+});
+
 test('an aborted staging file is gone', async () => {
   using folder = tempFolder();
   const directory = await DataDirectory.open(folder.path);
   const writer = await directory.stage(someId(1), { digest: false });
-  await writer.write(randomBytes(10));
+  await writer.write([randomBytes(10)]);
   await writer.abort();
   assert.equal(existsSync(directory.stagingPath(someId(1))), false);
 });
