@@ -4,6 +4,7 @@ import { assert } from '../base/assert.ts';
 import { endOf } from '../base/byte-span.ts';
 import type { ByteSpan } from '../base/byte-span.ts';
 import { Fault } from '../base/fault.ts';
+import { releaseBytes } from '../base/spent-bytes.ts';
 import type { EngineImage } from './engine.ts';
 import { findSnapshot } from './export-plans.ts';
 import type { CallBody, PlainCallName } from './messages.ts';
@@ -46,6 +47,7 @@ const calls: { readonly [Name in PlainCallName]: CallRow<Name> } = {
       const at = guestOffsetOf(image, { offset, length: bytes.length });
       image.raise();
       image.file.write(at, bytes, { detectZeroes });
+      releaseBytes(bytes);
       return { generation: image.generation };
     },
   },

@@ -3,6 +3,7 @@
 import { assert } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import { alignDown } from '../base/integers.ts';
+import { releaseBytes } from '../base/spent-bytes.ts';
 
 /** A chunk of a body, and where its first byte goes. */
 export interface BodyChunk {
@@ -24,18 +25,22 @@ export interface ChunkRule {
 
 /**
  * Holds at most one chunk. A piece that is a whole chunk goes through as it is; all others are copied into a buffer of
- * their own, so that a body in tiny pieces costs no more memory than any other.
+ * their own, so that a body in tiny pieces costs no more memory than any other; they may be empty
+ * afterwards (see {@link releaseBytes}).
  */
 export async function* bodyChunks(body: AsyncIterable<Uint8Array>, rule: ChunkRule): AsyncGenerator<BodyChunk> {
   assert(rule.lengthMax >= rule.alignment, 'a chunk holds at least one aligned unit');
   let offset = rule.offset;
   let gathered: { readonly bytes: Uint8Array; length: number } | undefined;
   for await (const piece of body) {
-    for (let at = 0; at < piece.length;) {
+    let copied = true;
+    const { length } = piece;
+    for (let at = 0; at < length;) {
       const target = gathered?.bytes.length ?? nextLength(rule, offset);
       const part = piece.subarray(at, at + target - (gathered?.length ?? 0));
       at += part.length;
       if (gathered === undefined && part.length === target) {
+        copied = false;
         yield { offset, bytes: part };
         offset += target;
         continue;
@@ -48,6 +53,7 @@ export async function* bodyChunks(body: AsyncIterable<Uint8Array>, rule: ChunkRu
       offset += target;
       gathered = undefined;
     }
+    if (copied) releaseBytes(piece);
   }
   if (gathered !== undefined) yield { offset, bytes: gathered.bytes.subarray(0, gathered.length) };
 }

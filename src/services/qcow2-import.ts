@@ -1,6 +1,7 @@
 // A QCOW2 file that comes in: kept as it is sent, its head judged at once, all of it after the last byte.
 
 import { present } from '../base/assert.ts';
+import { releaseBytes } from '../base/spent-bytes.ts';
 import { MiB } from '../base/units.ts';
 import { headLength } from '../pool/protocol.ts';
 import type { RepairMode } from '../pool/protocol.ts';
@@ -61,7 +62,10 @@ async function writeAll(writer: StagingWriter, body: AsyncIterable<Uint8Array>):
   const write = async (): Promise<void> => {
     const [written, writtenLength] = [pieces, length];
     [pieces, length] = [[], 0];
-    await window.add(writtenLength, () => writer.write(written));
+    await window.add(writtenLength, async () => {
+      await writer.write(written);
+      written.forEach(releaseBytes);
+    });
   };
   try {
     for await (const piece of body) {
