@@ -27,23 +27,19 @@ export function* preallocate(parts: WriteParts, wish: PreallocateWish): Generato
   const clustersPerStep = Math.max(clustersPerStepMin, Math.floor(stepLengthMax / clusterSize));
   let at = alignDown(wish.start, clusterSize);
   const end = alignUp(wish.end, clusterSize);
-  let fileEnd = parts.file.size;
   while (at < end) {
     const countMax = Math.min(clustersPerStep, (end - at) / clusterSize);
-    const { length, hostEnd } = preallocateSome(parts, guestOffset(at), { countMax, mode: wish.mode });
-    fileEnd = Math.max(fileEnd, hostEnd);
-    at += length;
+    at += preallocateSome(parts, guestOffset(at), { countMax, mode: wish.mode });
     yield { done: at - wish.start, total: wish.end - wish.start };
   }
-  if (parts.file.size < fileEnd) parts.file.resize(fileEnd);
 }
 
-/** Fills the empty entries at `at`, within one L2 slice; returns how far it came, and where the host clusters end. */
+/** Fills the empty entries at `at`, within one L2 slice; returns how far it came, in bytes. */
 function preallocateSome(
   parts: WriteParts,
   at: GuestOffset,
   work: { readonly countMax: number; readonly mode: PreallocateWish['mode'] },
-): { readonly length: number; readonly hostEnd: number } {
+): number {
   const { geometry, mapping } = parts;
   const { clusterSize, l2Span } = geometry;
   const table = ensureOwnTable(parts, Math.floor(at / l2Span));
@@ -51,7 +47,7 @@ function preallocateSome(
   const first = l2Index % mapping.entriesPerSlice;
   const slice = mapping.slice(table, l2Index);
   const isEmpty = (index: number): boolean => sameEntry(readEntry(slice.view, geometry, index), emptyEntry);
-  if (!isEmpty(first)) return { length: clusterSize, hostEnd: 0 };
+  if (!isEmpty(first)) return clusterSize;
   let wanted = 1;
   while (wanted < work.countMax && first + wanted < mapping.entriesPerSlice && isEmpty(first + wanted)) wanted += 1;
   const run = parts.allocator.allocateUpTo(wanted);
@@ -67,10 +63,13 @@ function preallocateSome(
     writeEntry(slice.view, geometry, first + step, ownedEntry(host, { zeroes: 0, allocated: 0 }));
   }
   mapping.markDirty(slice);
-  return { length: run.count * clusterSize, hostEnd: (run.first + run.count) * clusterSize };
+  return run.count * clusterSize;
 }
 
-/** Clusters below the end of the file hold old bytes: they are overwritten with zeroes, whatever the mode (T06). */
+/**
+ * Clusters below the end of the file hold old bytes: they are overwritten with zeroes, whatever the mode (T06). The file
+ * reaches behind them before an entry names them: a reference beyond its end would be corruption, also after a cancel.
+ */
 function prepareClusters(parts: WriteParts, run: ClusterRun, mode: PreallocateWish['mode']): void {
   const { file, geometry } = parts;
   const offset = run.first * geometry.clusterSize;
@@ -78,4 +77,5 @@ function prepareClusters(parts: WriteParts, run: ClusterRun, mode: PreallocateWi
   const old = mode === 'full' ? length : Math.max(0, Math.min(length, file.size - offset));
   if (old > 0) file.writeAt(hostOffset(offset), new Uint8Array(old));
   if (mode === 'falloc') file.preallocate(hostOffset(offset), length);
+  if (file.size < offset + length) file.resize(offset + length);
 }
