@@ -1,15 +1,20 @@
 // The composition root: every object of the service is made here, once, in order, and ended in the reverse order.
 
 import { randomBytes, randomUUID } from 'node:crypto';
+import { Server as TlsServer } from 'node:https';
 
 import { documentHead } from '../routes/document.ts';
 import { allRoutes } from '../routes/index.ts';
+import { demandOf } from '../routes/operation-scopes.ts';
 import { IdSource } from './base/id-source.ts';
+import { StartError } from './base/start-error.ts';
 import { GiB } from './base/units.ts';
 import { SqliteCatalog } from './catalog/sqlite-catalog.ts';
 import type { Config } from './config.ts';
+import { Entrance } from './entrance.ts';
 import type { App } from './http/schema.ts';
 import { createServer } from './http/server.ts';
+import type { ServerOptions } from './http/server.ts';
 import type { EnginePool } from './pool/engine-pool.ts';
 import { InlinePool } from './pool/inline-pool.ts';
 import { poolLimits } from './pool/limits.ts';
@@ -32,7 +37,9 @@ export interface Application {
   readonly server: App;
   /** Binds the address of the settings; returns the URL that was bound. */
   listen(): Promise<string>;
-  /** Ends everything in named phases, each with a limit. Returns what went wrong in them. */
+  /** Reads the files of tokens and certificate again; what was known before stays when they cannot be used. */
+  reload(): Promise<void>;
+  /** Ends everything in named phases, together within {@link stopMsMax}. Returns what went wrong in them. */
   stop(): Promise<readonly StopFailure[]>;
 }
 
@@ -40,11 +47,6 @@ export interface Application {
 export interface StopFailure {
   readonly phase: string;
   readonly error: unknown;
-}
-
-/** A start that failed for a reason that a person can mend, in sentences. */
-export class StartError extends Error {
-  override readonly name = 'StartError';
 }
 
 /** Makes the whole service over the data directory. What was made is ended again when something fails. Throws {@link StartError}. */
@@ -57,27 +59,35 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
     return endPhases(phases.splice(0).toReversed());
   };
   try {
-    const server = await createServer({
+    const directory = await DataDirectory.open(config.data.directory);
+    const { lock, warning } = ownDirectory(config.data.directory);
+    phases.push({ name: 'give the data directory back', spareMs: 0, end: async () => lock?.[Symbol.dispose]() });
+    const entrance = await Entrance.open({
+      ...config.http,
+      dataDirectory: config.data.directory,
+      entropy: randomBytes,
+    });
+    const server = await dressServer({
       logLevel: config.log.level,
       newRequestId: randomUUID,
       hosts: config.http.hosts,
+      tokens: entrance.tokens,
+      demandOf,
+      tls: entrance.certificate,
       isDraining: () => state.draining,
       document: documentHead(options.identity.version),
     });
     const report = ({ doing, imageId, error }: BackgroundFailure): void => {
       server.log.error({ err: error, doing, imageId }, 'failed in the background');
     };
-    const directory = await DataDirectory.open(config.data.directory);
-    const lock = ownDirectory(config.data.directory, server);
-    phases.push({
-      name: 'give the data directory back',
-      limitMs: lockMsMax,
-      end: async () => lock?.[Symbol.dispose](),
-    });
+    if (warning !== undefined) server.log.warn(warning);
+    if (entrance.adminTokenPath !== undefined) {
+      server.log.warn({ path: entrance.adminTokenPath }, 'asking for the admin token that is kept in this file');
+    }
     const catalog = SqliteCatalog.open(directory.catalogPath);
-    phases.push({ name: 'close the catalog', limitMs: catalogMsMax, end: () => catalog.close() });
+    phases.push({ name: 'close the catalog', spareMs: catalogSpareMs, end: () => catalog.close() });
     const pool = await startPool(options, report);
-    phases.push({ name: 'end the engine threads', limitMs: threadsMsMax, end: () => pool.close() });
+    phases.push({ name: 'end the engine threads', spareMs: threadsSpareMs, end: () => pool.close() });
     const ids = new IdSource({ clock: Date.now, entropy: randomBytes });
     const services = createServices({
       catalog,
@@ -90,17 +100,22 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
       freeBytesMin,
       report,
     });
-    phases.push({ name: 'flush and close images', limitMs: imagesMsMax, end: () => services.stop() });
+    phases.push({ name: 'flush and close images', spareMs: imagesSpareMs, end: () => services.stop() });
     await services.start();
     await server.register(allRoutes({ services, identity: options.identity, isDraining: () => state.draining }));
     await server.ready();
     phases.push({
       name: 'finish requests',
-      limitMs: requestsMsMax + cutMsMax,
+      spareMs: requestsSpareMs,
       end: () => closeServer(server),
     });
     const listen = (): Promise<string> => server.listen({ host: config.http.host, port: config.http.port });
-    return { server, listen, stop };
+    const reload = async (): Promise<void> => {
+      await entrance.reloadTokens();
+      const certificate = await entrance.rereadCertificate();
+      if (certificate !== undefined && server.server instanceof TlsServer) server.server.setSecureContext(certificate);
+    };
+    return { server, listen, reload, stop };
   } catch (error) {
     await stop();
     throw error;
@@ -110,30 +125,51 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
 /** Below so much free space readiness says that it is low. */
 const freeBytesMin = 1 * GiB;
 
+/** Who stops us with a signal kills us some time later: containers after 10 seconds. */
+export const stopMsMax = 9_800;
+
 /** How long requests may take to finish before their connections are cut. */
 const requestsMsMax = 8_000;
-const cutMsMax = 1_000;
-const imagesMsMax = 8_000;
-const threadsMsMax = 2_000;
-const catalogMsMax = 2_000;
 
-const lockMsMax = 1_000;
+/** What each phase leaves to those after it. */
+const requestsSpareMs = 1_600;
+const imagesSpareMs = 500;
+const threadsSpareMs = 250;
+const catalogSpareMs = 50;
 
 interface Phase {
   readonly name: string;
-  readonly limitMs: number;
+  /** So much of the time is left to the phases that follow. */
+  readonly spareMs: number;
   readonly end: () => Promise<void>;
 }
 
+/** A certificate that is none is told as a thing to mend. */
+async function dressServer(options: ServerOptions): Promise<App> {
+  try {
+    return await createServer(options);
+  } catch (error) {
+    if (options.tls === undefined || !(error instanceof Error)) throw error;
+    throw new StartError(
+      `QCOWD_TLS_CERT_FILE and QCOWD_TLS_KEY_FILE: the two cannot be used together (${error.message}). Give a PEM certificate and its own key.`,
+    );
+  }
+}
+
 /** Two processes over one directory would write to the same images. */
-function ownDirectory(path: string, { log }: App): DirectoryLock | undefined {
+function ownDirectory(path: string): {
+  readonly lock: DirectoryLock | undefined;
+  readonly warning: string | undefined;
+} {
   const answer = DirectoryLock.take(path);
   switch (answer.kind) {
     case 'own':
-      return answer.lock;
+      return { lock: answer.lock, warning: undefined };
     case 'unavailable':
-      log.warn({ reason: answer.reason }, 'the data directory cannot be locked: do not start a second process on it');
-      return undefined;
+      return {
+        lock: undefined,
+        warning: `the data directory cannot be locked (${answer.reason}): do not start a second process on it`,
+      };
     case 'taken':
       throw new StartError(
         `${path} belongs to another process of qcowd. Stop that one, or set QCOWD_DATA_DIR to another folder.`,
@@ -178,12 +214,13 @@ async function closeServer(server: App): Promise<void> {
 
 const sweepMs = 50;
 
-/** Every phase gets its turn, whatever became of the one before. */
+/** Every phase gets its turn, whatever became of the one before, and what time the others leave it. */
 async function endPhases(phases: readonly Phase[]): Promise<readonly StopFailure[]> {
   const failures: StopFailure[] = [];
+  const deadline = performance.now() + stopMsMax;
   for (const phase of phases) {
     try {
-      await within(phase);
+      await within(phase, Math.max(deadline - performance.now() - phase.spareMs, 0));
     } catch (error) {
       failures.push({ phase: phase.name, error });
     }
@@ -191,10 +228,10 @@ async function endPhases(phases: readonly Phase[]): Promise<readonly StopFailure
   return failures;
 }
 
-async function within({ name, limitMs, end }: Phase): Promise<void> {
+async function within({ name, end }: Phase, limitMs: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const limit = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`"${name}" took longer than ${limitMs} ms`)), limitMs);
+    timer = setTimeout(() => reject(new Error(`"${name}" took longer than ${Math.round(limitMs)} ms`)), limitMs);
   });
   try {
     await Promise.race([end(), limit]);

@@ -12,6 +12,12 @@ export interface Config {
     readonly port: number;
     /** Names besides loopback that the service is reached by, in lower case. */
     readonly hosts: readonly string[];
+    /** A certificate and its key, as paths of PEM files. */
+    readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
+    /** A list of tokens; without one, and only on a loopback address, nobody is asked for any. */
+    readonly tokensFile: string | undefined;
+    /** Whether only this machine can reach the address. */
+    readonly isLoopback: boolean;
   };
   readonly log: { readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent' };
   readonly data: { readonly directory: string };
@@ -34,9 +40,7 @@ const threadsMax = 256;
 const idleMsMax = 24 * 60 * 60 * 1000;
 
 const Settings = z.strictObject({
-  QCOWD_HOST: z.string().default('127.0.0.1').refine(isLoopback, {
-    error: 'without tokens only a loopback address can be served, such as 127.0.0.1, ::1 or localhost',
-  }),
+  QCOWD_HOST: z.string().default('127.0.0.1'),
   QCOWD_PORT: wholeNumber({ min: 0, max: 65_535 }).default(8080),
   QCOWD_DATA_DIR: z.string().min(1, { error: 'a folder' }).default('./data'),
   QCOWD_ENGINE_THREADS: wholeNumber({ min: 1, max: threadsMax }).optional(),
@@ -52,6 +56,9 @@ const Settings = z.strictObject({
         .map((name) => name.trim()),
     )
     .transform((names) => names.filter((name) => name !== '')),
+  QCOWD_TOKENS_FILE: z.string().optional(),
+  QCOWD_TLS_CERT_FILE: z.string().optional(),
+  QCOWD_TLS_KEY_FILE: z.string().optional(),
   QCOWD_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
 });
 
@@ -74,6 +81,9 @@ export function loadConfig(
       host: settings.QCOWD_HOST,
       port: settings.QCOWD_PORT,
       hosts: Object.freeze(settings.QCOWD_HOSTS),
+      tls: tlsOf({ certFile: settings.QCOWD_TLS_CERT_FILE, keyFile: settings.QCOWD_TLS_KEY_FILE }),
+      tokensFile: settings.QCOWD_TOKENS_FILE,
+      isLoopback: isLoopback(settings.QCOWD_HOST),
     }),
     log: Object.freeze({ level: settings.QCOWD_LOG_LEVEL }),
     data: Object.freeze({ directory: settings.QCOWD_DATA_DIR }),
@@ -83,6 +93,12 @@ export function loadConfig(
     }),
     images: Object.freeze({ idleMs: settings.QCOWD_IMAGE_IDLE_MS }),
   });
+}
+
+function tlsOf({ certFile, keyFile }: { readonly certFile: string | undefined; readonly keyFile: string | undefined }) {
+  if (certFile === undefined && keyFile === undefined) return undefined;
+  if (certFile !== undefined && keyFile !== undefined) return Object.freeze({ certFile, keyFile });
+  throw new ConfigError('QCOWD_TLS_CERT_FILE and QCOWD_TLS_KEY_FILE go together: set both, or none.');
 }
 
 function wholeNumber(bounds: { readonly min: number; readonly max: number }): z.ZodType<number, string> {

@@ -3,8 +3,9 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 
-import { createApplication, StartError } from './app.ts';
+import { createApplication } from './app.ts';
 import type { Application } from './app.ts';
+import { StartError } from './base/start-error.ts';
 import { ConfigError, loadConfig } from './config.ts';
 import type { Config } from './config.ts';
 
@@ -19,6 +20,7 @@ async function main(): Promise<void> {
   const config = loadConfig(process.env, { cores: availableParallelism() });
   const application = await createApplication({ config, identity: readIdentity(), engine: 'threads' });
   endOnSignals(application);
+  if (config.http.tokensFile !== undefined || config.http.tls !== undefined) reloadOnHangUp(application);
   try {
     const url = await application.listen();
     application.server.log.info({ url, dataDirectory: config.data.directory }, 'ready');
@@ -50,6 +52,17 @@ function endOnSignals(application: Application): void {
       });
     });
   }
+}
+
+/** Without files to read again, a hang-up means what it means to every process. */
+function reloadOnHangUp(application: Application): void {
+  const { log } = application.server;
+  process.on('SIGHUP', () => {
+    application.reload().then(
+      () => log.info('read the tokens and the certificate again'),
+      (error: unknown) => log.error({ err: error }, 'kept the old tokens and certificate: the new ones cannot be used'),
+    );
+  });
 }
 
 function explainListen(error: unknown, { http }: Config): unknown {

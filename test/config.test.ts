@@ -8,7 +8,7 @@ const machine = { cores: 8 };
 describe('the settings', () => {
   test('have defaults', () => {
     assert.deepEqual(loadConfig({}, machine), {
-      http: { host: '127.0.0.1', port: 8080, hosts: [] },
+      http: { host: '127.0.0.1', port: 8080, hosts: [], tls: undefined, tokensFile: undefined, isLoopback: true },
       log: { level: 'info' },
       data: { directory: './data' },
       pool: { engineThreads: 8, locks: 'qemu' },
@@ -42,9 +42,15 @@ describe('the settings', () => {
     );
   });
 
-  test('do not let anybody but this machine in without tokens', () => {
-    assert.throws(() => loadConfig({ QCOWD_HOST: '0.0.0.0' }, machine), /loopback/);
-    assert.equal(loadConfig({ QCOWD_HOST: '::1' }, machine).http.host, '::1');
+  test('tell an address that only this machine can reach', () => {
+    assert.equal(loadConfig({ QCOWD_HOST: '0.0.0.0' }, machine).http.isLoopback, false);
+    assert.equal(loadConfig({ QCOWD_HOST: '::1' }, machine).http.isLoopback, true);
+  });
+
+  test('take a certificate and its key together only', () => {
+    const both = { QCOWD_TLS_CERT_FILE: 'a.pem', QCOWD_TLS_KEY_FILE: 'b.pem' };
+    assert.deepEqual(loadConfig(both, machine).http.tls, { certFile: 'a.pem', keyFile: 'b.pem' });
+    assert.throws(() => loadConfig({ QCOWD_TLS_CERT_FILE: 'a.pem' }, machine), /go together/);
   });
 
   test('do not trip over what Kubernetes injects', () => {

@@ -6,6 +6,7 @@
  */
 export type FaultKind =
   | 'invalid'
+  | 'unauthenticated'
   | 'forbidden'
   | 'not_found'
   | 'method_not_allowed'
@@ -123,6 +124,7 @@ export const faultCodes = {
   'uri-too-long': { kind: 'uri_too_long', title: 'The URI is too long' },
   'headers-too-large': { kind: 'headers_too_large', title: 'The headers are too large' },
   'unsupported-media-type': { kind: 'media_type', title: 'The body has a media type that is not taken here' },
+  'unauthenticated': { kind: 'unauthenticated', title: 'The request brings no token that is known here' },
   'forbidden': { kind: 'forbidden', title: 'The request is not allowed' },
   'draining': { kind: 'unavailable', title: 'The service is stopping' },
   'not-ready': { kind: 'unavailable', title: 'The service cannot serve yet' },

@@ -75,12 +75,22 @@ export const problemTexts = {
     members: ['expected', 'actual', 'written'],
     detail: undefined,
   },
+  'unauthenticated': {
+    cause: 'The service asks for tokens, and the request brings none, or one that is not in its list.',
+    cure: 'Send `Authorization: Bearer <token>` with a token that the operator of the service has listed.',
+    members: [],
+    detail: (context) =>
+      context['given'] === 'unknown' ? 'The token is not known here.' : 'The request brings no token.',
+  },
   'forbidden': {
     cause:
-      'Without tokens the service answers only requests that come from this machine and not from a web page of another origin.',
-    cure: 'Use a loopback name such as 127.0.0.1 or localhost, or put the name that you use into QCOWD_HOSTS.',
-    members: ['host', 'origin'],
+      'With tokens: the scope of the token is too small for the operation. Without tokens: the request does not come from this machine, or from a web page of another origin.',
+    cure: 'With tokens, use one whose scope covers the operation (read, write, admin). Without, use a loopback name such as 127.0.0.1 or localhost, or put the name that you use into QCOWD_HOSTS.',
+    members: ['host', 'origin', 'scope', 'neededScope'],
     detail: (context) => {
+      if (context['neededScope'] !== undefined) {
+        return `The operation needs the scope ${textOf(context, 'neededScope')}, and the token ${textOf(context, 'token')} has ${textOf(context, 'scope')}.`;
+      }
       if (context['origin'] !== undefined) return `The origin ${textOf(context, 'origin')} is foreign here.`;
       return context['host'] === undefined ? undefined : `The host ${textOf(context, 'host')} is foreign here.`;
     },

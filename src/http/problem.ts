@@ -38,6 +38,7 @@ export const problemMediaType = 'application/problem+json';
 
 const statusByKind: Readonly<Record<FaultKind, number>> = {
   invalid: 400,
+  unauthenticated: 401,
   forbidden: 403,
   not_found: 404,
   method_not_allowed: 405,
@@ -148,6 +149,10 @@ function headersOf(fault: Fault, code: WireCode): Record<string, string> {
   }
   if (code === 'method-not-allowed' && Array.isArray(fault.context['allow'])) {
     return { allow: fault.context['allow'].join(', ') };
+  }
+  if (code === 'unauthenticated') {
+    const reason = fault.context['given'] === 'unknown' ? ', error="invalid_token"' : '';
+    return { 'www-authenticate': `Bearer realm="qcowd"${reason}` };
   }
   if (statusOf(code) === statusByKind.unavailable) return { 'retry-after': String(retryAfterSeconds) };
   return {};

@@ -9,6 +9,8 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import type { FaultCode } from '../base/fault-codes.ts';
 import { Fault } from '../base/fault.ts';
 import { KiB } from '../base/units.ts';
+import { authenticate, judgeScope, preparePrincipals, principalOf } from './authentication.ts';
+import type { Demand, TokenFinder } from './authentication.ts';
 import { judgeOrigin } from './client-origin.ts';
 import { ClientGone } from './disconnect.ts';
 import { readJson } from './json-body.ts';
@@ -39,11 +41,23 @@ export interface ServerOptions {
   readonly logLevel: LogLevel;
   /** A new id for a request that brings none. */
   readonly newRequestId: () => string;
-  /** Names besides loopback that the service is reached by. */
+  /** Names besides loopback that the service is reached by; asked about where there are no tokens. */
   readonly hosts: readonly string[];
+  /** Who may come in; undefined lets in whoever is on this machine. */
+  readonly tokens: TokenFinder | undefined;
+  /** What an operation asks of its caller; a route without an operation is asked about as undefined. */
+  readonly demandOf: (operation: string | undefined) => Demand;
+  /** A certificate and its key in PEM; undefined speaks plain HTTP. */
+  readonly tls: TlsFiles | undefined;
   /** True from the moment on when no new work is taken. */
   readonly isDraining: () => boolean;
   readonly document: DocumentHead;
+}
+
+/** The contents of the two files. */
+export interface TlsFiles {
+  readonly cert: Buffer;
+  readonly key: Buffer;
 }
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
@@ -67,13 +81,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
     // A logger of its own for each request costs more than naming the request in the few lines that there are.
     childLoggerFactory: (logger) => logger,
     genReqId: (request) => requestIdOf(request, options.newRequestId),
-    http: {
-      maxHeaderSize: headerLengthMax,
-      headersTimeout: headersTimeoutMs,
-      // Its absence is our problem to explain, not the parser's to refuse.
-      requireHostHeader: false,
-      noDelay: true,
-    },
+    ...listenerOptions(options.tls),
     requestTimeout: 0,
     connectionTimeout: 0,
     keepAliveTimeout: keepAliveTimeoutMs,
@@ -92,6 +100,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', async (request: FastifyRequest) => readJson(request.raw));
   app.setErrorHandler(answerError);
+  preparePrincipals(app);
   app.addHook('onRequest', judgeRequest(options));
   answerUnknownRoutes(app);
   admitBodiesOnDemand(app);
@@ -106,13 +115,33 @@ export async function createServer(options: ServerOptions): Promise<App> {
         license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
       },
       servers: [{ url: '/', description: 'This service' }],
+      components: { securitySchemes: { token: tokenScheme } },
       tags: options.document.tags.map((tag) => ({ ...tag })),
     },
     hideUntagged: true,
     transform: fastifyZodOpenApiTransformers.transform,
-    transformObject: (document) => tidyDocument(fastifyZodOpenApiTransformers.transformObject(document)),
+    transformObject: (document) =>
+      tidyDocument(fastifyZodOpenApiTransformers.transformObject(document), { demandOf: options.demandOf }),
   });
   return app;
+}
+
+const tokenScheme = {
+  type: 'http',
+  scheme: 'bearer',
+  description: 'Asked for where the service has tokens. Each operation names the scope that the token needs at least.',
+} as const;
+
+/** What Node's own server is told, with TLS or without. */
+function listenerOptions(tls: TlsFiles | undefined) {
+  const http = {
+    maxHeaderSize: headerLengthMax,
+    headersTimeout: headersTimeoutMs,
+    // Its absence is our problem to explain, not the parser's to refuse.
+    requireHostHeader: false,
+    noDelay: true,
+  };
+  return tls === undefined ? { http } : { https: { ...http, ...tls } };
 }
 
 const requestIdPattern = /^[A-Za-z0-9._~+/=:-]{1,128}$/;
@@ -128,6 +157,13 @@ function judgeRequest(options: ServerOptions) {
     void reply.header('request-id', request.id);
     if (request.raw.url !== undefined && request.raw.url.length > urlLengthMax) {
       done(new Fault('uri-too-long', {}));
+      return;
+    }
+    const demand = demandOf(request, options);
+    const stranger =
+      options.tokens === undefined || demand === 'free' ? undefined : authenticate(request, options.tokens);
+    if (stranger !== undefined) {
+      done(stranger);
       return;
     }
     // Whoever asks for nothing is told so, whoever it is.
@@ -146,7 +182,7 @@ function judgeRequest(options: ServerOptions) {
       done(invalidRequest({ pointer: '/host', in: 'header', message: 'the Host header is missing' }));
       return;
     }
-    done(judgeOrigin(request.headers, options.hosts));
+    done(options.tokens === undefined ? judgeOrigin(request.headers, options.hosts) : judgeScope(request, demand));
   };
 }
 
@@ -154,6 +190,14 @@ function judgeRequest(options: ServerOptions) {
 export interface RouteConfig {
   /** Answered also while the service stops. */
   readonly whileDraining?: true;
+  /** Part of a page that has no operation and is for everybody. */
+  readonly isFree?: true;
+}
+
+function demandOf(request: FastifyRequest, options: ServerOptions): Demand {
+  const config = request.routeOptions.config as RouteConfig | undefined;
+  if (config?.isFree === true) return 'free';
+  return options.demandOf(request.routeOptions.schema?.operationId);
 }
 
 function answersWhileDraining(request: FastifyRequest): boolean {
@@ -166,6 +210,7 @@ export function logRequest(request: FastifyRequest, reply: FastifyReply, done: (
   request.log.info(
     {
       requestId: request.id,
+      principal: principalOf(request).name,
       operation: request.routeOptions.schema?.operationId,
       method: request.method,
       path: pathOf(request),

@@ -22,6 +22,9 @@ before(async () => {
     logLevel: 'silent',
     newRequestId: () => 'made',
     hosts: [],
+    tokens: undefined,
+    demandOf: () => 'read',
+    tls: undefined,
     isDraining: () => state.draining,
     document: { title: 'test', version: '1', description: 'a test', tags: [] },
   });

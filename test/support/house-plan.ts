@@ -61,7 +61,16 @@ export const rooms: readonly Room[] = [
   },
 
   { path: 'src/config.ts', mayImport: base, packages: ['zod'] },
-  { path: 'src/app.ts', mayImport: ['src/', 'routes/index.ts', 'routes/document.ts'], packages: ['*'] },
+  {
+    path: 'src/entrance.ts',
+    mayImport: ['src/services/access-tokens.ts', 'src/store/', ...base],
+    packages: ['node:fs'],
+  },
+  {
+    path: 'src/app.ts',
+    mayImport: ['src/', 'routes/index.ts', 'routes/document.ts', 'routes/operation-scopes.ts'],
+    packages: ['*'],
+  },
   { path: 'src/main.ts', mayImport: ['src/app.ts', 'src/config.ts', ...base], packages: ['*'] },
   { path: 'openapi/export.ts', mayImport: ['src/app.ts', 'src/config.ts', ...base], packages: ['*'] },
 

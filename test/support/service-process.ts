@@ -105,7 +105,7 @@ async function readUrl(child: ChildProcess): Promise<string> {
     child.once('exit', () => fail('ended before it listened'));
     child.stdout?.on('data', (piece: Buffer) => {
       log += piece.toString();
-      const url = /"url":"(http:[^"]+)"/.exec(log)?.[1];
+      const url = /"url":"(https?:[^"]+)"/.exec(log)?.[1];
       if (url === undefined) return;
       clearTimeout(watchdog);
       resolve(url);

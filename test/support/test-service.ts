@@ -36,9 +36,10 @@ export interface ImageBody {
   readonly [member: string]: unknown;
 }
 
-export async function startTestService(): Promise<TestService> {
+/** `change` are settings beside those that every test has. */
+export async function startTestService(change: Readonly<Record<string, string>> = {}): Promise<TestService> {
   const folder = tempFolder();
-  const settings = { QCOWD_DATA_DIR: folder.path, QCOWD_LOG_LEVEL: 'silent', QCOWD_PORT: '0' };
+  const settings = { QCOWD_DATA_DIR: folder.path, QCOWD_LOG_LEVEL: 'silent', QCOWD_PORT: '0', ...change };
   const application = await createApplication({
     config: loadConfig(settings, { cores: 1 }),
     identity: { name: 'qcowd', version: '0.0.0-test' },
