@@ -134,7 +134,7 @@ test('a snapshot entry is decoded, or refused; what was decoded is encoded again
     fc.property(bytes, (given) => {
       // Whoever reads the table sees that an entry is whole before it is decoded.
       if (given.length < 40) return;
-      const length = snapshotEntryLength(given);
+      const length = snapshotEntryLength(viewOf(given), 0);
       if (length > 200_000) return;
       const entry = new Uint8Array(length);
       entry.set(given.subarray(0, length));

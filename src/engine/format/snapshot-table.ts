@@ -57,15 +57,14 @@ export interface SnapshotRecord {
   readonly nameBytes: Uint8Array;
 }
 
-/** The length of the entry whose first {@link snapshotFixedLength} bytes are given, without padding. */
-export function snapshotEntryLength(fixed: Uint8Array): number {
-  const view = viewOf(fixed);
-  return snapshotFixedLength + view.getUint32(36) + view.getUint16(12) + view.getUint16(14);
+/** The length of the entry that begins at `at`, without padding; its first {@link snapshotFixedLength} bytes are there. */
+export function snapshotEntryLength(view: DataView, at: number): number {
+  return snapshotFixedLength + view.getUint32(at + 36) + view.getUint16(at + 12) + view.getUint16(at + 14);
 }
 
-/** Whether the entry has more extra data than any reader accepts (SNT-04). */
-export function hasTooMuchExtra(fixed: Uint8Array): boolean {
-  return viewOf(fixed).getUint32(36) > extraLengthMax;
+/** Whether the entry that begins at `at` has more extra data than any reader accepts (SNT-04). */
+export function hasTooMuchExtra(view: DataView, at: number): boolean {
+  return view.getUint32(at + 36) > extraLengthMax;
 }
 
 /**
@@ -73,8 +72,8 @@ export function hasTooMuchExtra(fixed: Uint8Array): boolean {
  * `number-too-large`, `virtual-size-too-large`.
  */
 export function decodeSnapshotEntry(entry: Uint8Array): SnapshotRecord {
-  assert(entry.length === snapshotEntryLength(entry), 'a snapshot entry is given whole');
   const view = viewOf(entry);
+  assert(entry.length === snapshotEntryLength(view, 0), 'a snapshot entry is given whole');
   const extraLength = view.getUint32(36);
   if (extraLength > extraLengthMax) throw new Fault('snapshot-table-invalid', { extraLength });
   const idStart = snapshotFixedLength + extraLength;

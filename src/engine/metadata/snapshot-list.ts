@@ -3,11 +3,11 @@
 import { Fault } from '../../base/fault.ts';
 import { alignUp } from '../../base/integers.ts';
 import type { ByteFile } from '../file/byte-file.ts';
+import { FileWindow } from '../file/file-window.ts';
 import type { Geometry } from '../format/geometry.ts';
 import { l1EntriesFor } from '../format/geometry.ts';
 import { l1EntriesMax } from '../format/header.ts';
 import type { Header } from '../format/header.ts';
-import { hostOffset } from '../format/offsets.ts';
 import type { HostOffset } from '../format/offsets.ts';
 import {
   decodeSnapshotEntry,
@@ -38,11 +38,11 @@ export class SnapshotList {
   /** Reads the table that the header names. Faults `snapshot-table-invalid`, `number-too-large`. */
   static read(file: ByteFile, header: Header, geometry: Geometry): SnapshotList {
     const records: SnapshotRecord[] = [];
-    const fixed = new Uint8Array(snapshotFixedLength);
+    const window = new FileWindow(file);
     let at: number = header.snapshotsOffset;
     let end = at;
     for (let index = 0; index < header.snapshotCount; index += 1) {
-      const entry = readEntry(file, at, fixed);
+      const entry = readEntry(window, at, file.size);
       if (at + entry.length - header.snapshotsOffset > snapshotTableLengthMax) {
         throw new Fault('snapshot-table-invalid', { index, reason: 'the table is too long' });
       }
@@ -87,17 +87,17 @@ export class SnapshotList {
   }
 }
 
-/** Reads one entry whole, over `fixed` as room for its first part, its length judged before anything is reserved for it (T80). */
-function readEntry(file: ByteFile, at: number, fixed: Uint8Array): Uint8Array {
-  if (at + snapshotFixedLength > file.size) {
+/** Reads one entry whole, its length judged before anything is reserved for it (T80). */
+function readEntry(window: FileWindow, at: number, fileSize: number): Uint8Array {
+  if (at + snapshotFixedLength > fileSize) {
     throw new Fault('snapshot-table-invalid', { hostOffset: at, reason: 'the table ends outside the file' });
   }
-  file.readAt(hostOffset(at), fixed);
-  if (hasTooMuchExtra(fixed)) {
+  const place = window.seek(at, snapshotFixedLength);
+  if (hasTooMuchExtra(window.view, place)) {
     throw new Fault('snapshot-table-invalid', { hostOffset: at, reason: 'too much extra data' });
   }
-  const entry = new Uint8Array(snapshotEntryLength(fixed));
-  file.readAt(hostOffset(at), entry);
+  const entry = new Uint8Array(snapshotEntryLength(window.view, place));
+  window.copy(at, entry);
   return entry;
 }
 

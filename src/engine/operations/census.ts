@@ -93,7 +93,7 @@ function bookL1Tables({ subject, snapshots, ledger }: Walk): readonly PlacedTabl
       }));
     } else if (l1Entries > l1EntriesMax) {
       ledger.log.corruption(1, () => ({ hostOffset: entryAt, message: 'The L1 table of a snapshot is too large.' }));
-    } else {
+    } else if (l1Entries > 0) {
       tables.push({ offset: l1TableOffset, length: l1Entries * l1EntrySize, active: false });
     }
   }
@@ -239,7 +239,7 @@ function placesOf({ subject, snapshots, stored }: Walk): MetadataPlaces {
   });
   places.add('snapshots', { offset: snapshots.tableOffset, length: snapshots.tableLength });
   for (const { l1TableOffset, l1Entries } of snapshots.entries) {
-    if (l1TableOffset % geometry.clusterSize !== 0 || l1Entries > l1EntriesMax) continue;
+    if (l1TableOffset % geometry.clusterSize !== 0 || l1Entries === 0 || l1Entries > l1EntriesMax) continue;
     places.add('snapshots', { offset: l1TableOffset, length: l1Entries * l1EntrySize });
   }
   if (extensions.bitmaps !== undefined) {

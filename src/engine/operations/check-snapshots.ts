@@ -1,8 +1,8 @@
 // Reads the snapshot table for a check: tolerant where a check reports or a repair mends (CHK-12, SNT-01…SNT-05).
 
 import { alignUp } from '../../base/integers.ts';
+import { FileWindow } from '../file/file-window.ts';
 import { snapshotCountMax } from '../format/header.ts';
-import { hostOffset } from '../format/offsets.ts';
 import {
   extraLengthMax,
   extraLengthMinV3,
@@ -73,11 +73,11 @@ function walkEntries(
 ): SnapshotPlaces | undefined {
   const { header } = subject;
   const entries: SnapshotPlace[] = [];
-  const view = new DataView(new ArrayBuffer(snapshotFixedLength));
+  const window = new FileWindow(subject.file);
   let end = 0;
   let keptLength = 0;
   for (let index = 0; index < table.count; index += 1) {
-    const entry = readPlace(subject, header.snapshotsOffset + alignUp(end, 8), view);
+    const entry = readPlace(window, header.snapshotsOffset + alignUp(end, 8));
     if (entry.extraLength > extraLengthMax) {
       if (table.mode !== 'all') {
         log.error(1, () => ({
@@ -116,17 +116,16 @@ function walkEntries(
   return placesOf(subject, { entries, tableLength: end, dropped: table.surplus });
 }
 
-/** `view`: room for the fixed part of one entry. */
-function readPlace(subject: CheckSubject, entryAt: number, view: DataView<ArrayBuffer>): SnapshotPlace {
-  const fixed = new Uint8Array(view.buffer).fill(0);
-  if (entryAt < subject.file.size) subject.file.readAt(hostOffset(entryAt), fixed);
-  const extraLength = view.getUint32(36);
+function readPlace(window: FileWindow, entryAt: number): SnapshotPlace {
+  const { view } = window;
+  const at = window.seek(entryAt, snapshotFixedLength);
+  const extraLength = view.getUint32(at + 36);
   return {
     entryAt,
-    l1TableOffset: view.getUint32(0) * 0x1_0000_0000 + view.getUint32(4),
-    l1Entries: view.getUint32(8),
+    l1TableOffset: view.getUint32(at) * 0x1_0000_0000 + view.getUint32(at + 4),
+    l1Entries: view.getUint32(at + 8),
     extraLength,
-    length: snapshotFixedLength + extraLength + view.getUint16(12) + view.getUint16(14),
+    length: snapshotFixedLength + extraLength + view.getUint16(at + 12) + view.getUint16(at + 14),
   };
 }
 

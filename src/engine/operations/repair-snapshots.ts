@@ -2,6 +2,7 @@
 
 import { present } from '../../base/assert.ts';
 import { alignUp, divideUp } from '../../base/integers.ts';
+import { FileWindow } from '../file/file-window.ts';
 import { viewOf, writeUint64, writeVirtualSize } from '../format/big-endian.ts';
 import { virtualSizeOf } from '../format/header.ts';
 import { hostOffset } from '../format/offsets.ts';
@@ -79,12 +80,12 @@ function* freeOldStructures(old: CheckSubject, pace: Pace): Steps<SettledRefcoun
 function encodeTable(subject: CheckSubject, snapshots: SnapshotPlaces): Uint8Array {
   const { entries } = snapshots;
   const table = new Uint8Array(entries.reduce((end, place) => alignUp(end, 8) + completedLength(place), 0));
-  const view = viewOf(table);
+  const into = { table, view: viewOf(table), window: new FileWindow(subject.file) };
   let end = 0;
   for (const place of entries) {
     const start = alignUp(end, 8);
     end = start + completedLength(place);
-    completeEntry(subject, place, { table, view, start, end });
+    completeEntry(subject, place, { ...into, start, end });
   }
   return table;
 }
@@ -101,17 +102,22 @@ function completedLength(place: SnapshotPlace): number {
 function completeEntry(
   subject: CheckSubject,
   place: SnapshotPlace,
-  into: { readonly table: Uint8Array; readonly view: DataView; readonly start: number; readonly end: number },
+  into: {
+    readonly table: Uint8Array;
+    readonly view: DataView;
+    readonly window: FileWindow;
+    readonly start: number;
+    readonly end: number;
+  },
 ): void {
-  const { table, view, start, end } = into;
+  const { table, view, window, start, end } = into;
   const extraAt = start + snapshotFixedLength;
   const keptExtra = Math.min(place.extraLength, extraLengthMax);
   const extraLength = completedExtraLength(place);
-  const read = (from: number, target: Uint8Array): void => {
-    if (target.length > 0) subject.file.readAt(hostOffset(place.entryAt + from), target);
-  };
-  read(0, table.subarray(start, extraAt + keptExtra));
-  read(snapshotFixedLength + place.extraLength, table.subarray(extraAt + extraLength, end));
+  window.copy(place.entryAt, table.subarray(start, extraAt + keptExtra));
+  const textStart = extraAt + extraLength;
+  const textAt = place.entryAt + snapshotFixedLength + place.extraLength;
+  if (textStart < end) window.copy(textAt, table.subarray(textStart, end));
   view.setUint32(start + extraLengthAt, extraLength);
   if (keptExtra < 8) writeUint64(view, extraAt, view.getUint32(start + vmStateSizeAt));
   if (keptExtra < 16) writeVirtualSize(view, extraAt + 8, virtualSizeOf(subject.header));
