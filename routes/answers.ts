@@ -23,6 +23,13 @@ export function dataTag(imageId: string, generation: number): string {
   return `"${imageId}-${generation}"`;
 }
 
+/** The generation that a tag of this image's guest data names. */
+export function generationOfTag(imageId: string, tag: string): number | undefined {
+  const prefix = `"${imageId}-`;
+  const digits = tag.startsWith(prefix) ? /^\d{1,16}(?="$)/.exec(tag.slice(prefix.length))?.[0] : undefined;
+  return digits === undefined ? undefined : Number(digits);
+}
+
 /** An image as the body of an answer. */
 export function answerImage(reply: FastifyReply, image: ImageValue): z.input<typeof Image> {
   void reply.header('etag', imageTag(image));

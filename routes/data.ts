@@ -6,13 +6,13 @@ import { answerBytes, isShort, rangeOf } from '../src/http/byte-answer.ts';
 import { parseContentRange } from '../src/http/byte-range.ts';
 import type { ContentRange } from '../src/http/byte-range.ts';
 import { Fault } from '../src/base/fault.ts';
-import { conditionsOf, judgeChange } from '../src/http/conditional.ts';
+import { conditionsOf, judgeChange, namedGenerations } from '../src/http/conditional.ts';
 import { contentDigestOf } from '../src/http/content-digest.ts';
 import { signalOf } from '../src/http/disconnect.ts';
 import { bodyLengthOf, bodyOf } from '../src/http/request-body.ts';
 import { compileNoValidator, invalidRequest, parseQuery } from '../src/http/schema.ts';
 import type { Services, WriteOptions } from '../src/services/services.ts';
-import { answerReceipt, dataTag, refuseOption } from './answers.ts';
+import { answerReceipt, dataTag, generationOfTag, refuseOption } from './answers.ts';
 import { takeAnyBody } from './byte-bodies.ts';
 import type { Routes } from './route-parts.ts';
 import { ImageParams, isImageKey } from './schemas/common.ts';
@@ -94,19 +94,20 @@ async function writeData(services: Services, request: FastifyRequest, reply: Fas
   refuseOption('compress', query.compress);
   const bodyLength = bodyLengthOf(request.raw);
   const target = targetOf(request, bodyLength);
+  const sha256 = contentDigestOf(request.headers['content-digest']);
+  const conditions = conditionsOf(request.headers, { generation: query.generation });
+  using session = await services.content.openWrite(image, { signal: signalOf(reply) });
+  const { imageId, generation, size } = session;
+  if (target?.size !== undefined && target.size !== size) throw new Fault('invalid-content-range', { size });
+  // Now, before a byte of the body is taken; and once more by the thread that writes the first of them.
+  judgeChange(conditions, { etag: dataTag(imageId, generation), facts: { generation } });
   const options: WriteOptions = {
     bodyLength,
     flush: query.flush ?? true,
     detectZeroes: query.detectZeroes ?? false,
-    sha256: contentDigestOf(request.headers['content-digest']),
+    sha256,
+    expected: namedGenerations(conditions, (tag) => generationOfTag(imageId, tag)),
   };
-  using session = await services.content.openWrite(image, { signal: signalOf(reply) });
-  const { imageId, generation, size } = session;
-  if (target?.size !== undefined && target.size !== size) throw new Fault('invalid-content-range', { size });
-  judgeChange(conditionsOf(request.headers, { generation: undefined }), {
-    etag: dataTag(imageId, generation),
-    facts: { generation },
-  });
   const body = bodyOf(request.raw);
   const receipt =
     target === undefined ? await session.replace(body, options) : await session.write(target.span, body, options);

@@ -10,6 +10,7 @@ export const ReadQuery = z.strictObject({
 });
 
 export const WriteQuery = z.strictObject({
+  generation: QuerySize.optional().meta({ description: '412 when the content is of another generation' }),
   flush: QueryFlag.optional().meta({ description: '`false` answers before the bytes are durable' }),
   detectZeroes: QueryFlag.optional().meta({ description: 'Runs of zeroes become zero clusters' }),
   compress: QueryFlag.optional().meta({ description: 'Only `false` can be honoured' }),

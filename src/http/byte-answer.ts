@@ -1,5 +1,7 @@
 // Answers GET and HEAD for anything that is bytes: conditions, one range, several ranges or all of it.
 
+import { createHash } from 'node:crypto';
+
 import type { FastifyReply, FastifyRequest } from 'fastify';
 
 import { present } from '../base/assert.ts';
@@ -9,6 +11,8 @@ import { parseRange, printContentRange, resolveRange } from './byte-range.ts';
 import type { RangePart } from './byte-range.ts';
 import { judgeRead, rangeCounts } from './conditional.ts';
 import type { Conditions, ContentState } from './conditional.ts';
+import { printContentDigest, wantsSha256 } from './content-digest.ts';
+import { digestContent, digestedContent, digestLengthMax } from './digested-content.ts';
 import { sendChunks } from './response-stream.ts';
 
 /** What is served: its length, its state, and its bytes when they are asked for. */
@@ -69,7 +73,18 @@ export async function answerBytes(
     const wanted = span ?? { offset: 0, length: source.size };
     if (span !== undefined) void reply.code(206).header('content-range', printContentRange(span, source.size));
     if (wanted.length === 0) return reply.send(Buffer.alloc(0));
+    const digested = request.method === 'GET' && wantsSha256(request.headers['want-content-digest']);
     if (wanted.length > answerLengthMax) {
+      if (digested && wanted.length <= digestLengthMax) {
+        const changedTo = await sendDigested(reply, { source, wanted, generation: state.facts.generation });
+        if (changedTo === undefined) return reply;
+        // Content that never stands still goes out without a digest.
+        if (attempt < rereadsMax) {
+          state = stateOf(source, changedTo);
+          void reply.code(200).removeHeader('content-range');
+          continue;
+        }
+      }
       void reply.header('content-length', wanted.length);
       await sendChunks(reply, source.chunks(wanted), { onSent: source.recycle });
       return reply;
@@ -84,6 +99,7 @@ export async function answerBytes(
       }
       describe(reply, state);
     }
+    if (digested) void reply.header('content-digest', printContentDigest(sha256Of(bytes)));
     reply.raw.once('finish', () => {
       source.recycle(bytes);
     });
@@ -108,6 +124,24 @@ function stateOf(source: ByteSource, generation: number): ByteState {
 
 function describe(reply: FastifyReply, state: ByteState): void {
   void reply.header('etag', state.etag).header('image-generation', state.facts.generation);
+}
+
+/** Sends the content behind its digest, or nothing when it has changed meanwhile: then the new generation. */
+async function sendDigested(
+  reply: FastifyReply,
+  options: { readonly source: ByteSource; readonly wanted: ByteSpan; readonly generation: number },
+): Promise<number | undefined> {
+  const { source, wanted, generation } = options;
+  const reading = { generation, pieceLength: answerLengthMax };
+  const outcome = await digestContent(source, wanted, reading);
+  if ('changedTo' in outcome) return outcome.changedTo;
+  void reply.header('content-length', wanted.length).header('content-digest', printContentDigest(outcome.sha256));
+  await sendChunks(reply, digestedContent(source, wanted, reading), { onSent: source.recycle });
+  return undefined;
+}
+
+function sha256Of(bytes: Uint8Array): Uint8Array {
+  return createHash('sha256').update(bytes).digest();
 }
 
 /** multipart/byteranges: each part has its own head, the answer has the exact length of all. */

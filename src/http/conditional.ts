@@ -51,6 +51,33 @@ export function judgeChange(conditions: Conditions, state: ContentState): void {
   }
 }
 
+/** The generations that If-Match, If-None-Match and `generation` name. */
+export interface NamedGenerations {
+  /** One of these is wanted; undefined when any is. */
+  readonly oneOf: readonly number[] | undefined;
+  readonly noneOf: readonly number[];
+}
+
+/**
+ * What a request wants the generation to be, for whoever judges later than here; undefined when it wants nothing.
+ * `generationOf` reads a strong tag, and knows only those of the content in question.
+ */
+export function namedGenerations(
+  conditions: Conditions,
+  generationOf: (tag: string) => number | undefined,
+): NamedGenerations | undefined {
+  const { ifMatch, ifNoneMatch, generation } = conditions;
+  const named = (header: string): readonly number[] =>
+    tagsOf(header)
+      .map(generationOf)
+      .filter((found) => found !== undefined);
+  const matching = ifMatch === undefined || ifMatch.trim() === '*' ? undefined : named(ifMatch);
+  const asked = generation === undefined ? undefined : [generation];
+  const oneOf = matching === undefined ? asked : matching.filter((each) => asked?.includes(each) ?? true);
+  const noneOf = ifNoneMatch === undefined ? [] : named(ifNoneMatch.replaceAll('W/"', '"'));
+  return oneOf === undefined && noneOf.length === 0 ? undefined : { oneOf, noneOf };
+}
+
 /** Whether the Range of a request counts. */
 export function rangeCounts(conditions: Conditions, state: ContentState): boolean {
   return conditions.ifRange === undefined || conditions.ifRange.trim() === state.etag;

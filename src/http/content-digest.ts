@@ -4,6 +4,17 @@ import { invalidRequest } from './schema.ts';
 
 const sha256Length = 32;
 
+/** Whether a request would like the SHA-256 of the answer's content (Want-Content-Digest); 0 stands for no. */
+export function wantsSha256(header: string | string[] | undefined): boolean {
+  const text = Array.isArray(header) ? header.join(',') : header;
+  return text?.split(',').some((part) => /^\s*sha-256\s*(=\s*([1-9]|10))?\s*$/i.test(part)) ?? false;
+}
+
+/** The header for a SHA-256. */
+export function printContentDigest(sha256: Uint8Array): string {
+  return `sha-256=:${Buffer.from(sha256).toString('base64')}:`;
+}
+
 /** The SHA-256 that the header announces, or undefined without one. Faults `invalid-request`. */
 export function contentDigestOf(header: string | string[] | undefined): Uint8Array | undefined {
   const text = Array.isArray(header) ? header.join(',') : header;

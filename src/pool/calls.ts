@@ -9,7 +9,7 @@ import type { EngineImage } from './engine.ts';
 import { findSnapshot } from './export-plans.ts';
 import type { CallBody, PlainCallName } from './messages.ts';
 import type { OpenImage } from './open-image.ts';
-import type { EngineCalls } from './protocol.ts';
+import type { EngineCalls, ExpectedGeneration } from './protocol.ts';
 
 type GuestOffset = Parameters<EngineImage['read']>[0];
 
@@ -43,7 +43,8 @@ const calls: { readonly [Name in PlainCallName]: CallRow<Name> } = {
   },
   write: {
     reads: false,
-    perform: (image, { offset, bytes, detectZeroes }) => {
+    perform: (image, { offset, bytes, detectZeroes, expected }) => {
+      if (expected !== undefined) requireExpected(image, expected);
       const at = guestOffsetOf(image, { offset, length: bytes.length });
       image.raise();
       image.file.write(at, bytes, { detectZeroes });
@@ -118,6 +119,12 @@ export function guestOffsetOf(image: OpenImage, span: ByteSpan): GuestOffset {
   const size = image.file.virtualSize;
   if (endOf(span) > size) throw new Fault('range-not-satisfiable', { size });
   return span.offset as GuestOffset;
+}
+
+/** Judged where the bytes are: nobody else changes the image between this and the change. */
+function requireExpected({ generation }: OpenImage, { oneOf, noneOf }: ExpectedGeneration): void {
+  const admitted = (oneOf?.includes(generation) ?? true) && !noneOf.includes(generation);
+  if (!admitted) throw new Fault('precondition-failed', { generation });
 }
 
 function targetOf(length: number, into: ArrayBuffer | undefined): Uint8Array<ArrayBuffer> {

@@ -85,6 +85,13 @@ export interface Changed {
   readonly generation: number;
 }
 
+/** The generations in which a change is to find the image. */
+export interface ExpectedGeneration {
+  /** One of these; undefined for any. */
+  readonly oneOf: readonly number[] | undefined;
+  readonly noneOf: readonly number[];
+}
+
 /**
  * Calls: one bounded piece of work each, done in order (reads may pass what waits for a run). Spans outside the disk
  * fault `range-not-satisfiable` {size}.
@@ -95,9 +102,13 @@ export interface EngineCalls {
   readSnapshot: { args: { snapshot: string; offset: number; length: number }; result: { bytes: Uint8Array } };
   /**
    * At most {@link writeLengthMax} bytes. They are the pool's from now on: a view on its whole buffer is transferred
-   * and empty afterwards, any other is copied.
+   * and empty afterwards, any other is copied. Faults `precondition-failed` {generation} when the image is of another
+   * generation than expected; nothing is changed then.
    */
-  write: { args: { offset: number; bytes: Uint8Array; detectZeroes: boolean }; result: Changed };
+  write: {
+    args: { offset: number; bytes: Uint8Array; detectZeroes: boolean; expected?: ExpectedGeneration };
+    result: Changed;
+  };
   /** Flushes that wait together are answered by one. */
   flush: { args: Record<never, never>; result: Changed };
   extents: {

@@ -15,6 +15,7 @@ export type { Image, ImageFacts, ImageReference, ImageState, Labels } from '../c
 export type {
   CheckFinding,
   CheckReport,
+  ExpectedGeneration,
   ExtentItem,
   ImageDescription,
   RepairMode,

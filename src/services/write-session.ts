@@ -6,6 +6,7 @@ import { endOf } from '../base/byte-span.ts';
 import type { ByteSpan } from '../base/byte-span.ts';
 import { Fault } from '../base/fault.ts';
 import { MiB } from '../base/units.ts';
+import type { ExpectedGeneration } from '../pool/protocol.ts';
 import { bodyChunks, bodyOf, exactly, gatherAll, lengthMismatch, watched } from './body-chunks.ts';
 import type { Visit } from './image-access.ts';
 import { WriteWindow } from './write-window.ts';
@@ -27,6 +28,8 @@ export interface WriteOptions {
   readonly detectZeroes: boolean;
   /** The expected SHA-256 of the body; short bodies are verified before the first write. */
   readonly sha256: Uint8Array | undefined;
+  /** What the first write is to find; judged by the image's thread (`precondition-failed`). Undefined for anything. */
+  readonly expected: ExpectedGeneration | undefined;
 }
 
 /** An image being written. Nothing is taken from a body before everything is judged. */
@@ -139,9 +142,14 @@ export class ImageWriteSession implements WriteSession {
       alignment: this.#clusterSize,
       length: span.length,
     };
+    let { expected: expectedGeneration } = options;
     for await (const { offset, bytes } of bodyChunks(body, rule)) {
-      const args = { offset, bytes, detectZeroes: options.detectZeroes };
+      const plain = { offset, bytes, detectZeroes: options.detectZeroes };
+      const args = expectedGeneration === undefined ? plain : { ...plain, expected: expectedGeneration };
       await window.add(bytes.length, () => this.#visit.call('write', args));
+      // Nothing goes after a write that may yet be refused.
+      if (expectedGeneration !== undefined) await window.finish();
+      expectedGeneration = undefined;
     }
     await window.finish();
     if (expected !== undefined && !verifiedFirst) requireDigest(hash.digest(), expected);

@@ -14,7 +14,13 @@ import { bodyIn, brokenBody, gather, newImage, openHouse, readAll, writeAt } fro
 import type { ServiceHouse } from '../support/service-house.ts';
 
 const engine = houseEngine;
-const plain: WriteOptions = { bodyLength: undefined, flush: true, detectZeroes: false, sha256: undefined };
+const plain: WriteOptions = {
+  bodyLength: undefined,
+  flush: true,
+  detectZeroes: false,
+  sha256: undefined,
+  expected: undefined,
+};
 const live = { snapshot: undefined, signal: undefined };
 
 async function houseWith(virtualSize: number): Promise<ServiceHouse> {

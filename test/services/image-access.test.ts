@@ -14,7 +14,13 @@ import type { ServiceHouse } from '../support/service-house.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 const engine = memoryEngine;
-const plain: WriteOptions = { bodyLength: undefined, flush: true, detectZeroes: false, sha256: undefined };
+const plain: WriteOptions = {
+  bodyLength: undefined,
+  flush: true,
+  detectZeroes: false,
+  sha256: undefined,
+  expected: undefined,
+};
 const live = { snapshot: undefined, signal: undefined };
 
 async function houseWithImage(options: { readonly imageIdleMs?: number; readonly path?: string }): Promise<{

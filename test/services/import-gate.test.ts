@@ -159,7 +159,13 @@ test('a killed process leaves what was flushed, another generation, and a sound 
   const { id } = await services.images.create(newImage({ name: 'vm1' }));
   await writeAt(services, 'vm1', 0, Buffer.from('flushed'));
   using writer = await services.content.openWrite('vm1', { signal: undefined });
-  const unflushed = { bodyLength: undefined, flush: false, detectZeroes: false, sha256: undefined };
+  const unflushed = {
+    bodyLength: undefined,
+    flush: false,
+    detectZeroes: false,
+    sha256: undefined,
+    expected: undefined,
+  };
   const span = { offset: 512 * KiB, length: 100_000 };
   const receipt = await writer.write(span, bodyIn(new Prng(2).bytes(100_000), 10_000), unflushed);
   // The files as they are now, while everything is open.
