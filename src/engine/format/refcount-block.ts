@@ -28,7 +28,7 @@ export function readRefcount(block: DataView, order: number, index: number): num
 /** Writes refcount `index` of a block; the value fits the width. */
 export function writeRefcount(block: DataView, order: number, index: number, value: number): void {
   assert(Number.isSafeInteger(value) && value >= 0, 'a refcount is a whole number');
-  assert(order === 6 || value < 2 ** (2 ** order), 'a refcount fits its width');
+  assert(value <= (valueMax[order] ?? -1), 'a refcount fits its width');
   switch (order) {
     case 0:
       writeBits(block, index >>> 3, { shift: index & 7, mask: 1, value });
@@ -53,6 +53,9 @@ export function writeRefcount(block: DataView, order: number, index: number, val
       block.setUint32(index * 8 + 4, lowHalf(value));
   }
 }
+
+/** By order; 64 bits hold whatever is a safe number. */
+const valueMax: readonly number[] = [1, 3, 15, 255, 65_535, 2 ** 32 - 1, countMax];
 
 function writeBits(
   block: DataView,

@@ -49,6 +49,8 @@ export class RefcountTables {
   /** Sectors of the table that are newer in memory. */
   readonly #dirtySectors = new Set<number>();
   #lowestFree = 0;
+  /** The block that was asked for last: neighbours ask for the same one. */
+  #knownBlock: { readonly index: number; readonly offset: HostOffset } | undefined;
 
   private constructor(parts: RefcountTablesParts, entries: Uint8Array) {
     this.#file = parts.file;
@@ -105,7 +107,7 @@ export class RefcountTables {
   /** The refcount of one cluster; 0 where there is no block. */
   get(cluster: HostCluster): number {
     const blockIndex = Math.floor(cluster / this.#geometry.refcountsPerBlock);
-    if (!this.hasBlock(blockIndex)) return 0;
+    if (this.#knownBlock?.index !== blockIndex && !this.hasBlock(blockIndex)) return 0;
     const { view } = this.#sliceOf(cluster);
     return readRefcount(view, this.#geometry.refcountOrder, cluster % this.#countsPerSlice);
   }
@@ -135,21 +137,18 @@ export class RefcountTables {
 
   /** Adds one reference to each cluster; every one has a block. Fault `refcount-overflow`: nothing is changed then. */
   raise(run: ClusterRun): void {
-    let done = 0;
+    const changed = { count: 0 };
     try {
-      for (; done < run.count; done += 1) this.#change(hostCluster(run.first + done), 1);
+      this.#change(run, { by: 1, changed });
     } catch (error) {
-      for (let undo = 0; undo < done; undo += 1) this.#change(hostCluster(run.first + undo), -1);
+      this.#change({ first: run.first, count: changed.count }, { by: -1, changed: { count: 0 } });
       throw error;
     }
   }
 
   /** Takes one reference from each cluster. Fault `refcount-underflow` (REF-06): the clusters before it are done. */
   lower(run: ClusterRun): void {
-    for (let index = 0; index < run.count; index += 1) {
-      const cluster = hostCluster(run.first + index);
-      if (this.#change(cluster, -1) === 0 && cluster < this.#lowestFree) this.#lowestFree = cluster;
-    }
+    this.#change(run, { by: -1, changed: { count: 0 } });
   }
 
   /** Enters a new block, which was written before; see {@link writeEntries}. */
@@ -159,6 +158,7 @@ export class RefcountTables {
     this.#entries.setUint32(blockIndex * 8, highHalf(offset));
     this.#entries.setUint32(blockIndex * 8 + 4, lowHalf(offset));
     this.#dirtySectors.add(Math.floor(blockIndex / entriesPerSector));
+    this.#knownBlock = undefined;
   }
 
   get hasUnwrittenEntries(): boolean {
@@ -195,30 +195,61 @@ export class RefcountTables {
     this.#tableClusters = table.clusters;
     this.#entries = viewOf(table.entries);
     this.#dirtySectors.clear();
+    this.#knownBlock = undefined;
     return before;
   }
 
-  #change(cluster: HostCluster, by: 1 | -1): number {
-    const { refcountOrder, refcountMax, clusterSize, refcountsPerBlock } = this.#geometry;
-    if (!this.hasBlock(Math.floor(cluster / refcountsPerBlock))) {
-      assert(by === -1, 'a raised cluster has a refcount block');
-      throw new Fault('refcount-underflow', { hostOffset: cluster * clusterSize });
+  /** Changes one count after the other, slice by slice; `changed` tells how many were changed before a fault. */
+  #change(run: ClusterRun, change: { readonly by: 1 | -1; readonly changed: { count: number } }): void {
+    const { refcountsPerBlock, clusterSize } = this.#geometry;
+    const { by, changed } = change;
+    while (changed.count < run.count) {
+      const cluster = hostCluster(run.first + changed.count);
+      if (!this.hasBlock(Math.floor(cluster / refcountsPerBlock))) {
+        assert(by === -1, 'a raised cluster has a refcount block');
+        throw new Fault('refcount-underflow', { hostOffset: cluster * clusterSize });
+      }
+      const start = cluster % this.#countsPerSlice;
+      const end = Math.min(this.#countsPerSlice, start + run.count - changed.count);
+      this.#changeInSlice(this.#sliceOf(cluster), { ...change, cluster, start, end });
     }
-    const slice = this.#sliceOf(cluster);
-    const index = cluster % this.#countsPerSlice;
-    const count = readRefcount(slice.view, refcountOrder, index) + by;
-    if (count > refcountMax) throw new Fault('refcount-overflow', { hostOffset: cluster * clusterSize });
-    if (count < 0) throw new Fault('refcount-underflow', { hostOffset: cluster * clusterSize });
-    writeRefcount(slice.view, refcountOrder, index, count);
-    this.#cache.markDirty(slice);
-    return count;
+  }
+
+  #changeInSlice(
+    slice: Slice,
+    change: {
+      readonly by: 1 | -1;
+      readonly changed: { count: number };
+      /** The cluster that `start` counts. */
+      readonly cluster: HostCluster;
+      readonly start: number;
+      readonly end: number;
+    },
+  ): void {
+    const { refcountOrder, refcountMax, clusterSize } = this.#geometry;
+    const { by, changed, cluster, start, end } = change;
+    for (let index = start; index < end; index += 1) {
+      const count = readRefcount(slice.view, refcountOrder, index) + by;
+      if (count > refcountMax || count < 0) {
+        const code = count < 0 ? 'refcount-underflow' : 'refcount-overflow';
+        throw new Fault(code, { hostOffset: (cluster + index - start) * clusterSize });
+      }
+      writeRefcount(slice.view, refcountOrder, index, count);
+      if (index === start) this.#cache.markDirty(slice);
+      changed.count += 1;
+      if (by === -1 && count === 0) this.#lowestFree = Math.min(this.#lowestFree, cluster + index - start);
+    }
   }
 
   #sliceOf(cluster: HostCluster): Slice {
     const { refcountsPerBlock } = this.#geometry;
-    const block = this.blockOffset(Math.floor(cluster / refcountsPerBlock));
+    const blockIndex = Math.floor(cluster / refcountsPerBlock);
+    if (this.#knownBlock?.index !== blockIndex) {
+      this.#knownBlock = { index: blockIndex, offset: this.blockOffset(blockIndex) };
+    }
     const sliceIndex = Math.floor((cluster % refcountsPerBlock) / this.#countsPerSlice);
-    return this.#cache.get(sliceOffset(block, sliceIndex * this.#sliceLength, this.#sliceLength));
+    const at = sliceIndex * this.#sliceLength;
+    return this.#cache.get(sliceOffset(this.#knownBlock.offset, at, this.#sliceLength));
   }
 
   #isEmpty(blockIndex: number): boolean {
