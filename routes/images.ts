@@ -54,8 +54,6 @@ export function imageRoutes(services: Services): Routes {
       },
       async (request) => {
         const { limit, cursor, name, label, state, backing } = request.query;
-        // No image is ever detached yet.
-        if (state === 'detached') return { items: [], nextCursor: null };
         const labels = label ?? [];
         const page = await services.images.list({
           limit: limit ?? limitDefault,

@@ -4,6 +4,7 @@ import { logRequest } from '../src/http/server.ts';
 import { dataRoutes } from './data.ts';
 import { exportRoutes } from './exports.ts';
 import { extentRoutes } from './extents.ts';
+import { handOverRoutes } from './hand-over.ts';
 import { imageRoutes } from './images.ts';
 import { importRoutes } from './imports.ts';
 import type { RouteParts, Routes } from './route-parts.ts';
@@ -24,6 +25,7 @@ function controlRoutes(parts: RouteParts): Routes {
     app.addHook('onResponse', logRequest);
     await app.register(systemRoutes(parts));
     await app.register(imageRoutes(parts.services), { prefix: '/v1' });
+    await app.register(handOverRoutes(parts.services), { prefix: '/v1' });
     await app.register(upkeepRoutes(parts.services), { prefix: '/v1' });
     await app.register(snapshotRoutes(parts.services), { prefix: '/v1' });
     await app.register(extentRoutes(parts.services), { prefix: '/v1' });

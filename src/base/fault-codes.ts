@@ -102,6 +102,7 @@ export const faultCodes = {
   'name-conflict': { kind: 'conflict', title: 'The name is taken' },
   'image-not-ready': { kind: 'conflict', title: 'The image cannot be used in its state' },
   'image-in-use': { kind: 'conflict', title: 'The image is in use' },
+  'image-detached': { kind: 'conflict', title: 'The image is detached' },
   'image-protected': { kind: 'conflict', title: 'The image is protected' },
   'image-has-dependents': { kind: 'conflict', title: 'Other images are built on this image' },
   'chain-too-deep': { kind: 'conflict', title: 'The backing chain is too deep' },

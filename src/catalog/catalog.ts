@@ -2,8 +2,8 @@
 
 import type { FileIdentity } from '../base/file-identity.ts';
 
-/** Where an image is in its life. Only `ready` images can be used. */
-export type ImageState = 'creating' | 'importing' | 'ready' | 'failed' | 'deleting';
+/** Where an image is in its life. Only `ready` images can be used; the file of a `detached` one is somebody else's. */
+export type ImageState = 'creating' | 'importing' | 'ready' | 'detached' | 'failed' | 'deleting';
 
 /** What lists show of a file without opening it; written by whoever changes the file. All sizes in bytes. */
 export interface ImageFacts {
@@ -135,17 +135,21 @@ export const generationsReserved = 2 ** 30;
 
 /** Every verb is one atomic, durable step. */
 export interface Catalog {
-  /** Adds a row; takes the name. Faults `name-conflict`; for the backing image `image-not-found`, `image-not-ready`. */
+  /** Adds a row; takes the name. Faults `name-conflict`; for the backing image `image-not-found`, `image-not-ready`, `image-detached`. */
   reserveImage(reservation: ImageReservation): Promise<ImageRecord>;
   /** `creating` or `importing` becomes `ready`. */
   publishImage(id: string, update: ImageUpdate): Promise<ImageRecord>;
   /** Takes a row away, with its labels; no row is no harm. */
   removeImage(id: string): Promise<void>;
   /**
-   * `ready`, `failed` or (once more) `deleting` becomes `deleting`. Faults `image-not-found`, `image-not-ready`,
+   * `ready`, `detached`, `failed` or (once more) `deleting` becomes `deleting`. Faults `image-not-found`, `image-not-ready`,
    * `image-has-dependents`, `image-protected`.
    */
   beginDelete(id: string): Promise<ImageRecord>;
+  /** `ready` becomes `detached`. Faults `image-not-found`, `image-not-ready`, `image-has-dependents`. */
+  detachImage(id: string, change: { readonly nowMs: number }): Promise<ImageRecord>;
+  /** `detached` becomes `ready`. */
+  attachImage(id: string, change: { readonly nowMs: number }): Promise<ImageRecord>;
   /** The file is gone or unusable: `failed`, with a reason. */
   failImage(id: string, change: { readonly reason: string; readonly nowMs: number }): Promise<void>;
   /**

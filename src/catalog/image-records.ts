@@ -96,7 +96,7 @@ export function toFactsRow(imageId: string, facts: ImageFacts): Readonly<Record<
   };
 }
 
-const imageStates: readonly ImageState[] = ['creating', 'importing', 'ready', 'failed', 'deleting'];
+const imageStates: readonly ImageState[] = ['creating', 'importing', 'ready', 'detached', 'failed', 'deleting'];
 
 const structuralOperations: readonly StructuralOperation[] = [
   'resize',

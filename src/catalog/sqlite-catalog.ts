@@ -14,6 +14,7 @@ import type {
   ImageRecord,
   ImageReference,
   ImageReservation,
+  ImageState,
   ImageUpdate,
   Labels,
   StructuralOperation,
@@ -84,10 +85,24 @@ export class SqliteCatalog implements Catalog {
       if (state === 'creating' || state === 'importing')
         throw new Fault('image-not-ready', { imageId: id, name, state });
       if (isProtected) throw new Fault('image-protected', { imageId: id, name });
-      const dependents = this.#dependents(id);
-      if (dependents.length > 0) throw new Fault('image-has-dependents', { imageId: id, name, dependents });
+      this.#requireNoDependents(id);
       this.#run(`UPDATE images SET state = 'deleting', version = version + 1 WHERE id = ?`, id);
       return this.#require(id);
+    });
+  }
+
+  async detachImage(id: string, change: { readonly nowMs: number }): Promise<ImageRecord> {
+    return this.#atomically(() => {
+      this.#requireReady(id);
+      this.#requireNoDependents(id);
+      return this.#enterState(id, { state: 'detached', nowMs: change.nowMs });
+    });
+  }
+
+  async attachImage(id: string, change: { readonly nowMs: number }): Promise<ImageRecord> {
+    return this.#atomically(() => {
+      assert(this.#require(id).state === 'detached', 'only a detached image is attached');
+      return this.#enterState(id, { state: 'ready', nowMs: change.nowMs });
     });
   }
 
@@ -270,7 +285,25 @@ export class SqliteCatalog implements Catalog {
 
   #requireReady(id: string): void {
     const { name, state } = this.#require(id);
+    if (state === 'detached') throw new Fault('image-detached', { imageId: id, name });
     if (state !== 'ready') throw new Fault('image-not-ready', { imageId: id, name, state });
+  }
+
+  #requireNoDependents(id: string): void {
+    const dependents = this.#dependents(id);
+    if (dependents.length === 0) return;
+    throw new Fault('image-has-dependents', { imageId: id, name: this.#require(id).name, dependents });
+  }
+
+  #enterState(id: string, change: { readonly state: ImageState; readonly nowMs: number }): ImageRecord {
+    const nowMs = Math.floor(change.nowMs);
+    this.#run(
+      'UPDATE images SET state = ?, version = version + 1, updated_at_ms = ? WHERE id = ?',
+      change.state,
+      nowMs,
+      id,
+    );
+    return this.#require(id);
   }
 
   #dependents(id: string): ImageReference[] {

@@ -190,6 +190,12 @@ export const problemTexts = {
         ? undefined
         : `The current fencing token is ${textOf(context, 'fencingToken')}.`,
   },
+  'image-detached': {
+    cause: 'The file of the image was handed to another program, which may change it at any time.',
+    cure: 'Take it back with POST /v1/images/{image}/attach once that program has closed it.',
+    members: [],
+    detail: undefined,
+  },
   'image-protected': {
     cause: 'The image is protected: it must not be deleted, nor cut off by shrinking.',
     cure: 'Send PATCH /v1/images/{image} with `{"protected": false}` first.',

@@ -8,6 +8,7 @@ import { toImage } from './image-facts.ts';
 import type { CallerOptions, ImagePulse } from './image-caller.ts';
 import { ImageInUse } from './image-in-use.ts';
 
+import { deletionOf, detachmentOf } from './image-retirement.ts';
 import type { OpeningParts } from './opening.ts';
 
 export interface ImageAccessParts extends OpeningParts {
@@ -149,10 +150,27 @@ export class ImageAccess {
     this.#images.set(name, known);
   }
 
-  /** See {@link ImageInUse.delete}. */
+  /** Flushes and closes the file and gives its locks back; the row remembers. Detached already is no harm. */
+  async detach(image: string): Promise<ImageRecord> {
+    const record = await this.find(image);
+    if (record.state !== 'detached') {
+      const known = this.#keep(record);
+      await known.retire(detachmentOf(this.#parts, known));
+    }
+    return this.find(record.id);
+  }
+
+  /** See {@link ImageInUse.attach}. Attached already is no harm. */
+  async attach(image: string): Promise<ImageRecord> {
+    const record = await this.find(image);
+    if (record.state !== 'ready') await this.#keep(record).attach();
+    return this.find(record.id);
+  }
+
+  /** See {@link deletionOf}. */
   async delete(image: string): Promise<void> {
     const known = this.#images.get(image) ?? this.#keep(await this.find(image));
-    await known.delete();
+    await known.retire(deletionOf(this.#parts, known));
   }
 
   /** A record with what is newer in memory: the generation and the size of an image that is open. */

@@ -1,4 +1,4 @@
-// One image in use: who is in, what is under way, and the turns in which it is opened, closed, stilled and deleted.
+// One image in use: who is in, what is under way, and the turns in which it is opened, closed, stilled and given up.
 
 import { assert } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
@@ -8,7 +8,8 @@ import type { CallName, EngineCalls, EngineRuns, RunName } from '../pool/protoco
 import type { CallerOptions, ImagePulse } from './image-caller.ts';
 import { IdleWatch } from './idle-watch.ts';
 import { failIfBroken, leavesImageUnknown, markDoubtful } from './image-failures.ts';
-import { abandonImage, closeImage, learn, notReady, openImage, requireUsable } from './opening.ts';
+import type { Retirement } from './image-retirement.ts';
+import { abandonImage, closeImage, learn, openImage, requireDetached, requireUsable } from './opening.ts';
 import type { Opening, OpeningParts } from './opening.ts';
 import { Presence } from './presence.ts';
 import { explainStorage } from './storage-faults.ts';
@@ -96,11 +97,6 @@ export class ImageInUse {
   get pulse(): ImagePulse {
     const { virtualSize, generation, lossCount } = this.#opening?.handle ?? this.#pulse;
     return { virtualSize, generation, lossCount: lossCount + (this.#parts.doubts.get(this.id) ?? 0) };
-  }
-
-  /** The record as of the last opening. */
-  get record(): ImageRecord | undefined {
-    return this.#opening?.record;
   }
 
   /** Lets a caller in; {@link leave} must follow. Faults `image-not-ready`, `image-has-dependents`. */
@@ -219,29 +215,40 @@ export class ImageInUse {
     }
   }
 
-  /**
-   * Deletes the image: callers get a grace, then they are cut; the file goes, then the row. Faults `image-in-use` while
-   * a run is under way, `image-has-dependents`, `image-not-ready`, `image-not-found`.
-   */
-  async delete(): Promise<void> {
-    const { catalog, directory } = this.#parts;
+  /** Ends the use in its turn; callers get a grace. Faults `image-in-use` while a run is under way. */
+  async retire(retirement: Retirement): Promise<void> {
     const work = async (): Promise<void> => {
       if (this.#runs.count > 0) throw new Fault('image-in-use', { imageId: this.id, name: this.name });
-      await catalog.beginDelete(this.id);
-      const gone = notReady(this, 'deleting');
-      this.#closedTo = gone;
+      await retirement.begin();
+      this.#closedTo = retirement.reason;
       await this.#visits.emptyWithin(this.#parts.graceMs);
-      await this.#cutOff(gone);
-      await this.#abandon('closing an image that is deleted');
-      await directory.remove('images', this.id);
-      await catalog.removeImage(this.id);
+      await this.#cutOff(retirement.reason);
+      if (!retirement.keepsFile) await this.#abandon('closing an image that is deleted');
+      if (this.#opening !== undefined) await this.#close();
+      await retirement.end();
     };
     try {
       await this.#turns.take(work);
-      // The name is free, even while somebody who was cut has not left yet.
+      // Name and id are free, even while somebody who was cut has not left yet.
       this.#parts.unused(this);
     } finally {
       this.#tellIfUnused();
+    }
+  }
+
+  /** Takes a file back that was detached: opened for writing first, so that nobody else has it. */
+  async attach(): Promise<void> {
+    try {
+      await this.#turns.take(async () => {
+        if (this.#closedTo !== undefined) throw this.#closedTo;
+        const detached = await requireDetached(this.#parts, this.id);
+        if (detached === undefined) return;
+        this.#opening = await this.#openWithRoom(detached, { changes: true, signal: undefined, earlier: [] });
+        const record = await this.#parts.catalog.attachImage(this.id, { nowMs: this.#parts.clock() });
+        this.#opening = { ...this.#opening, record };
+      });
+    } finally {
+      this.#watchIdle();
     }
   }
 

@@ -137,6 +137,16 @@ export class Images {
     await this.#access.delete(image);
   }
 
+  /** Hands the file to another program. Faults `image-has-dependents`, `image-in-use`, `image-not-ready`. */
+  async detach(image: string): Promise<Image> {
+    return this.#access.live(await this.#access.detach(image));
+  }
+
+  /** Takes the file back as it is now. Faults `image-in-use` while the other program has it. */
+  async attach(image: string): Promise<Image> {
+    return this.#access.live(await this.#access.attach(image));
+  }
+
   /** Faults `shrink-not-allowed`, `snapshots-prevent-resize`, `image-has-dependents`; to shrink it also `image-protected`. */
   async resize(image: string, options: ResizeOptions): Promise<Image> {
     const virtualSize = alignUp(options.virtualSize, sectorSize);

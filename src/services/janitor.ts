@@ -54,9 +54,11 @@ export class Janitor {
       orphans.delete(image.id);
       await this.#judge(image, files.has(image.id));
     });
-    await this.#forEach('failed', 'judging an image', async (image) => {
-      orphans.delete(image.id);
-    });
+    for (const state of ['failed', 'detached'] as const) {
+      await this.#forEach(state, 'judging an image', async (image) => {
+        orphans.delete(image.id);
+      });
+    }
     this.#reportOrphans(orphans);
   }
 

@@ -130,7 +130,23 @@ function requireReady(image: ImageRecord): void {
   throw notReady(image, image.state);
 }
 
+/**
+ * The record of a detached image, as one of whose file nothing is known; undefined when the image is attached already.
+ * Faults `image-not-found`, `image-not-ready`.
+ */
+export async function requireDetached(
+  parts: Pick<OpeningParts, 'catalog'>,
+  id: string,
+): Promise<ImageRecord | undefined> {
+  const record = await parts.catalog.findImage(id);
+  if (record === undefined) throw new Fault('image-not-found', { image: id });
+  if (record.state === 'ready') return undefined;
+  if (record.state !== 'detached') throw notReady(record, record.state);
+  return { ...record, settled: false };
+}
+
 export function notReady(image: { readonly id: string; readonly name: string }, state: string): Fault {
+  if (state === 'detached') return new Fault('image-detached', { imageId: image.id, name: image.name });
   return new Fault('image-not-ready', { imageId: image.id, name: image.name, state });
 }
 

@@ -1,0 +1,47 @@
+// How the use of an image ends for good: it is deleted, or its file is handed to another program.
+
+import type { Fault } from '../base/fault.ts';
+import type { OpeningParts } from './opening.ts';
+import { notReady, requireUsable } from './opening.ts';
+
+/** One way to end it. */
+export interface Retirement {
+  /** What callers are told from now on. */
+  readonly reason: Fault;
+  /** Whether the file is flushed and closed in good order, or let go of as it is. */
+  readonly keepsFile: boolean;
+  /** Judges and prepares, while everybody is still in. */
+  readonly begin: () => Promise<unknown>;
+  /** After the file was closed. */
+  readonly end: () => Promise<unknown>;
+}
+
+interface Retired {
+  readonly id: string;
+  readonly name: string;
+}
+
+/** The file goes, then the row. Faults `image-has-dependents`, `image-protected`, `image-not-ready`, `image-not-found`. */
+export function deletionOf(parts: OpeningParts, image: Retired): Retirement {
+  const { catalog, directory } = parts;
+  return {
+    reason: notReady(image, 'deleting'),
+    keepsFile: false,
+    begin: () => catalog.beginDelete(image.id),
+    end: async () => {
+      await directory.remove('images', image.id);
+      await catalog.removeImage(image.id);
+    },
+  };
+}
+
+/** The file is flushed, closed and free of locks before the row says so. Faults `image-has-dependents`, `image-not-ready`. */
+export function detachmentOf(parts: OpeningParts, image: Retired): Retirement {
+  const { catalog, clock } = parts;
+  return {
+    reason: notReady(image, 'detached'),
+    keepsFile: true,
+    begin: () => requireUsable(parts, image.id, { changes: true }),
+    end: () => catalog.detachImage(image.id, { nowMs: clock() }),
+  };
+}
