@@ -39,6 +39,13 @@ function textOf(context: FaultContext, key: string): string {
   return typeof value === 'string' || typeof value === 'number' ? String(value) : '?';
 }
 
+/** The option that a reason is about, before it: reasons begin with "must" or name their own subject. */
+function optionOf(context: FaultContext): string {
+  const says = textOf(context, 'reason');
+  const isPredicate = says.startsWith('must ') || says.startsWith('needs ');
+  return isPredicate && context['option'] !== undefined ? `${textOf(context, 'option')} ` : '';
+}
+
 function listOf(context: FaultContext, key: string): readonly unknown[] {
   const value = context[key];
   return Array.isArray(value) ? value : [];
@@ -51,7 +58,8 @@ export const problemTexts = {
     members: ['errors'],
     detail: (context) => {
       const [first] = listOf(context, 'errors') as readonly { pointer: string; message: string }[];
-      return first === undefined ? undefined : `${first.pointer}: ${first.message}.`;
+      if (first === undefined) return undefined;
+      return first.pointer === '' ? `The request: ${first.message}.` : `${first.pointer}: ${first.message}.`;
     },
   },
   'invalid-content-range': {
@@ -293,7 +301,11 @@ export const problemTexts = {
     cause: 'The body has a Content-Type that the route does not take.',
     cure: 'Send JSON with `content-type: application/json`. Send image bytes bare, as `curl -T file` does, never as a form.',
     members: [],
-    detail: (context) => (context['mediaType'] === undefined ? undefined : `It is ${textOf(context, 'mediaType')}.`),
+    detail: (context) => {
+      if (context['mediaType'] !== undefined) return `It is ${textOf(context, 'mediaType')}.`;
+      if (context['contentEncoding'] === undefined) return undefined;
+      return `It is packed with ${textOf(context, 'contentEncoding')}; send it without Content-Encoding.`;
+    },
   },
   'range-not-satisfiable': {
     cause: 'The bytes asked for lie outside the content.',
@@ -316,14 +328,19 @@ export const problemTexts = {
     cause: 'The sizes do not go together or are beyond what the format allows.',
     cure: 'Clusters are powers of two from 512 bytes to 2 MiB, refcounts 1 to 64 bits; larger disks need larger clusters.',
     members: ['reason', 'option', 'virtualSize', 'clusterSize', 'refcountBits'],
-    detail: (context) => (context['reason'] === undefined ? undefined : `${textOf(context, 'reason')}.`),
+    detail: (context) => {
+      if (context['reason'] !== undefined) return `${optionOf(context)}${textOf(context, 'reason')}.`;
+      return context['virtualSize'] === undefined
+        ? undefined
+        : `virtualSize ${textOf(context, 'virtualSize')} is more than an image of this cluster size can map.`;
+    },
   },
   'unsupported-option': {
     cause: 'The request, or the image itself, wants something that this service does not do.',
     cure: 'Leave the option out, or change its value; an image with such a feature cannot be used here.',
     members: ['option', 'reason', 'features'],
     detail: (context) => {
-      if (context['reason'] !== undefined) return `${textOf(context, 'reason')}.`;
+      if (context['reason'] !== undefined) return `${optionOf(context)}${textOf(context, 'reason')}.`;
       return context['option'] === undefined
         ? undefined
         : `The option ${textOf(context, 'option')} cannot be honoured.`;

@@ -102,6 +102,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
   app.setErrorHandler(answerError);
   preparePrincipals(app);
   app.addHook('onRequest', judgeRequest(options));
+  app.addHook('preValidation', refuseUnasked);
   answerUnknownRoutes(app);
   admitBodiesOnDemand(app);
   await app.register(fastifyZodOpenApiPlugin);
@@ -184,6 +185,30 @@ function judgeRequest(options: ServerOptions) {
     }
     done(options.tokens === undefined ? judgeOrigin(request.headers, options.hosts) : judgeScope(request, demand));
   };
+}
+
+/** Bytes are taken as they come: unpacking them is nobody's job here, and storing them packed nobody's wish. */
+function judgeEncoding(request: FastifyRequest): Fault | undefined {
+  const encoding = request.headers['content-encoding'];
+  if (encoding === undefined || encoding === 'identity') return undefined;
+  return new Fault('unsupported-media-type', { contentEncoding: encoding });
+}
+
+/** What a route of the API does not name in its schema it does not take: an option in the wrong place is not ignored. */
+function refuseUnasked(request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void {
+  const { schema, url } = request.routeOptions;
+  if (schema === undefined || url?.startsWith('/v1/') !== true) {
+    done(judgeEncoding(request));
+    return;
+  }
+  const [parameter] = schema.querystring === undefined ? Object.keys(request.query as object) : [];
+  if (parameter !== undefined) {
+    done(invalidRequest({ pointer: `/${parameter}`, in: 'query', message: 'no such query parameter' }));
+    return;
+  }
+  const [member] = schema.body === undefined ? Object.keys(request.body ?? {}) : [];
+  const message = 'no such member';
+  done(member === undefined ? judgeEncoding(request) : invalidRequest({ pointer: `/${member}`, in: 'body', message }));
 }
 
 /** What a route's `config` may say. */
