@@ -11,6 +11,7 @@ import type { RouteParts, Routes } from './route-parts.ts';
 import { snapshotDataRoutes, snapshotRoutes } from './snapshots.ts';
 import { systemRoutes } from './system.ts';
 import { upkeepRoutes } from './upkeep.ts';
+import { usageRoutes } from './usage.ts';
 
 /** All routes; the bytes apart from the rest, because they take any body and leave no line in the log. */
 export function allRoutes(parts: RouteParts): Routes {
@@ -24,6 +25,7 @@ function controlRoutes(parts: RouteParts): Routes {
   return async (app) => {
     app.addHook('onResponse', logRequest);
     await app.register(systemRoutes(parts));
+    await app.register(usageRoutes(parts));
     await app.register(imageRoutes(parts.services), { prefix: '/v1' });
     await app.register(handOverRoutes(parts.services), { prefix: '/v1' });
     await app.register(upkeepRoutes(parts.services), { prefix: '/v1' });

@@ -1,5 +1,6 @@
 // What routes are made of.
 
+import type { RequestMetrics } from '../src/http/request-metrics.ts';
 import type { App } from '../src/http/schema.ts';
 import type { Services } from '../src/services/services.ts';
 
@@ -8,6 +9,14 @@ export interface RouteParts {
   /** What the service calls itself. */
   readonly identity: { readonly name: string; readonly version: string };
   readonly isDraining: () => boolean;
+  readonly metrics: RequestMetrics;
+  readonly processFigures: () => ProcessFigures;
+}
+
+/** What the process takes of the machine. */
+export interface ProcessFigures {
+  readonly residentBytes: number;
+  readonly cpuSeconds: number;
 }
 
 /** Routes of one resource: a plugin with the services in its closure. */

@@ -33,7 +33,7 @@ export function systemRoutes({ services, identity, isDraining }: RouteParts): Ro
         },
       },
       async (request, reply) => {
-        const links = { api: '/v1', openapi: '/openapi.json', problems: '/problems' };
+        const links = { api: '/v1', docs: '/docs', openapi: '/openapi.json', problems: '/problems' };
         if (!prefersHtml(request.headers.accept)) return { ...identity, links };
         return reply.type('text/html; charset=utf-8').send(welcomePage(identity, links));
       },

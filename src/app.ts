@@ -5,6 +5,7 @@ import { Server as TlsServer } from 'node:https';
 
 import { documentHead } from '../routes/document.ts';
 import { allRoutes } from '../routes/index.ts';
+import type { ProcessFigures } from '../routes/route-parts.ts';
 import { demandOf } from '../routes/operation-scopes.ts';
 import { IdSource } from './base/id-source.ts';
 import { StartError } from './base/start-error.ts';
@@ -12,6 +13,7 @@ import { GiB } from './base/units.ts';
 import { SqliteCatalog } from './catalog/sqlite-catalog.ts';
 import type { Config } from './config.ts';
 import { Entrance } from './entrance.ts';
+import { RequestMetrics } from './http/request-metrics.ts';
 import type { App } from './http/schema.ts';
 import { createServer } from './http/server.ts';
 import type { ServerOptions } from './http/server.ts';
@@ -67,6 +69,7 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
       dataDirectory: config.data.directory,
       entropy: randomBytes,
     });
+    const metrics = new RequestMetrics();
     const server = await dressServer({
       logLevel: config.log.level,
       newRequestId: randomUUID,
@@ -74,6 +77,7 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
       tokens: entrance.tokens,
       demandOf,
       tls: entrance.certificate,
+      metrics,
       isDraining: () => state.draining,
       document: documentHead(options.identity.version),
     });
@@ -98,11 +102,14 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
       entropy: randomBytes,
       imageIdleMs: config.images.idleMs,
       freeBytesMin,
+      quotaBytes: config.data.quotaBytes,
       report,
     });
     phases.push({ name: 'flush and close images', spareMs: imagesSpareMs, end: () => services.stop() });
     await services.start();
-    await server.register(allRoutes({ services, identity: options.identity, isDraining: () => state.draining }));
+    await server.register(
+      allRoutes({ services, identity: options.identity, isDraining: () => state.draining, metrics, processFigures }),
+    );
     await server.ready();
     phases.push({
       name: 'finish requests',
@@ -121,6 +128,14 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
     throw error;
   }
 }
+
+/** What this process takes of the machine. */
+function processFigures(): ProcessFigures {
+  const { user, system } = process.cpuUsage();
+  return { residentBytes: process.memoryUsage.rss(), cpuSeconds: (user + system) / microsecondsPerSecond };
+}
+
+const microsecondsPerSecond = 1_000_000;
 
 /** Below so much free space readiness says that it is low. */
 const freeBytesMin = 1 * GiB;

@@ -20,7 +20,11 @@ export interface Config {
     readonly isLoopback: boolean;
   };
   readonly log: { readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent' };
-  readonly data: { readonly directory: string };
+  readonly data: {
+    readonly directory: string;
+    /** How much all image files together may occupy, in bytes; undefined for as much as there is. */
+    readonly quotaBytes: number | undefined;
+  };
   readonly pool: {
     readonly engineThreads: number;
     /** `qemu`: open images hold QEMU's byte locks. */
@@ -56,6 +60,7 @@ const Settings = z.strictObject({
         .map((name) => name.trim()),
     )
     .transform((names) => names.filter((name) => name !== '')),
+  QCOWD_QUOTA_BYTES: wholeNumber({ min: 1, max: Number.MAX_SAFE_INTEGER }).optional(),
   QCOWD_TOKENS_FILE: z.string().optional(),
   QCOWD_TLS_CERT_FILE: z.string().optional(),
   QCOWD_TLS_KEY_FILE: z.string().optional(),
@@ -86,7 +91,7 @@ export function loadConfig(
       isLoopback: isLoopback(settings.QCOWD_HOST),
     }),
     log: Object.freeze({ level: settings.QCOWD_LOG_LEVEL }),
-    data: Object.freeze({ directory: settings.QCOWD_DATA_DIR }),
+    data: Object.freeze({ directory: settings.QCOWD_DATA_DIR, quotaBytes: settings.QCOWD_QUOTA_BYTES }),
     pool: Object.freeze({
       engineThreads: settings.QCOWD_ENGINE_THREADS ?? Math.max(threadsMin, machine.cores),
       locks: settings.QCOWD_QEMU_LOCKS === 'on' ? 'qemu' : 'none',
@@ -105,7 +110,7 @@ function wholeNumber(bounds: { readonly min: number; readonly max: number }): z.
   const error = `a whole number from ${bounds.min} to ${bounds.max}`;
   return z
     .string()
-    .regex(/^\d{1,15}$/, { error })
+    .regex(/^\d{1,16}$/, { error })
     .transform(Number)
     .pipe(z.number().min(bounds.min, { error }).max(bounds.max, { error }));
 }

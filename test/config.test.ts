@@ -10,7 +10,7 @@ describe('the settings', () => {
     assert.deepEqual(loadConfig({}, machine), {
       http: { host: '127.0.0.1', port: 8080, hosts: [], tls: undefined, tokensFile: undefined, isLoopback: true },
       log: { level: 'info' },
-      data: { directory: './data' },
+      data: { directory: './data', quotaBytes: undefined },
       pool: { engineThreads: 8, locks: 'qemu' },
       images: { idleMs: 10_000 },
     });

@@ -8,7 +8,9 @@ export const Welcome = z
   .object({
     name: z.string(),
     version: z.string(),
-    links: z.object({ api: z.string(), openapi: z.string(), problems: z.string() }).meta({ id: 'WelcomeLinks' }),
+    links: z
+      .object({ api: z.string(), docs: z.string(), openapi: z.string(), problems: z.string() })
+      .meta({ id: 'WelcomeLinks' }),
   })
   .meta({ id: 'Welcome' });
 

@@ -121,6 +121,7 @@ export const faultCodes = {
   'method-not-allowed': { kind: 'method_not_allowed', title: 'The route does not know this method' },
   'request-timeout': { kind: 'timeout', title: 'The request took too long to arrive' },
   'precondition-failed': { kind: 'precondition', title: 'A precondition of the request does not hold' },
+  'quota-exceeded': { kind: 'too_large', title: 'The quota of the service is used up' },
   'content-too-large': { kind: 'too_large', title: 'The body is too large' },
   'uri-too-long': { kind: 'uri_too_long', title: 'The URI is too long' },
   'headers-too-large': { kind: 'headers_too_large', title: 'The headers are too large' },

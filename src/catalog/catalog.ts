@@ -174,6 +174,8 @@ export interface Catalog {
   updateImage(id: string, update: ImageUpdate): Promise<ImageRecord>;
   markStructural(id: string, operation: StructuralOperation): Promise<void>;
   clearStructural(id: string): Promise<void>;
+  /** How many images there are, and the sum of their virtual sizes in bytes. */
+  sumImages(): Promise<{ readonly images: number; readonly virtualBytes: number }>;
   /** Proves that the catalog answers. */
   ping(): Promise<void>;
   close(): Promise<void>;

@@ -193,6 +193,15 @@ export class SqliteCatalog implements Catalog {
     this.#run('UPDATE images SET structural = NULL WHERE id = ?', id);
   }
 
+  async sumImages(): Promise<{ readonly images: number; readonly virtualBytes: number }> {
+    const [sums] = this.#all<{ readonly images: number; readonly virtual_bytes: number }>(
+      `SELECT count(*) AS images, total(virtual_size) AS virtual_bytes
+         FROM images LEFT JOIN image_facts ON image_id = id`,
+    );
+    const { images, virtual_bytes: virtualBytes } = present(sums, 'a sum has one row');
+    return { images, virtualBytes: Math.min(virtualBytes, Number.MAX_SAFE_INTEGER) };
+  }
+
   async ping(): Promise<void> {
     this.#all('SELECT count(*) FROM (SELECT id FROM images LIMIT 1)');
   }

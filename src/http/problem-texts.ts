@@ -278,6 +278,12 @@ export const problemTexts = {
         : `The content is now of generation ${textOf(context, 'generation')}.`;
     },
   },
+  'quota-exceeded': {
+    cause: 'All image files together would occupy more than QCOWD_QUOTA_BYTES allows.',
+    cure: 'Delete images or snapshots, discard what guests no longer need, or ask the operator for more.',
+    members: ['required', 'occupiedBytes', 'quotaBytes'],
+    detail: (context) => `${textOf(context, 'occupiedBytes')} of ${textOf(context, 'quotaBytes')} bytes are occupied.`,
+  },
   'content-too-large': {
     cause: 'The body is larger than the route takes.',
     cure: 'Send less; image bytes belong to the data and import routes, which take bodies of any length.',

@@ -3,6 +3,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
 import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
 import { fastify, LogController } from 'fastify';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 
@@ -18,6 +19,7 @@ import { KnownPaths } from './known-paths.ts';
 import { answerParserError } from './parser-errors.ts';
 import { tidyDocument } from './openapi-document.ts';
 import { toProblem } from './problem.ts';
+import type { RequestMetrics } from './request-metrics.ts';
 import { sendProblem } from './refusal.ts';
 import { holdContinue } from './request-body.ts';
 import {
@@ -49,6 +51,8 @@ export interface ServerOptions {
   readonly demandOf: (operation: string | undefined) => Demand;
   /** A certificate and its key in PEM; undefined speaks plain HTTP. */
   readonly tls: TlsFiles | undefined;
+  /** Told of every answer and every connection. */
+  readonly metrics: RequestMetrics;
   /** True from the moment on when no new work is taken. */
   readonly isDraining: () => boolean;
   readonly document: DocumentHead;
@@ -103,6 +107,8 @@ export async function createServer(options: ServerOptions): Promise<App> {
   preparePrincipals(app);
   app.addHook('onRequest', judgeRequest(options));
   app.addHook('preValidation', refuseUnasked);
+  app.addHook('onResponse', countAnswer(options.metrics));
+  options.metrics.watch(app.server, options.tls === undefined ? 'connection' : 'secureConnection');
   answerUnknownRoutes(app);
   admitBodiesOnDemand(app);
   await app.register(fastifyZodOpenApiPlugin);
@@ -124,7 +130,20 @@ export async function createServer(options: ServerOptions): Promise<App> {
     transformObject: (document) =>
       tidyDocument(fastifyZodOpenApiTransformers.transformObject(document), { demandOf: options.demandOf }),
   });
+  await app.register(documentPage);
   return app;
+}
+
+/** The document as a page to browse, from files of our own, for everybody. */
+async function documentPage(app: App): Promise<void> {
+  app.addHook('onRoute', (route) => {
+    Object.assign(route, { config: { ...route.config, isFree: true } satisfies RouteConfig });
+  });
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    staticCSP: true,
+    uiConfig: { docExpansion: 'list', deepLinking: true },
+  });
 }
 
 const tokenScheme = {
@@ -209,6 +228,14 @@ function refuseUnasked(request: FastifyRequest, _reply: FastifyReply, done: (err
   const [member] = schema.body === undefined ? Object.keys(request.body ?? {}) : [];
   const message = 'no such member';
   done(member === undefined ? judgeEncoding(request) : invalidRequest({ pointer: `/${member}`, in: 'body', message }));
+}
+
+function countAnswer(metrics: RequestMetrics) {
+  return (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
+    const operation = request.routeOptions.schema?.operationId ?? 'none';
+    metrics.count(operation, { status: reply.statusCode, ms: reply.elapsedTime });
+    done();
+  };
 }
 
 /** What a route's `config` may say. */

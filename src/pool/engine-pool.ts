@@ -64,6 +64,17 @@ export interface EngineHandle {
   release(): void;
 }
 
+/** How much the pool has to do. */
+export interface PoolFigures {
+  readonly threads: number;
+  readonly openImages: number;
+  /** Calls and runs that are not answered yet, and the bytes that they carry or ask for. */
+  readonly queuedRequests: number;
+  readonly queuedBytes: number;
+  /** Threads that ended by themselves, since the start. */
+  readonly threadsLost: number;
+}
+
 /** Faults: `engine-busy`, `engine-lost`, `image-in-use`, and every fault of the engine. */
 export interface EnginePool {
   /**
@@ -88,6 +99,7 @@ export interface EnginePool {
    * them any more: a response has to be closed. Never necessary.
    */
   recycle(bytes: Uint8Array): void;
+  figures(): PoolFigures;
   /** Stops the runs, flushes and closes everything and ends the threads. */
   close(): Promise<void>;
 }

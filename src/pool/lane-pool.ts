@@ -2,7 +2,7 @@
 
 import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
-import type { CallOptions, EngineHandle, EnginePool, RunOptions } from './engine-pool.ts';
+import type { CallOptions, EngineHandle, EnginePool, PoolFigures, RunOptions } from './engine-pool.ts';
 import { Lane } from './lane.ts';
 import type { Connect, News } from './lane.ts';
 import type { PoolLimits } from './limits.ts';
@@ -49,6 +49,7 @@ export class LanePool implements EnginePool {
   readonly #losses = new Map<string, number>();
   readonly #spares = new SpareBuffers();
   #lastNumber = 0;
+  #threadsLost = 0;
   #closed = false;
 
   constructor(options: PoolOptions & { readonly connects: readonly Connect[] }) {
@@ -101,6 +102,17 @@ export class LanePool implements EnginePool {
 
   recycle(bytes: Uint8Array): void {
     this.#spares.give(bytes);
+  }
+
+  figures(): PoolFigures {
+    const sum = (of: (lane: Lane) => number): number => this.#lanes.reduce((all, lane) => all + of(lane), 0);
+    return {
+      threads: this.#lanes.length,
+      openImages: sum((lane) => lane.openImages),
+      queuedRequests: sum((lane) => lane.load),
+      queuedBytes: sum((lane) => lane.loadBytes),
+      threadsLost: this.#threadsLost,
+    };
   }
 
   async close(): Promise<void> {
@@ -261,6 +273,7 @@ export class LanePool implements EnginePool {
 
   /** A thread has ended by itself. */
   #bury(lane: Lane, reason: string): void {
+    this.#threadsLost += 1;
     for (const pin of [...this.#pins.values()]) {
       if (pin.lane === lane) this.#lose(pin, new Fault('engine-lost', { reason }));
     }

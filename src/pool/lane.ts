@@ -82,6 +82,11 @@ export class Lane {
     return this.#pending.size;
   }
 
+  /** The bytes that those write or ask for. */
+  get loadBytes(): number {
+    return this.#pendingBytes;
+  }
+
   /** Faults `engine-busy`, `engine-lost` and what the thread answers. */
   request(body: RequestBody, options: RequestOptions): Promise<unknown> {
     const { signal } = options;

@@ -12,6 +12,7 @@ import type { ReadSession } from './read-session.ts';
 import { findSnapshot } from './snapshot-lookup.ts';
 import { ImageWriteSession, keepingAll, requireInside } from './write-session.ts';
 import type { WriteReceipt, WriteSession } from './write-session.ts';
+import type { Usage } from './usage.ts';
 
 /** Which part of the map to list. */
 export interface ExtentsOptions {
@@ -35,8 +36,14 @@ export interface ImageExtents extends ExtentPage {
 export class Content {
   readonly #access: ImageAccess;
   readonly #pool: Pick<EnginePool, 'recycle'>;
+  readonly #usage: Pick<Usage, 'requireQuota'>;
 
-  constructor(parts: { readonly access: ImageAccess; readonly pool: Pick<EnginePool, 'recycle'> }) {
+  constructor(parts: {
+    readonly access: ImageAccess;
+    readonly pool: Pick<EnginePool, 'recycle'>;
+    readonly usage: Pick<Usage, 'requireQuota'>;
+  }) {
+    this.#usage = parts.usage;
     this.#access = parts.access;
     this.#pool = parts.pool;
   }
@@ -62,6 +69,8 @@ export class Content {
   }
 
   async openWrite(image: string, options: { readonly signal: AbortSignal | undefined }): Promise<WriteSession> {
+    const room = this.#usage.requireQuota(0);
+    if (room !== undefined) await room;
     const visit = await this.#access.enter(image, { changes: true, signal: options.signal });
     return new ImageWriteSession(visit, {
       clusterSize: clusterSizeOf(visit.record),

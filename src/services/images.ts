@@ -13,6 +13,7 @@ import { generationFirst } from './new-images.ts';
 import type { NewImages } from './new-images.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { requireSpace } from './storage-faults.ts';
+import type { Usage } from './usage.ts';
 
 /** What a new image is to be; sizes in bytes. The caller spells out qemu-img's defaults. */
 export interface CreateOptions {
@@ -72,12 +73,14 @@ export class Images {
   readonly #pool: ServiceParts['pool'];
   readonly #access: ImageAccess;
   readonly #newImages: NewImages;
+  readonly #usage: Pick<Usage, 'requireQuota'>;
   readonly #edits: ImageEdits;
 
   constructor(
     parts: Pick<ServiceParts, 'catalog' | 'clock' | 'directory' | 'pool'> & {
       readonly access: ImageAccess;
       readonly newImages: NewImages;
+      readonly usage: Pick<Usage, 'requireQuota'>;
     },
   ) {
     this.#catalog = parts.catalog;
@@ -85,6 +88,7 @@ export class Images {
     this.#pool = parts.pool;
     this.#access = parts.access;
     this.#newImages = parts.newImages;
+    this.#usage = parts.usage;
     this.#edits = new ImageEdits(parts);
   }
 
@@ -92,6 +96,7 @@ export class Images {
   async create(options: CreateOptions): Promise<Image> {
     const { name, description, labels, backing, ...format } = options;
     if (format.virtualSize === undefined && backing === undefined) throw sizeMissing();
+    await this.#usage.requireQuota(writesAll(format.preallocation) ? (format.virtualSize ?? 0) : 0);
     if (writesAll(format.preallocation)) await requireSpace(this.#directory, format.virtualSize ?? 0);
 
     const reservation = { name, description, labels, backing, state: 'creating', signal: undefined } as const;

@@ -8,6 +8,7 @@ import { takeQcow2 } from './qcow2-import.ts';
 import { requireKnownSize, takeRaw } from './raw-import.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { requireSpace } from './storage-faults.ts';
+import type { Usage } from './usage.ts';
 
 /** What comes in. */
 export interface ImportOptions {
@@ -48,10 +49,17 @@ export interface ImportOptions {
 export class Imports {
   readonly #parts: Pick<ServiceParts, 'directory' | 'pool' | 'report'>;
   readonly #newImages: NewImages;
+  readonly #usage: Pick<Usage, 'requireQuota'>;
 
-  constructor(parts: Pick<ServiceParts, 'directory' | 'pool' | 'report'> & { readonly newImages: NewImages }) {
+  constructor(
+    parts: Pick<ServiceParts, 'directory' | 'pool' | 'report'> & {
+      readonly newImages: NewImages;
+      readonly usage: Pick<Usage, 'requireQuota'>;
+    },
+  ) {
     this.#parts = parts;
     this.#newImages = parts.newImages;
+    this.#usage = parts.usage;
   }
 
   /**
@@ -63,6 +71,7 @@ export class Imports {
     const { name, description, labels, source, bodyLength, sha256, signal } = options;
     const reservation = { name, description, labels, signal, state: 'importing' } as const;
     const incoming = { body, bodyLength, sha256 };
+    await this.#usage.requireQuota(bodyLength ?? 0);
     if (source.format === 'raw') {
       const { create } = source;
       requireKnownSize(create, bodyLength);

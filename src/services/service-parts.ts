@@ -27,6 +27,8 @@ export interface ServiceParts {
   readonly imageIdleMs: number;
   /** Below so many free bytes health says `low`. */
   readonly freeBytesMin: number;
+  /** How much all image files together may occupy, in bytes; undefined for as much as there is. */
+  readonly quotaBytes: number | undefined;
   /** Told of failures that no caller sees: for the log. */
   readonly report: (failure: BackgroundFailure) => void;
 }

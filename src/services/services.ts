@@ -10,6 +10,7 @@ import { Janitor } from './janitor.ts';
 import { NewImages } from './new-images.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { Snapshots } from './snapshots.ts';
+import { Usage } from './usage.ts';
 
 export type { Image, ImageFacts, ImageReference, ImageState, Labels } from '../catalog/catalog.ts';
 export type {
@@ -23,6 +24,7 @@ export type {
 } from '../pool/protocol.ts';
 export type { ExtentsOptions, ImageExtents } from './content.ts';
 export type { ExportOptions, ExportSession } from './exports.ts';
+export type { UsageReport } from './usage.ts';
 export type { HealthReport } from './health.ts';
 export type { CreateOptions, ImageInfo, ImagePage, ListOptions, ResizeOptions } from './images.ts';
 export type { ImageChange } from './image-edits.ts';
@@ -40,6 +42,7 @@ export interface Services {
   readonly imports: Imports;
   readonly exports: Exports;
   readonly health: Health;
+  readonly usage: Usage;
   /** Settles what an earlier process left half done. Before the first request. */
   start(): Promise<void>;
   /** Flushes and closes every image that is open. After the last request, before the pool and the catalog close. */
@@ -49,15 +52,17 @@ export interface Services {
 export function createServices(parts: ServiceParts): Services {
   const processToken = Buffer.from(parts.entropy(processTokenLength)).toString('base64url');
   const access = new ImageAccess({ ...parts, graceMs, processToken });
+  const usage = new Usage(parts);
   const newImages = new NewImages({ ...parts, access });
   const janitor = new Janitor({ ...parts, access });
   return {
-    images: new Images({ ...parts, access, newImages }),
-    content: new Content({ ...parts, access }),
+    images: new Images({ ...parts, access, newImages, usage }),
+    content: new Content({ ...parts, access, usage }),
     snapshots: new Snapshots({ ...parts, access }),
-    imports: new Imports({ ...parts, newImages }),
+    imports: new Imports({ ...parts, newImages, usage }),
     exports: new Exports({ ...parts, access }),
     health: new Health(parts),
+    usage,
     start: () => janitor.settle(),
     stop: async () => {
       await newImages.stop();

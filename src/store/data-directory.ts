@@ -6,6 +6,7 @@
 //   <dir>/staging/<id>.qcow2    files that still come in, under the id that they will have
 
 import { constants } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { mkdir, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -98,10 +99,33 @@ export class DataDirectory {
     }
   }
 
+  /** The bytes that the image files of a folder occupy on their file system. */
+  async occupied(folder: ImageFolder): Promise<number> {
+    let bytes = 0;
+    for (const id of await this.list(folder)) {
+      const found = await statOf(join(this.#path, folder, this.fileName(id)));
+      bytes += (found?.blocks ?? 0) * blockLength;
+    }
+    return bytes;
+  }
+
   /** Also proves that the folder of images is there. */
   async space(): Promise<Space> {
     const { bsize, bavail, blocks } = await statfs(join(this.#path, 'images'));
     return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+  }
+}
+
+/** `st_blocks` counts these, whatever the file system's own blocks are. */
+const blockLength = 512;
+
+/** Undefined without such a file: it may go while we look. */
+async function statOf(path: string): Promise<Stats | undefined> {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw error;
   }
 }
 

@@ -9,6 +9,7 @@ import { Fault } from '../../src/base/fault.ts';
 import { answerBytes, rangeOf } from '../../src/http/byte-answer.ts';
 import { conditionsOf } from '../../src/http/conditional.ts';
 import { bodyOf } from '../../src/http/request-body.ts';
+import { RequestMetrics } from '../../src/http/request-metrics.ts';
 import type { App } from '../../src/http/schema.ts';
 import { createServer } from '../../src/http/server.ts';
 import { exchange } from '../support/raw-http.ts';
@@ -25,6 +26,7 @@ before(async () => {
     tokens: undefined,
     demandOf: () => 'read',
     tls: undefined,
+    metrics: new RequestMetrics(),
     isDraining: () => state.draining,
     document: { title: 'test', version: '1', description: 'a test', tags: [] },
   });

@@ -17,7 +17,7 @@ describe('the service', () => {
     assert.deepEqual(answer.body, {
       name: 'qcowd',
       version: '0.0.0-test',
-      links: { api: '/v1', openapi: '/openapi.json', problems: '/problems' },
+      links: { api: '/v1', docs: '/docs', openapi: '/openapi.json', problems: '/problems' },
     });
     const page = await service.get('/').set('Accept', 'text/html,application/xhtml+xml,*/*;q=0.8').expect(200);
     assert.match(String(page.headers['content-type']), /^text\/html/);
@@ -43,6 +43,18 @@ describe('the service', () => {
   test('publishes its document', async () => {
     const answer = await service.get('/openapi.json').expect(200);
     assert.equal((answer.body as { openapi: string }).openapi, '3.1.0');
+  });
+
+  test('has a page to browse it by, made of its own files only', async () => {
+    const page = await service.get('/docs').redirects(2).expect(200);
+    assert.match(String(page.headers['content-type']), /^text\/html/);
+    const files = Array.from(page.text.matchAll(/(?:src|href)="([^"]+)"/g), (match) => match[1] ?? '');
+    assert.ok(files.some((file) => file.endsWith('.js')));
+    for (const file of files) {
+      await service.get(new URL(file, 'http://localhost/docs/').pathname).expect(200);
+      assert.doesNotMatch(file, /^(https?:)?\/\//);
+    }
+    assert.equal(((await service.get('/docs/json').expect(200)).body as { openapi: string }).openapi, '3.1.0');
   });
 
   test('explains every problem, also the one at hand', async () => {

@@ -68,7 +68,7 @@ export const rooms: readonly Room[] = [
   },
   {
     path: 'src/app.ts',
-    mayImport: ['src/', 'routes/index.ts', 'routes/document.ts', 'routes/operation-scopes.ts'],
+    mayImport: ['src/', 'routes/index.ts', 'routes/document.ts', 'routes/operation-scopes.ts', 'routes/route-parts.ts'],
     packages: ['*'],
   },
   { path: 'src/main.ts', mayImport: ['src/app.ts', 'src/config.ts', ...base], packages: ['*'] },

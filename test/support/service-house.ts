@@ -35,6 +35,7 @@ export interface HouseOptions {
   readonly path?: string;
   readonly imageIdleMs?: number;
   readonly freeBytesMin?: number;
+  readonly quotaBytes?: number;
   readonly limits?: Partial<PoolLimits>;
 }
 
@@ -63,6 +64,7 @@ export async function openHouse(options: HouseOptions): Promise<ServiceHouse> {
     entropy,
     imageIdleMs,
     freeBytesMin: options.freeBytesMin ?? 0,
+    quotaBytes: options.quotaBytes,
     report,
   });
   await services.start();

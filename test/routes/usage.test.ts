@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+
+import { printMetrics } from '../../src/http/prometheus.ts';
+import { codeOf, pattern, startTestService } from '../support/test-service.ts';
+import type { TestService } from '../support/test-service.ts';
+
+const MiB = 1024 * 1024;
+let service: TestService;
+
+before(async () => {
+  service = await startTestService({ QCOWD_QUOTA_BYTES: String(4 * MiB) });
+});
+after(async () => service[Symbol.asyncDispose]());
+
+describe('usage', () => {
+  test('counts images, what they may hold and what they occupy', async () => {
+    await service.create({ name: 'a', virtualSize: 64 * MiB });
+    await service.create({ name: 'b', virtualSize: 8 * MiB });
+    await service.write('a', 0, pattern(MiB, 1));
+    const answer = await service.get('/v1/usage').expect(200);
+    const usage = answer.body as Readonly<Record<string, number>>;
+    assert.deepEqual([usage['images'], usage['virtualBytes'], usage['reservedBytes']], [2, 72 * MiB, 0]);
+    assert.ok((usage['allocatedBytes'] ?? 0) >= MiB);
+    assert.ok((usage['freeBytes'] ?? 0) > 0);
+    assert.equal(usage['quotaBytes'], 4 * MiB);
+  });
+
+  test('keeps what needs space out when the quota is used up, and lets deletes through', async () => {
+    const large = await service.put('/v1/imports/large?format=raw').send(pattern(5 * MiB, 2));
+    assert.deepEqual([large.status, codeOf(large)], [413, 'quota-exceeded']);
+    await service.write('a', 0, pattern(5 * MiB, 3));
+    await untilMeasured();
+    const write = await service.put('/v1/images/a/data').set('Content-Range', 'bytes 0-511/*').send(pattern(512, 4));
+    assert.deepEqual([write.status, codeOf(write)], [413, 'quota-exceeded']);
+    const { quotaBytes } = write.body as { readonly quotaBytes: number };
+    assert.equal(quotaBytes, 4 * MiB);
+    assert.equal(codeOf(await service.post('/v1/images', { name: 'c', virtualSize: MiB })), 'quota-exceeded');
+    await service.get('/v1/images/a/data').expect(200);
+    await service.delete('/v1/images/a').expect(204);
+    await untilMeasured();
+    await service.write('b', 0, pattern(512, 5));
+  });
+});
+
+describe('the metrics', () => {
+  test('count requests by operation and status, and the bytes that cross', async () => {
+    const before = figuresOf((await service.get('/metrics').expect(200)).text);
+    await service.get('/v1/images/nobody').expect(404);
+    await service.bytes('/v1/images/b/data').expect(200);
+    const answer = await service.get('/metrics').expect(200);
+    assert.match(String(answer.headers['content-type']), /^text\/plain; version=0\.0\.4/);
+    const figures = figuresOf(answer.text);
+    const grown = (name: string): number => (figures.get(name) ?? 0) - (before.get(name) ?? 0);
+    assert.equal(grown('qcowd_http_requests_total{operation="getImage",status="404"}'), 1);
+    assert.equal(grown('qcowd_http_requests_total{operation="readImageData",status="200"}'), 1);
+    assert.equal(grown('qcowd_http_request_duration_seconds_count{operation="readImageData"}'), 1);
+    assert.ok(grown('qcowd_http_sent_bytes_total') > 8 * MiB);
+    assert.equal(figures.get('qcowd_images'), 1);
+    assert.equal(figures.get('qcowd_engine_open_images'), 1);
+    assert.ok((figures.get('process_resident_memory_bytes') ?? 0) > MiB);
+  });
+
+  test('are printed so that no label breaks a line', () => {
+    const samples = [{ suffix: '_total', labels: { a: 'x"y\\z\n' }, value: 3 }];
+    const text = printMetrics([{ name: 'some', help: 'Some.', type: 'counter', samples }]);
+    assert.equal(text, '# HELP some Some.\n# TYPE some counter\nsome_total{a="x\\"y\\\\z\\n"} 3\n');
+  });
+});
+
+function figuresOf(text: string): ReadonlyMap<string, number> {
+  const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+  return new Map(
+    lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ')))]),
+  );
+}
+
+/** What is occupied is measured once a second. */
+async function untilMeasured(): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, 1_100));
+}
