@@ -19,6 +19,7 @@ import type {
   Labels,
   StructuralOperation,
 } from './catalog.ts';
+import { DiskReserve, orFault } from './disk-reserve.ts';
 import { selectImages, toFactsRow, toImageRecord } from './image-records.ts';
 import type { ImageRow } from './image-records.ts';
 import { migrate } from './migrate.ts';
@@ -33,9 +34,11 @@ const nextVersion = '(SELECT highest + 1 FROM version_mark)';
 export class SqliteCatalog implements Catalog {
   readonly #database: Database;
   readonly #statements = new Map<string, Statement>();
+  readonly #reserve: DiskReserve;
 
-  private constructor(database: Database) {
+  private constructor(database: Database, reserve: DiskReserve) {
     this.#database = database;
+    this.#reserve = reserve;
   }
 
   /** Opens the file, makes it if needed, and brings its schema up to date. `:memory:` is one that nobody keeps. */
@@ -47,7 +50,7 @@ export class SqliteCatalog implements Catalog {
       database.pragma('synchronous = FULL');
       database.pragma('foreign_keys = ON');
       migrate(database);
-      return new SqliteCatalog(database);
+      return new SqliteCatalog(database, new DiskReserve(path === ':memory:' ? undefined : `${path}-reserve`));
     } catch (error) {
       database.close();
       throw error;
@@ -55,7 +58,8 @@ export class SqliteCatalog implements Catalog {
   }
 
   async reserveImage(reservation: ImageReservation): Promise<ImageRecord> {
-    return this.#atomically(() => {
+    // A new image is no reason to give up the reserve.
+    return this.#whole(() => {
       const holder = this.#find(reservation.name);
       if (holder !== undefined) {
         throw new Fault('name-conflict', { name: reservation.name, imageId: holder.id });
@@ -77,6 +81,7 @@ export class SqliteCatalog implements Catalog {
 
   async removeImage(id: string): Promise<void> {
     this.#run('DELETE FROM images WHERE id = ?', id);
+    this.#reserve.keep();
   }
 
   async beginDelete(id: string): Promise<ImageRecord> {
@@ -173,10 +178,12 @@ export class SqliteCatalog implements Catalog {
   async reserveGenerations(id: string, options: { readonly jump: boolean }): Promise<number> {
     // Nothing above the ceiling was ever given out; a settled image's last generation may go on being its current one.
     const start = `CASE WHEN settled = 1 AND :jump = 0 THEN generation ELSE generation_ceiling + 1 END`;
-    const row = this.#statement(
+    const statement = this.#statement(
       `UPDATE images SET generation = ${start}, generation_ceiling = ${start} + :reserved, settled = 0
        WHERE id = :id RETURNING generation`,
-    ).get({ id, jump: Number(options.jump), reserved: generationsReserved });
+    );
+    const values = { id, jump: Number(options.jump), reserved: generationsReserved };
+    const row = this.#reserve.using(() => statement.get(values));
     return present(row as { readonly generation: number } | undefined, 'generations are reserved for an image')
       .generation;
   }
@@ -321,7 +328,12 @@ export class SqliteCatalog implements Catalog {
 
   /** All of it or nothing; the write lock is taken first, so that nothing read inside is out of date. */
   #atomically<Result>(work: () => Result): Result {
-    return this.#database.transaction(work).immediate();
+    return this.#reserve.using(() => this.#database.transaction(work).immediate());
+  }
+
+  /** Like {@link #atomically}, but a full disk is a fault at once. */
+  #whole<Result>(work: () => Result): Result {
+    return orFault(() => this.#database.transaction(work).immediate());
   }
 
   #all<Row>(sql: string, ...values: unknown[]): Row[] {
@@ -329,7 +341,12 @@ export class SqliteCatalog implements Catalog {
   }
 
   #run(sql: string, ...values: unknown[]): void {
-    this.#statement(sql).run(...values);
+    const run = (): void => {
+      this.#statement(sql).run(...values);
+    };
+    // Inside a transaction only all of it can be done again.
+    if (this.#database.inTransaction) run();
+    else this.#reserve.using(run);
   }
 
   #statement(sql: string): Statement {
