@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+
+import type { Response } from 'supertest';
+
+import { explainProblems } from '../../src/http/problem.ts';
+import { codeOf, startTestService } from '../support/test-service.ts';
+import type { TestService } from '../support/test-service.ts';
+
+const MiB = 1_048_576;
+let service: TestService;
+
+before(async () => {
+  service = await startTestService();
+  await service.create({ name: 'vm', virtualSize: MiB });
+  await service.create({ name: 'base', virtualSize: MiB });
+  await service.create({ name: 'top', backing: { image: 'base' } });
+  await service.create({ name: 'away', virtualSize: MiB });
+  await service.post('/v1/images/away/detach').expect(200);
+  await service.create({ name: 'safe', virtualSize: MiB });
+  await service.patch('/v1/images/safe', { protected: true }).expect(200);
+  await service.create({ name: 'old', virtualSize: MiB, compat: '0.10' });
+  await service.post('/v1/images/old/snapshots', { name: 's1' }).expect(201);
+});
+after(async () => service[Symbol.asyncDispose]());
+
+const put = (range: string, bytes: string) =>
+  service.put('/v1/images/vm/data').set('Content-Range', range).send(Buffer.from(bytes));
+
+/** How a client meets each problem. */
+const provocations: Readonly<Record<string, () => PromiseLike<Response>>> = {
+  'invalid-request': () => service.post('/v1/images', { name: 'x', bogus: 1 }),
+  'invalid-content-range': () => put('bytes 1-0/*', 'x'),
+  'content-range-mismatch': () => put('bytes 0-9/*', 'x'),
+  'digest-mismatch': () =>
+    put('bytes 0-0/*', 'x').set('Content-Digest', `sha-256=:${Buffer.alloc(32).toString('base64')}:`),
+  'forbidden': () => service.get('/v1/images').set('Host', 'elsewhere.example'),
+  'image-not-found': () => service.get('/v1/images/nobody'),
+  'snapshot-not-found': () => service.get('/v1/images/vm/snapshots/none'),
+  'route-not-found': () => service.get('/v1/nothing'),
+  'method-not-allowed': () => service.put('/v1/images'),
+  'name-conflict': () => service.post('/v1/images', { name: 'vm', virtualSize: 1 }),
+  'image-detached': () => service.get('/v1/images/away/data'),
+  'image-protected': () => service.delete('/v1/images/safe'),
+  'image-has-dependents': () => service.delete('/v1/images/base'),
+  'writes-lost': () => service.post('/v1/images/vm/flush', { writeEpoch: 'another' }),
+  'shrink-not-allowed': () => service.post('/v1/images/vm/resize', { virtualSize: 512 }),
+  'snapshots-prevent-resize': () => service.post('/v1/images/old/resize', { virtualSize: 2 * MiB }),
+  'precondition-failed': () => service.get('/v1/images/vm/data').set('If-Match', '"x"'),
+  'content-too-large': () => service.post('/v1/images', { name: 'x', description: 'x'.repeat(2 * MiB) }),
+  'uri-too-long': () => service.get(`/v1/images?name=${'x'.repeat(20_000)}`),
+  'headers-too-large': () => service.get('/v1/images').set('X-Long', 'x'.repeat(40_000)),
+  'unsupported-media-type': () => service.post('/v1/images').set('Content-Type', 'text/plain').send('x'),
+  'range-not-satisfiable': () => service.get('/v1/images/vm/data').set('Range', `bytes=${MiB}-`),
+  'unsafe-image': () => service.put('/v1/imports/foreign').send(Buffer.alloc(4096, 1)),
+  'invalid-geometry': () => service.post('/v1/images', { name: 'x', virtualSize: 1, clusterSize: 1000 }),
+  'unsupported-option': () => service.put('/v1/images/vm/data?compress=true').send(Buffer.from('x')),
+  'size-mismatch': () => service.put('/v1/images/vm/data').send(Buffer.from('x')),
+  'insufficient-storage': () =>
+    service.post('/v1/images', { name: 'x', virtualSize: 2 ** 49, preallocation: 'full', clusterSize: 2 * MiB }),
+};
+
+/** Problems that this service does not meet by requests alone, and what they take. */
+const elsewhere: Readonly<Record<string, string>> = {
+  'unauthenticated': 'takes tokens',
+  'job-not-found': 'takes jobs',
+  'job-not-cancellable': 'takes jobs',
+  'job-interrupted': 'takes jobs',
+  'idempotency-in-progress': 'takes two requests with one key',
+  'idempotency-key-reused': 'takes two requests with one key',
+  'request-timeout': 'takes a minute of silence',
+  'image-not-ready': 'takes an image that is half made',
+  'image-in-use': 'takes another program',
+  'image-read-only': 'takes a file that cannot be written',
+  'image-locked': 'takes leases',
+  'lease-lost': 'takes leases',
+  'lease-not-found': 'takes leases',
+  'fencing-token-stale': 'takes leases',
+  'bitmaps-prevent-revert': 'takes bitmaps that QEMU made',
+  'bitmap-inconsistent': 'takes bitmaps that QEMU made',
+  'chain-too-deep': 'takes 64 images',
+  'refcount-overflow': 'takes a narrow refcount',
+  'header-full': 'takes a full first cluster',
+  'too-many-snapshots': 'takes 65,536 snapshots',
+  'image-corrupt': 'takes a damaged file',
+  'internal': 'takes a bug',
+  'io-error': 'takes a broken disk',
+  'not-ready': 'takes a broken catalog',
+  'draining': 'takes a service that stops',
+  'engine-busy': 'takes many callers',
+  'engine-lost': 'takes a thread that dies',
+};
+
+describe('every problem of the table', () => {
+  for (const [code, provoke] of Object.entries(provocations)) {
+    test(`${code} is met by a client`, async () => {
+      const answer = await provoke();
+      const known = explainProblems().find((problem) => problem.code === code);
+      assert.deepEqual([codeOf(answer), answer.status], [code, known?.status]);
+      assert.match(String(answer.headers['content-type']), /^application\/problem\+json/);
+      const { type, instance, detail } = answer.body as Record<string, string>;
+      assert.equal(type, `/problems/${code}`);
+      assert.ok(instance?.startsWith('/'));
+      assert.ok((detail ?? '').length > 20);
+    });
+  }
+
+  test('is met here, or it is said what it takes', () => {
+    const met = new Set([...Object.keys(provocations), ...Object.keys(elsewhere)]);
+    assert.deepEqual(
+      explainProblems()
+        .map(({ code }) => code)
+        .filter((code) => !met.has(code)),
+      [],
+    );
+    assert.deepEqual(
+      Object.keys(provocations).filter((code) => code in elsewhere),
+      [],
+    );
+  });
+});
