@@ -1,19 +1,8 @@
 // What every problem says to a person: its cause, its cure, and the facts that a client is shown.
 
 import type { faultCodes, FaultCode } from '../base/fault-codes.ts';
-import type { FaultContext } from '../base/fault.ts';
-
-/** The texts of one problem code. */
-export interface ProblemText {
-  /** Why this happens; served at `/problems/<code>`. */
-  readonly cause: string;
-  /** What to do next; served at `/problems/<code>`. */
-  readonly cure: string;
-  /** The members of a fault's context that clients see. Nothing else leaves the process. */
-  readonly members: readonly string[];
-  /** What happened this time, from the fault's context; the cure follows it. Undefined says nothing more. */
-  readonly detail: ((context: FaultContext) => string | undefined) | undefined;
-}
+import { listOf, optionOf, textOf } from './problem-text.ts';
+import type { ProblemText } from './problem-text.ts';
 
 type CodeOfKind<Kind extends string> = {
   [Code in FaultCode]: (typeof faultCodes)[Code]['kind'] extends Kind ? Code : never;
@@ -33,23 +22,6 @@ export const renamedCodes = {
  */
 export type WireCode =
   'image-corrupt' | Exclude<FaultCode, CodeOfKind<'corrupt' | 'unsupported'> | keyof typeof renamedCodes>;
-
-function textOf(context: FaultContext, key: string): string {
-  const value = context[key];
-  return typeof value === 'string' || typeof value === 'number' ? String(value) : '?';
-}
-
-/** The option that a reason is about, before it: reasons begin with "must" or name their own subject. */
-function optionOf(context: FaultContext): string {
-  const says = textOf(context, 'reason');
-  const isPredicate = says.startsWith('must ') || says.startsWith('needs ');
-  return isPredicate && context['option'] !== undefined ? `${textOf(context, 'option')} ` : '';
-}
-
-function listOf(context: FaultContext, key: string): readonly unknown[] {
-  const value = context[key];
-  return Array.isArray(value) ? value : [];
-}
 
 export const problemTexts = {
   'invalid-request': {

@@ -3,8 +3,9 @@
 import { faultCodes } from '../base/fault-codes.ts';
 import type { FaultCode, FaultKind } from '../base/fault-codes.ts';
 import { Fault } from '../base/fault.ts';
+import type { ProblemText } from './problem-text.ts';
 import { problemTexts, renamedCodes } from './problem-texts.ts';
-import type { ProblemText, WireCode } from './problem-texts.ts';
+import type { WireCode } from './problem-texts.ts';
 
 /** A problem as it is sent. */
 export interface Problem {

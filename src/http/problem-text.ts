@@ -1,0 +1,33 @@
+// The form of a problem's texts, and what they take from a fault's context.
+
+import type { FaultContext } from '../base/fault.ts';
+
+/** The texts of one problem code. */
+export interface ProblemText {
+  /** Why this happens; served at `/problems/<code>`. */
+  readonly cause: string;
+  /** What to do next; served at `/problems/<code>`. */
+  readonly cure: string;
+  /** The members of a fault's context that clients see. Nothing else leaves the process. */
+  readonly members: readonly string[];
+  /** What happened this time, from the fault's context; the cure follows it. Undefined says nothing more. */
+  readonly detail: ((context: FaultContext) => string | undefined) | undefined;
+}
+
+/** A fact as text; `?` stands for one that is not there. */
+export function textOf(context: FaultContext, key: string): string {
+  const value = context[key];
+  return typeof value === 'string' || typeof value === 'number' ? String(value) : '?';
+}
+
+/** The option that a reason is about, before it: reasons begin with "must" or name their own subject. */
+export function optionOf(context: FaultContext): string {
+  const says = textOf(context, 'reason');
+  const isPredicate = says.startsWith('must ') || says.startsWith('needs ');
+  return isPredicate && context['option'] !== undefined ? `${textOf(context, 'option')} ` : '';
+}
+
+export function listOf(context: FaultContext, key: string): readonly unknown[] {
+  const value = context[key];
+  return Array.isArray(value) ? value : [];
+}
