@@ -4,6 +4,7 @@ import type { FastifyReply } from 'fastify';
 import type { z } from 'zod';
 
 import { Fault } from '../src/base/fault.ts';
+import type { Answer } from '../src/http/answer.ts';
 import type { Image as ImageValue, WriteReceipt } from '../src/services/services.ts';
 import { printImage } from './schemas/images.ts';
 import type { Image } from './schemas/images.ts';
@@ -36,10 +37,21 @@ export function answerImage(reply: FastifyReply, image: ImageValue): z.input<typ
   return printImage(image);
 }
 
+/** An image as an answer. */
+export function imageAnswer(image: ImageValue): Answer {
+  return { status: 200, headers: { etag: imageTag(image) }, body: printImage(image) };
+}
+
 /** A new image. */
-export function answerCreated(reply: FastifyReply, image: ImageValue): z.input<typeof Image> {
-  void reply.code(201).header('location', `/v1/images/${image.id}`);
-  return answerImage(reply, image);
+export function createdAnswer(image: ImageValue): Answer {
+  const headers = { location: `/v1/images/${image.id}`, etag: imageTag(image) };
+  return { status: 201, headers, body: printImage(image) };
+}
+
+/** 204 after a change of guest data that is not at one place. */
+export function receiptAnswer({ generation, writeEpoch }: WriteReceipt): Answer {
+  const headers = { 'image-generation': String(generation), 'write-epoch': writeEpoch };
+  return { status: 204, headers, body: undefined };
 }
 
 /** 204 after a change of guest data: what it is now, and in which epoch that holds. */

@@ -14,6 +14,7 @@ import { compileNoValidator, invalidRequest, parseQuery } from '../src/http/sche
 import type { Services, WriteOptions } from '../src/services/services.ts';
 import { answerReceipt, dataTag, generationOfTag, refuseOption } from './answers.ts';
 import { takeAnyBody } from './byte-bodies.ts';
+import { answerWork, jobResponse } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
 import { ImageParams, isImageKey } from './schemas/common.ts';
 import { DiscardSpan, FlushImage, ReadQuery, WriteQuery, ZeroSpan } from './schemas/content.ts';
@@ -154,12 +155,21 @@ function changes(services: Services): Routes {
           summary: 'Make a span read as zeroes; any alignment',
           params: ImageParams,
           body: ZeroSpan,
-          response: { 204: { description: 'Done; `Write-Epoch` says until when' }, ...problemResponse() },
+          response: {
+            204: { description: 'Done; `Write-Epoch` says until when' },
+            ...jobResponse(),
+            ...problemResponse(),
+          },
         },
       },
       async (request, reply) => {
-        const receipt = await services.content.zero(request.params.image, request.body);
-        return answerReceipt(reply, { imageId: undefined, receipt });
+        const { image } = request.params;
+        const options = request.body;
+        return answerWork(
+          services,
+          { request, reply },
+          { kind: 'zero', image, options, work: (control) => services.content.zero(image, options, control) },
+        );
       },
     );
 
@@ -172,12 +182,21 @@ function changes(services: Services): Routes {
           summary: 'Give whole clusters inside a span back',
           params: ImageParams,
           body: DiscardSpan,
-          response: { 204: { description: 'Done; `Write-Epoch` says until when' }, ...problemResponse() },
+          response: {
+            204: { description: 'Done; `Write-Epoch` says until when' },
+            ...jobResponse(),
+            ...problemResponse(),
+          },
         },
       },
       async (request, reply) => {
-        const receipt = await services.content.discard(request.params.image, request.body);
-        return answerReceipt(reply, { imageId: undefined, receipt });
+        const { image } = request.params;
+        const options = request.body;
+        return answerWork(
+          services,
+          { request, reply },
+          { kind: 'discard', image, options, work: (control) => services.content.discard(image, options, control) },
+        );
       },
     );
 

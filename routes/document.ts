@@ -15,6 +15,7 @@ export function documentHead(version: string): DocumentHead {
       { name: 'images', description: 'Images as things: make, list, show, resize, check, delete' },
       { name: 'data', description: 'Guest bytes: read, write, zero, discard, flush, extents' },
       { name: 'snapshots', description: 'Internal snapshots' },
+      { name: 'jobs', description: 'Long work that goes on after its request' },
       { name: 'transfer', description: 'Whole files in and out' },
     ],
   };

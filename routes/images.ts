@@ -3,11 +3,14 @@
 import type { FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 
+import { sendAnswer } from '../src/http/answer.ts';
 import { conditionsOf, judgeChange, judgeRead } from '../src/http/conditional.ts';
 import type { Conditions } from '../src/http/conditional.ts';
+import { answerOnce } from '../src/http/idempotency.ts';
 import { readJson } from '../src/http/json-body.ts';
 import type { CreateOptions, Services } from '../src/services/services.ts';
-import { answerCreated, answerImage, imageTag, refuseOption, versionTag } from './answers.ts';
+import { answerImage, createdAnswer, imageTag, refuseOption, versionTag } from './answers.ts';
+import { jobResponse, performWork } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
 import { ImageParams, limitDefault } from './schemas/common.ts';
 import {
@@ -32,12 +35,28 @@ export function imageRoutes(services: Services): Routes {
           tags: ['images'],
           summary: 'Make an empty image, or an overlay over another one',
           body: CreateImage,
-          response: { 201: json('The new image; `Location` names it', Image), ...problemResponse() },
+          response: {
+            201: json('The new image; `Location` names it', Image),
+            ...jobResponse(),
+            ...problemResponse(),
+          },
         },
       },
       async (request, reply) => {
-        const image = await services.images.create(toCreateOptions(request.body));
-        return answerCreated(reply, image);
+        const options = toCreateOptions(request.body);
+        const answer = await answerOnce(services.idempotency, request, {
+          make: (key) =>
+            performWork(services, request, {
+              kind: 'create',
+              image: undefined,
+              options,
+              waitsFrom: writesAll(options) ? 'now' : 'never',
+              key,
+              work: (control) => services.images.create(options, control),
+            }),
+          describe: async ({ imageId = '' }) => createdAnswer(await services.images.show(imageId)),
+        });
+        return sendAnswer(reply, answer);
       },
     );
 
@@ -156,6 +175,11 @@ function updateRoute(services: Services): Routes {
 
 function versionConditions(request: FastifyRequest): Conditions {
   return conditionsOf(request.headers, { generation: undefined });
+}
+
+/** Whether all of its bytes are reserved or written: only that takes long. */
+function writesAll({ preallocation }: CreateOptions): boolean {
+  return preallocation === 'falloc' || preallocation === 'full';
 }
 
 function toCreateOptions(body: z.output<typeof CreateImage>): CreateOptions {

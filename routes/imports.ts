@@ -3,12 +3,13 @@
 import type { FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 
+import { sendAnswer } from '../src/http/answer.ts';
 import { signalOf } from '../src/http/disconnect.ts';
 import { bodyLengthOf, bodyOf } from '../src/http/request-body.ts';
 import { invalidRequest } from '../src/http/schema.ts';
 import type { ImportOptions, Services } from '../src/services/services.ts';
-import { answerCreated } from './answers.ts';
 import { takeAnyBody } from './byte-bodies.ts';
+import { jobResponse, performWork } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
 import { Image } from './schemas/images.ts';
 import { bytesBody, json, problemResponse } from './schemas/problem.ts';
@@ -27,7 +28,11 @@ export function importRoutes(services: Services): Routes {
           params: ImportParams,
           querystring: ImportQuery,
           body: bytesBody,
-          response: { 201: json('The new image; `Location` names it', Image), ...problemResponse() },
+          response: {
+            201: json('The new image; `Location` names it', Image),
+            ...jobResponse(),
+            ...problemResponse(),
+          },
         },
       },
       async (request, reply) => {
@@ -38,7 +43,15 @@ export function importRoutes(services: Services): Routes {
           bodyLength: bodyLengthOf(request.raw),
           signal: signalOf(reply),
         };
-        return answerCreated(reply, await services.imports.importImage(options, bodyOf(request.raw)));
+        const answer = await performWork(services, request, {
+          kind: 'import',
+          image: undefined,
+          options: { name: options.name },
+          waitsFrom: 'admission',
+          key: undefined,
+          work: (control) => services.imports.importImage(options, bodyOf(request.raw), control),
+        });
+        return sendAnswer(reply, answer);
       },
     );
   };

@@ -7,6 +7,7 @@ import { extentRoutes } from './extents.ts';
 import { handOverRoutes } from './hand-over.ts';
 import { imageRoutes } from './images.ts';
 import { importRoutes } from './imports.ts';
+import { jobRoutes } from './jobs.ts';
 import type { RouteParts, Routes } from './route-parts.ts';
 import { snapshotDataRoutes, snapshotRoutes } from './snapshots.ts';
 import { systemRoutes } from './system.ts';
@@ -30,6 +31,7 @@ function controlRoutes(parts: RouteParts): Routes {
     await app.register(handOverRoutes(parts.services), { prefix: '/v1' });
     await app.register(upkeepRoutes(parts.services), { prefix: '/v1' });
     await app.register(snapshotRoutes(parts.services), { prefix: '/v1' });
+    await app.register(jobRoutes(parts.services), { prefix: '/v1' });
     await app.register(extentRoutes(parts.services), { prefix: '/v1' });
   };
 }

@@ -1,11 +1,13 @@
 // Internal snapshots: take, list, show, delete, revert to, and read.
 
+import { sendAnswer } from '../src/http/answer.ts';
 import { answerBytes, rangeOf } from '../src/http/byte-answer.ts';
 import { conditionsOf } from '../src/http/conditional.ts';
 import { signalOf } from '../src/http/disconnect.ts';
+import { answerOnce } from '../src/http/idempotency.ts';
 import { invalidRequest } from '../src/http/schema.ts';
 import type { Services, SnapshotDescription } from '../src/services/services.ts';
-import { answerImage } from './answers.ts';
+import { answerWork, jobResponse, performWork, snapshotAnswer } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
 import { ImageParams, limitDefault, SnapshotParams } from './schemas/common.ts';
 import { ReadQuery } from './schemas/content.ts';
@@ -24,14 +26,30 @@ export function snapshotRoutes(services: Services): Routes {
           summary: 'Keep what the guest sees now',
           params: ImageParams,
           body: CreateSnapshot,
-          response: { 201: json('The snapshot; `Location` names it', Snapshot), ...problemResponse() },
+          response: {
+            201: json('The snapshot; `Location` names it', Snapshot),
+            ...jobResponse(),
+            ...problemResponse(),
+          },
         },
       },
       async (request, reply) => {
-        const { id: image } = await services.images.show(request.params.image);
-        const snapshot = await services.snapshots.create(image, { name: request.body.name });
-        void reply.code(201).header('location', `/v1/images/${image}/snapshots/${snapshot.id}`);
-        return printSnapshot(snapshot);
+        const { image } = request.params;
+        const options = request.body;
+        const answer = await answerOnce(services.idempotency, request, {
+          make: (key) =>
+            performWork(services, request, {
+              kind: 'snapshot-create',
+              image,
+              options,
+              waitsFrom: 'now',
+              key,
+              work: (control) => services.snapshots.create(image, options, control),
+            }),
+          describe: async ({ imageId = '', snapshotId = '' }) =>
+            snapshotAnswer(await services.snapshots.get(imageId, snapshotId), imageId),
+        });
+        return sendAnswer(reply, answer);
       },
     );
 
@@ -79,13 +97,21 @@ export function snapshotRoutes(services: Services): Routes {
           tags: ['snapshots'],
           summary: 'Delete a snapshot and what only it holds',
           params: SnapshotParams,
-          response: { 204: { description: 'It is gone' }, ...problemResponse() },
+          response: { 204: { description: 'It is gone' }, ...jobResponse(), ...problemResponse() },
         },
       },
       async (request, reply) => {
         const { image, snapshot } = request.params;
-        await services.snapshots.delete(image, snapshot);
-        return reply.code(204).send();
+        return answerWork(
+          services,
+          { request, reply },
+          {
+            kind: 'snapshot-delete',
+            image,
+            options: { snapshot },
+            work: (control) => services.snapshots.delete(image, snapshot, control),
+          },
+        );
       },
     );
 
@@ -97,12 +123,21 @@ export function snapshotRoutes(services: Services): Routes {
           tags: ['snapshots'],
           summary: 'Let the guest see again what it saw then',
           params: SnapshotParams,
-          response: { 200: json('The image after it', Image), ...problemResponse() },
+          response: { 200: json('The image after it', Image), ...jobResponse(), ...problemResponse() },
         },
       },
       async (request, reply) => {
         const { image, snapshot } = request.params;
-        return answerImage(reply, await services.snapshots.revert(image, snapshot));
+        return answerWork(
+          services,
+          { request, reply },
+          {
+            kind: 'snapshot-revert',
+            image,
+            options: { snapshot },
+            work: (control) => services.snapshots.revert(image, snapshot, control),
+          },
+        );
       },
     );
   };

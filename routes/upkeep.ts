@@ -1,12 +1,12 @@
 // Upkeep of an image: resize, check and repair, and what it tells of itself.
 
 import type { Services } from '../src/services/services.ts';
-import { answerImage } from './answers.ts';
+import { answerWork, jobResponse } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
 import { ImageParams } from './schemas/common.ts';
 import { Image, ResizeImage } from './schemas/images.ts';
 import { json, problemResponse } from './schemas/problem.ts';
-import { CheckImage, CheckReport, ImageInfo, printInfo, printReport } from './schemas/upkeep.ts';
+import { CheckImage, CheckReport, ImageInfo, printInfo } from './schemas/upkeep.ts';
 
 export function upkeepRoutes(services: Services): Routes {
   return async (app) => {
@@ -19,12 +19,21 @@ export function upkeepRoutes(services: Services): Routes {
           summary: 'Give the guest more or less disk',
           params: ImageParams,
           body: ResizeImage,
-          response: { 200: json('The image with its new size', Image), ...problemResponse() },
+          response: { 200: json('The image with its new size', Image), ...jobResponse(), ...problemResponse() },
         },
       },
       async (request, reply) => {
-        const image = await services.images.resize(request.params.image, request.body);
-        return answerImage(reply, image);
+        const { params, body } = request;
+        return answerWork(
+          services,
+          { request, reply },
+          {
+            kind: 'resize',
+            image: params.image,
+            options: body,
+            work: (control) => services.images.resize(params.image, body, control),
+          },
+        );
       },
     );
 
@@ -37,12 +46,18 @@ export function upkeepRoutes(services: Services): Routes {
           summary: 'Count every reference to every cluster, and mend what was asked for',
           params: ImageParams,
           body: CheckImage.optional(),
-          response: { 200: json('What was found', CheckReport), ...problemResponse() },
+          response: { 200: json('What was found', CheckReport), ...jobResponse(), ...problemResponse() },
         },
       },
-      async (request) => {
-        const repair = request.body?.repair ?? 'none';
-        return printReport(await services.images.check(request.params.image, { repair }));
+      async (request, reply) => {
+        const { image } = request.params;
+        const options = { repair: request.body?.repair ?? 'none' };
+        const kind = options.repair === 'none' ? 'check' : 'repair';
+        return answerWork(
+          services,
+          { request, reply },
+          { kind, image, options, work: (control) => services.images.check(image, options, control) },
+        );
       },
     );
 

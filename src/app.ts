@@ -116,6 +116,11 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
       spareMs: requestsSpareMs,
       end: () => closeServer(server),
     });
+    phases.push({
+      name: 'let go of those who wait',
+      spareMs: requestsSpareMs,
+      end: async () => services.jobs.letGo(),
+    });
     const listen = (): Promise<string> => server.listen({ host: config.http.host, port: config.http.port });
     const reload = async (): Promise<void> => {
       await entrance.reloadTokens();

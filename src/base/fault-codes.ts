@@ -112,6 +112,11 @@ export const faultCodes = {
   'image-locked': { kind: 'locked', title: 'Somebody holds a lease on the image' },
   'lease-lost': { kind: 'precondition', title: 'The lease does not hold any more' },
   'fencing-token-stale': { kind: 'precondition', title: 'The fencing token is not the current one' },
+  'job-not-found': { kind: 'not_found', title: 'No such job' },
+  'job-not-cancellable': { kind: 'conflict', title: 'The job has ended' },
+  'job-interrupted': { kind: 'conflict', title: 'The job was interrupted by a restart' },
+  'idempotency-in-progress': { kind: 'conflict', title: 'The first request with this key is still under way' },
+  'idempotency-key-reused': { kind: 'unprocessable', title: 'The key was used for another request' },
   'writes-lost': { kind: 'conflict', title: 'Changes that were not flushed may have been lost' },
 
   // http, routes: what is wrong with a request

@@ -1,6 +1,11 @@
 // The face of the catalog: what is known of images, as records, and asynchronous verbs that are whole atomic steps.
 
 import type { FileIdentity } from '../base/file-identity.ts';
+import type { IdempotencyStore } from './idempotency-store.ts';
+import type { JobStore } from './job-store.ts';
+
+export type { IdempotencyRecord, IdempotencyStore } from './idempotency-store.ts';
+export type { JobKind, JobRecord, JobState, JobStore, StoredFault, WorkTrace } from './job-store.ts';
 
 /** Where an image is in its life. Only `ready` images can be used; the file of a `detached` one is somebody else's. */
 export type ImageState = 'creating' | 'importing' | 'ready' | 'detached' | 'failed' | 'deleting';
@@ -135,10 +140,12 @@ export const generationsReserved = 2 ** 30;
 
 /** Every verb is one atomic, durable step. */
 export interface Catalog {
+  readonly jobs: JobStore;
+  readonly idempotency: IdempotencyStore;
   /** Adds a row; takes the name. Faults `name-conflict`; for the backing image `image-not-found`, `image-not-ready`, `image-detached`. */
   reserveImage(reservation: ImageReservation): Promise<ImageRecord>;
-  /** `creating` or `importing` becomes `ready`. */
-  publishImage(id: string, update: ImageUpdate): Promise<ImageRecord>;
+  /** `creating` or `importing` becomes `ready`; the idempotency key of the request is settled with it. */
+  publishImage(id: string, update: ImageUpdate, key?: string): Promise<ImageRecord>;
   /** Takes a row away, with its labels; no row is no harm. */
   removeImage(id: string): Promise<void>;
   /**
@@ -173,7 +180,8 @@ export interface Catalog {
   /** Stores what was learned from the file; the version grows when it changes what clients see as metadata. */
   updateImage(id: string, update: ImageUpdate): Promise<ImageRecord>;
   markStructural(id: string, operation: StructuralOperation): Promise<void>;
-  clearStructural(id: string): Promise<void>;
+  /** The operation is over; when it was done, the idempotency key of the request is settled with it. */
+  clearStructural(id: string, key?: string): Promise<void>;
   /** How many images there are, and the sum of their virtual sizes in bytes. */
   sumImages(): Promise<{ readonly images: number; readonly virtualBytes: number }>;
   /** Proves that the catalog answers. */

@@ -23,6 +23,8 @@ import { DiskReserve, orFault } from './disk-reserve.ts';
 import { selectImages, toFactsRow, toImageRecord } from './image-records.ts';
 import type { ImageRow } from './image-records.ts';
 import { migrate } from './migrate.ts';
+import { SqliteIdempotency } from './sqlite-idempotency.ts';
+import { SqliteJobs } from './sqlite-jobs.ts';
 
 /** The first generation of every image: a file that nobody has changed yet. */
 const generationFirst = 1;
@@ -32,6 +34,8 @@ const nextVersion = '(SELECT highest + 1 FROM version_mark)';
 
 /** One connection, and the only one that writes. */
 export class SqliteCatalog implements Catalog {
+  readonly jobs: SqliteJobs;
+  readonly idempotency: SqliteIdempotency;
   readonly #database: Database;
   readonly #statements = new Map<string, Statement>();
   readonly #reserve: DiskReserve;
@@ -39,6 +43,8 @@ export class SqliteCatalog implements Catalog {
   private constructor(database: Database, reserve: DiskReserve) {
     this.#database = database;
     this.#reserve = reserve;
+    this.jobs = new SqliteJobs(database);
+    this.idempotency = new SqliteIdempotency(database);
   }
 
   /** Opens the file, makes it if needed, and brings its schema up to date. `:memory:` is one that nobody keeps. */
@@ -70,11 +76,12 @@ export class SqliteCatalog implements Catalog {
     });
   }
 
-  async publishImage(id: string, update: ImageUpdate): Promise<ImageRecord> {
+  async publishImage(id: string, update: ImageUpdate, key?: string): Promise<ImageRecord> {
     return this.#atomically(() => {
       const { state } = this.#require(id);
       assert(state === 'creating' || state === 'importing', 'only a new image is published');
       this.#run(`UPDATE images SET state = 'ready', version = version + 1 WHERE id = ?`, id);
+      if (key !== undefined) this.idempotency.settle(key);
       return this.#update(id, update);
     });
   }
@@ -196,8 +203,11 @@ export class SqliteCatalog implements Catalog {
     this.#run('UPDATE images SET structural = ? WHERE id = ?', operation, id);
   }
 
-  async clearStructural(id: string): Promise<void> {
-    this.#run('UPDATE images SET structural = NULL WHERE id = ?', id);
+  async clearStructural(id: string, key?: string): Promise<void> {
+    this.#atomically(() => {
+      this.#run('UPDATE images SET structural = NULL WHERE id = ?', id);
+      if (key !== undefined) this.idempotency.settle(key);
+    });
   }
 
   async sumImages(): Promise<{ readonly images: number; readonly virtualBytes: number }> {

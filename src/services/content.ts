@@ -11,6 +11,7 @@ import { ImageReadSession } from './read-session.ts';
 import type { ReadSession } from './read-session.ts';
 import { findSnapshot } from './snapshot-lookup.ts';
 import { ImageWriteSession, keepingAll, requireInside } from './write-session.ts';
+import type { WorkControl } from './work-control.ts';
 import type { WriteReceipt, WriteSession } from './write-session.ts';
 import type { Usage } from './usage.ts';
 
@@ -82,15 +83,22 @@ export class Content {
   async zero(
     image: string,
     options: ByteSpan & { readonly unmap: boolean; readonly flush: boolean },
+    control?: WorkControl,
   ): Promise<WriteReceipt> {
-    const { offset, length, unmap, flush } = options;
-    return this.#change(image, { offset, length, flush }, (visit) => visit.run('zero', { offset, length, unmap }));
+    const { offset, length, unmap } = options;
+    return this.#change(image, { ...options, control }, (visit) =>
+      visit.run('zero', { offset, length, unmap }, control),
+    );
   }
 
   /** Whole clusters inside the span only. */
-  async discard(image: string, options: ByteSpan & { readonly flush: boolean }): Promise<WriteReceipt> {
-    const { offset, length, flush } = options;
-    return this.#change(image, { offset, length, flush }, (visit) => visit.run('discard', { offset, length }));
+  async discard(
+    image: string,
+    options: ByteSpan & { readonly flush: boolean },
+    control?: WorkControl,
+  ): Promise<WriteReceipt> {
+    const { offset, length } = options;
+    return this.#change(image, { ...options, control }, (visit) => visit.run('discard', { offset, length }, control));
   }
 
   /** Durable when answered. Another epoch than the current one faults `writes-lost` {writeEpoch}. */
@@ -123,17 +131,18 @@ export class Content {
 
   async #change(
     image: string,
-    options: ByteSpan & { readonly flush: boolean },
+    options: ByteSpan & { readonly flush: boolean; readonly control: WorkControl | undefined },
     work: (visit: Visit) => Promise<unknown>,
   ): Promise<WriteReceipt> {
-    return this.#access.use(image, { changes: true }, async (visit) => {
+    const change = async (visit: Visit): Promise<WriteReceipt> => {
       requireInside(options, visit.pulse.virtualSize);
       return keepingAll(visit, async () => {
         if (endOf(options) > options.offset) await work(visit);
         if (options.flush) await visit.flush();
         return this.#receiptOf(visit);
       });
-    });
+    };
+    return this.#access.use(image, { changes: true }, change, options.control);
   }
 
   #receiptOf(visit: Visit): WriteReceipt {

@@ -10,6 +10,7 @@ import { ImageInUse } from './image-in-use.ts';
 
 import { deletionOf, detachmentOf } from './image-retirement.ts';
 import type { OpeningParts } from './opening.ts';
+import type { WorkControl } from './work-control.ts';
 
 export interface ImageAccessParts extends OpeningParts {
   readonly imageIdleMs: number;
@@ -18,6 +19,9 @@ export interface ImageAccessParts extends OpeningParts {
   /** Begins every write epoch: another one for every process. */
   readonly processToken: string;
 }
+
+/** Wraps the part of a structural work that must not be left half done. */
+export type Marked = <Inner>(inner: () => Promise<Inner>) => Promise<Inner>;
 
 /** A caller inside an image. Whoever entered leaves, whatever happens (`using visit = …` does). */
 export class Visit implements Disposable {
@@ -44,8 +48,13 @@ export class Visit implements Disposable {
     return this.#image.call(name, args, this.#caller);
   }
 
-  async run<Name extends RunName>(name: Name, args: EngineRuns[Name]['args']): Promise<EngineRuns[Name]['result']> {
-    return this.#image.run(name, args, this.#caller);
+  /** With a control, whoever watches the work may end the run; what follows it goes on to its end. */
+  async run<Name extends RunName>(
+    name: Name,
+    args: EngineRuns[Name]['args'],
+    control?: WorkControl,
+  ): Promise<EngineRuns[Name]['result']> {
+    return this.#image.run(name, args, { ...this.#caller, control });
   }
 
   /** Does a work that only reads with the handle that the image has now; it may be another one the next time. */
@@ -114,8 +123,11 @@ export class ImageAccess {
     image: string,
     options: { readonly changes: boolean },
     work: (visit: Visit) => Promise<Result>,
+    control?: WorkControl,
   ): Promise<Result> {
     using visit = await this.enter(image, { changes: options.changes, signal: undefined });
+    control?.admitted(visit.imageId);
+    control?.started();
     return await work(visit);
   }
 
@@ -127,13 +139,17 @@ export class ImageAccess {
   async restructure<Result>(
     image: string,
     operation: StructuralOperation,
-    work: (visit: Visit, marked: <Inner>(inner: () => Promise<Inner>) => Promise<Inner>) => Promise<Result>,
+    work: (visit: Visit, marked: Marked) => Promise<Result>,
+    control?: WorkControl,
   ): Promise<Result> {
     using visit = await this.enter(image, { changes: true, signal: undefined });
+    control?.admitted(visit.imageId);
     const one = this.#inUse(visit);
-    return await one.structural.take(async () =>
-      work(visit, async (inner) => this.#whileMarked(visit, operation, inner)),
-    );
+    return await one.structural.take(async () => {
+      control?.signal.throwIfAborted();
+      control?.started();
+      return work(visit, async (inner) => this.#whileMarked(visit, operation, { work: inner, control }));
+    });
   }
 
   /** Does a work while nobody changes the image; its file is not open for writing then. Faults `image-in-use`. */
@@ -221,20 +237,26 @@ export class ImageAccess {
   async #whileMarked<Result>(
     visit: Visit,
     operation: StructuralOperation,
-    work: () => Promise<Result>,
+    options: { readonly work: () => Promise<Result>; readonly control: WorkControl | undefined },
   ): Promise<Result> {
     const { catalog } = this.#parts;
+    const { work, control } = options;
     await catalog.markStructural(visit.imageId, operation);
     let result: Result;
     try {
       result = await work();
       await visit.flush();
     } catch (error) {
-      if (changesNothing(error)) await catalog.clearStructural(visit.imageId);
+      if (isStop(error, control)) {
+        // Everything is undone by now, and durable before the row forgets that something was under way.
+        await visit.flush();
+        await visit.learn();
+      }
+      if (isStop(error, control) || changesNothing(error)) await catalog.clearStructural(visit.imageId);
       throw error;
     }
     await visit.learn();
-    await catalog.clearStructural(visit.imageId);
+    await catalog.clearStructural(visit.imageId, control?.key);
     return result;
   }
 
@@ -279,6 +301,11 @@ export class ImageAccess {
 
 /** How many idle images make room for one that is to be opened: they may be on other threads. */
 const closedAtOnce = 16;
+
+/** Whether the work stopped because it was asked to. */
+function isStop(error: unknown, control: WorkControl | undefined): boolean {
+  return control !== undefined && control.signal.aborted && error === control.signal.reason;
+}
 
 /** Refusals come before the first change; whatever else went wrong may have left something to mend. */
 function changesNothing(error: unknown): boolean {

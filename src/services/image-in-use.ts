@@ -14,6 +14,7 @@ import type { Opening, OpeningParts } from './opening.ts';
 import { Presence } from './presence.ts';
 import { explainStorage } from './storage-faults.ts';
 import { Turns } from './turns.ts';
+import type { WorkControl } from './work-control.ts';
 
 /** What an image in use needs of the rest. */
 export interface ImageInUseParts extends OpeningParts {
@@ -165,10 +166,11 @@ export class ImageInUse {
   async run<Name extends RunName>(
     name: Name,
     args: EngineRuns[Name]['args'],
-    caller: CallerOptions,
+    caller: CallerOptions & { readonly control: WorkControl | undefined },
   ): Promise<EngineRuns[Name]['result']> {
-    const signals = [this.#cutting.signal, ...(caller.signal === undefined ? [] : [caller.signal])];
-    const options = { signal: AbortSignal.any(signals), onProgress: undefined };
+    const { control } = caller;
+    const signals = [this.#cutting.signal, caller.signal, control?.signal].filter((signal) => signal !== undefined);
+    const options = { signal: AbortSignal.any(signals), onProgress: control?.onProgress };
     const verb = { changes: name !== 'check' };
     return this.during(caller, ({ handle }) => this.#runs.during(() => handle.run(name, args, options)), verb);
   }

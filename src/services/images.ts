@@ -6,7 +6,7 @@ import { alignUp } from '../base/integers.ts';
 import { sectorSize } from '../base/units.ts';
 import type { Image, ImageState, LabelFilter, Labels } from '../catalog/catalog.ts';
 import type { CheckReport, CreateSpec, ImageDescription, RepairMode } from '../pool/protocol.ts';
-import type { ImageAccess } from './image-access.ts';
+import type { ImageAccess, Marked, Visit } from './image-access.ts';
 import { ImageEdits } from './image-edits.ts';
 import type { ImageChange, VersionJudge } from './image-edits.ts';
 import { generationFirst } from './new-images.ts';
@@ -14,6 +14,7 @@ import type { NewImages } from './new-images.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { requireSpace } from './storage-faults.ts';
 import type { Usage } from './usage.ts';
+import type { WorkControl } from './work-control.ts';
 
 /** What a new image is to be; sizes in bytes. The caller spells out qemu-img's defaults. */
 export interface CreateOptions {
@@ -93,13 +94,21 @@ export class Images {
   }
 
   /** Faults `name-conflict`, `invalid-geometry`, `unsupported-option`, `chain-too-deep`, `insufficient-storage`. */
-  async create(options: CreateOptions): Promise<Image> {
+  async create(options: CreateOptions, control?: WorkControl): Promise<Image> {
     const { name, description, labels, backing, ...format } = options;
     if (format.virtualSize === undefined && backing === undefined) throw sizeMissing();
     await this.#usage.requireQuota(writesAll(format.preallocation) ? (format.virtualSize ?? 0) : 0);
     if (writesAll(format.preallocation)) await requireSpace(this.#directory, format.virtualSize ?? 0);
 
-    const reservation = { name, description, labels, backing, state: 'creating', signal: undefined } as const;
+    const reservation = {
+      name,
+      description,
+      labels,
+      backing,
+      state: 'creating',
+      signal: control?.signal,
+      control,
+    } as const;
     return this.#newImages.make(reservation, async ({ id, path, base, signal }) => {
       const source = base?.source;
       const spec: CreateSpec = {
@@ -109,7 +118,8 @@ export class Images {
       };
       const below = base === undefined ? [] : [base.source, ...base.below];
       const request = { imageId: id, path, spec, backing: below };
-      const made = await this.#pool.create(request, { signal, onProgress: undefined });
+      control?.started();
+      const made = await this.#pool.create(request, { signal, onProgress: control?.onProgress });
       return { description: made, generation: generationFirst };
     });
   }
@@ -153,16 +163,18 @@ export class Images {
   }
 
   /** Faults `shrink-not-allowed`, `snapshots-prevent-resize`, `image-has-dependents`; to shrink it also `image-protected`. */
-  async resize(image: string, options: ResizeOptions): Promise<Image> {
+  async resize(image: string, options: ResizeOptions, control?: WorkControl): Promise<Image> {
     const virtualSize = alignUp(options.virtualSize, sectorSize);
     if (virtualSize === 0) throw new Fault('invalid-geometry', { option: 'virtualSize', value: 0, reason: sizeZero });
     const { allowShrink, preallocation } = options;
-    return this.#access.restructure(image, 'resize', async (visit, marked) => {
+    const work = async (visit: Visit, marked: Marked): Promise<Image> => {
       if (virtualSize < visit.pulse.virtualSize) await this.#requireUnprotected(visit.imageId);
       if (writesAll(preallocation)) await requireSpace(this.#directory, virtualSize - visit.pulse.virtualSize);
-      await marked(() => visit.run('resize', { virtualSize, allowShrink, preallocation }));
+      await control?.note({ virtualSize });
+      await marked(() => visit.run('resize', { virtualSize, allowShrink, preallocation }, control));
       return this.show(visit.imageId);
-    });
+    };
+    return this.#access.restructure(image, 'resize', work, control);
   }
 
   /** What is protected keeps all of its bytes. */
@@ -172,10 +184,14 @@ export class Images {
   }
 
   /** A bad image is a good check with bad news. Only a repair faults `image-has-dependents`. */
-  async check(image: string, options: { readonly repair: RepairMode }): Promise<CheckReport> {
+  async check(image: string, options: { readonly repair: RepairMode }, control?: WorkControl): Promise<CheckReport> {
     const mode = options.repair;
-    if (mode === 'none') return this.#access.use(image, { changes: false }, (visit) => visit.run('check', {}));
-    return this.#access.restructure(image, 'repair', (visit, marked) => marked(() => visit.run('repair', { mode })));
+    if (mode === 'none') {
+      return this.#access.use(image, { changes: false }, (visit) => visit.run('check', {}, control), control);
+    }
+    const work = (visit: Visit, marked: Marked): Promise<CheckReport> =>
+      marked(() => visit.run('repair', { mode }, control));
+    return this.#access.restructure(image, 'repair', work, control);
   }
 
   async info(image: string): Promise<ImageInfo> {

@@ -9,6 +9,7 @@ import { requireKnownSize, takeRaw } from './raw-import.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { requireSpace } from './storage-faults.ts';
 import type { Usage } from './usage.ts';
+import type { WorkControl } from './work-control.ts';
 
 /** What comes in. */
 export interface ImportOptions {
@@ -42,7 +43,7 @@ export interface ImportOptions {
           | 'preallocation'
         >;
       };
-  /** Aborted when the client has gone: the import ends and leaves nothing. */
+  /** Aborted when the client has gone: an import whose body is not there yet ends and leaves nothing. */
   readonly signal: AbortSignal | undefined;
 }
 
@@ -67,10 +68,17 @@ export class Imports {
    * `insufficient-storage`, `content-range-mismatch` (the body ended early), `digest-mismatch`, `unsafe-image` with
    * `violations`, and those of create.
    */
-  async importImage(options: ImportOptions, body: AsyncIterable<Uint8Array>): Promise<Image> {
-    const { name, description, labels, source, bodyLength, sha256, signal } = options;
-    const reservation = { name, description, labels, signal, state: 'importing' } as const;
-    const incoming = { body, bodyLength, sha256 };
+  async importImage(options: ImportOptions, body: AsyncIterable<Uint8Array>, control?: WorkControl): Promise<Image> {
+    const { name, description, labels, source, bodyLength, sha256 } = options;
+    const client = new ClientPart(options.signal);
+    const signals = [client.signal, ...(control === undefined ? [] : [control.signal])];
+    const signal = AbortSignal.any(signals);
+    const reservation = { name, description, labels, signal, control, state: 'importing' } as const;
+    const onTaken = (): void => {
+      client.end();
+      control?.started();
+    };
+    const incoming = { body, bodyLength, sha256, onTaken, onProgress: control?.onProgress };
     await this.#usage.requireQuota(bodyLength ?? 0);
     if (source.format === 'raw') {
       const { create } = source;
@@ -84,5 +92,26 @@ export class Imports {
     return this.#newImages.make({ ...reservation, backing }, (draft) =>
       takeQcow2(this.#parts, draft, { ...incoming, repair }),
     );
+  }
+}
+
+/** The part of an import that needs the client: one that leaves before it is over ends the import, later none does. */
+class ClientPart {
+  readonly #leaving = new AbortController();
+  readonly #client: AbortSignal | undefined;
+  readonly #leave = (): void => this.#leaving.abort(this.#client?.reason);
+
+  constructor(client: AbortSignal | undefined) {
+    this.#client = client;
+    if (client?.aborted === true) this.#leave();
+    client?.addEventListener('abort', this.#leave, { once: true });
+  }
+
+  get signal(): AbortSignal {
+    return this.#leaving.signal;
+  }
+
+  end(): void {
+    this.#client?.removeEventListener('abort', this.#leave);
   }
 }

@@ -2,6 +2,7 @@
 
 import type { ImageRecord, ImageState } from '../catalog/catalog.ts';
 import type { ImageAccess } from './image-access.ts';
+import type { Jobs } from './jobs.ts';
 import { removeTraces } from './new-images.ts';
 import type { ServiceParts } from './service-parts.ts';
 
@@ -11,17 +12,22 @@ const pageLength = 500;
 export class Janitor {
   readonly #parts: Pick<ServiceParts, 'catalog' | 'directory' | 'clock' | 'report'>;
   readonly #access: ImageAccess;
+  readonly #jobs: Jobs;
 
   constructor(
-    parts: Pick<ServiceParts, 'catalog' | 'directory' | 'clock' | 'report'> & { readonly access: ImageAccess },
+    parts: Pick<ServiceParts, 'catalog' | 'directory' | 'clock' | 'report'> & {
+      readonly access: ImageAccess;
+      readonly jobs: Jobs;
+    },
   ) {
     this.#parts = parts;
     this.#access = parts.access;
+    this.#jobs = parts.jobs;
   }
 
   /**
    * Half-made images go, deletions are finished, staging files are nobody's any more, and images whose file is gone are
-   * `failed`. What a structural operation left half done is repaired. Trouble with one image does not hold up the others.
+   * `failed`. What a structural operation left half done is repaired. Then jobs are told how they ended. Trouble with one image does not hold up the others.
    */
   async settle(): Promise<void> {
     for (const state of ['creating', 'importing', 'deleting'] as const) {
@@ -29,6 +35,7 @@ export class Janitor {
     }
     await this.#emptyStaging();
     await this.#judgeFiles();
+    await this.#jobs.settle();
   }
 
   async #removeTraces(image: ImageRecord): Promise<void> {

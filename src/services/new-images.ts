@@ -10,6 +10,7 @@ import type { OpeningParts } from './opening.ts';
 import { Presence } from './presence.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { explainStorage } from './storage-faults.ts';
+import type { WorkControl } from './work-control.ts';
 
 /** What a new image is called, and what it stands on. */
 export interface NewImageOptions {
@@ -21,6 +22,8 @@ export interface NewImageOptions {
   readonly backing: string | undefined;
   /** Ends the making; nothing is left then. */
   readonly signal: AbortSignal | undefined;
+  /** Who watches the making. */
+  readonly control: WorkControl | undefined;
 }
 
 /** A reserved image whose file is to be made. */
@@ -74,11 +77,12 @@ export class NewImages {
       options.signal?.throwIfAborted();
       const { directory, newId } = this.#parts;
       const id = newId('img');
+      await options.control?.note({ imageId: id });
       const base = await this.#reserve(id, options);
       const signals = [this.#stopping.signal, ...(options.signal === undefined ? [] : [options.signal])];
       const draft = { id, path: directory.stagingPath(id), base, signal: AbortSignal.any(signals) };
       try {
-        return await this.#publish(draft, await makeFile(draft));
+        return await this.#publish(draft, await makeFile(draft), options.control?.key);
       } catch (error) {
         await this.#undo(id);
         throw await explainStorage(directory, error);
@@ -129,18 +133,19 @@ export class NewImages {
     });
   }
 
-  async #publish(draft: Draft, made: MadeFile): Promise<Image> {
+  async #publish(draft: Draft, made: MadeFile, key: string | undefined): Promise<Image> {
     const { catalog, directory, clock } = this.#parts;
     draft.signal.throwIfAborted();
     await directory.publish(draft.id);
-    const record = await catalog.publishImage(draft.id, {
+    const update = {
       facts: factsOf(made.description),
       generation: made.generation,
       settled: true,
       snapshotIdMax: snapshotIdMaxOf(made.description.snapshots),
       identity: await directory.identify(draft.id),
       nowMs: clock(),
-    });
+    };
+    const record = await catalog.publishImage(draft.id, update, key);
     return toImage(record, record);
   }
 

@@ -3,6 +3,7 @@
 import { present } from '../base/assert.ts';
 import { releaseBytes } from '../base/spent-bytes.ts';
 import { MiB } from '../base/units.ts';
+import type { ProgressListener } from '../pool/engine-pool.ts';
 import { headLength } from '../pool/protocol.ts';
 import type { RepairMode } from '../pool/protocol.ts';
 import type { StagingWriter } from '../store/staging-writer.ts';
@@ -22,6 +23,9 @@ export interface IncomingQcow2 {
   readonly bodyLength: number | undefined;
   readonly sha256: Uint8Array | undefined;
   readonly repair: Exclude<RepairMode, 'none'>;
+  /** Told when the whole body is there. */
+  readonly onTaken: () => void;
+  readonly onProgress: ProgressListener | undefined;
 }
 
 /**
@@ -43,6 +47,7 @@ export async function takeQcow2(
     );
     await writeAll(writer, whileWanted(body, signal));
     staged = true;
+    incoming.onTaken();
   } finally {
     if (!staged) await writer.abort();
   }
@@ -50,7 +55,7 @@ export async function takeQcow2(
   if (incoming.sha256 !== undefined) requireDigest(present(digest, 'the digest was asked for'), incoming.sha256);
 
   const request = { path, backing: base?.source, below: base?.below ?? [], repair: incoming.repair };
-  const { description } = await pool.admit(request, { signal, onProgress: undefined });
+  const { description } = await pool.admit(request, { signal, onProgress: incoming.onProgress });
   return { description, generation: generationFirst };
 }
 

@@ -23,6 +23,8 @@ export interface IncomingRaw {
   readonly bodyLength: number | undefined;
   readonly sha256: Uint8Array | undefined;
   readonly create: RawImportFormat;
+  /** Told when the whole body is there. */
+  readonly onTaken: () => void;
 }
 
 /** A sync of everything at the end would stall the disk for all others, so bulk writing is made durable so often. */
@@ -103,6 +105,7 @@ async function fill(handle: EngineHandle, incoming: IncomingRaw, signal: AbortSi
       await target.reach(chunk.offset + chunk.bytes.length);
       for (const part of withoutZeroes(chunk, unit)) await target.write(part);
     }
+    incoming.onTaken();
     await target.finish();
   } finally {
     await target.end();

@@ -20,7 +20,7 @@ export interface ServiceParts {
   /** Milliseconds since 1970. */
   readonly clock: () => number;
   /** A new unique id `<prefix>_…` that sorts by creation (`IdSource` of base). */
-  readonly newId: (prefix: 'img') => string;
+  readonly newId: (prefix: 'img' | 'job') => string;
   /** So many random bytes. */
   readonly entropy: (length: number) => Uint8Array;
   /** How long an image stays open after its last use. */

@@ -4,15 +4,17 @@ import { Content } from './content.ts';
 import { Exports } from './exports.ts';
 import { Health } from './health.ts';
 import { ImageAccess } from './image-access.ts';
+import { Idempotency } from './idempotency.ts';
 import { Images } from './images.ts';
 import { Imports } from './imports.ts';
 import { Janitor } from './janitor.ts';
+import { Jobs } from './jobs.ts';
 import { NewImages } from './new-images.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { Snapshots } from './snapshots.ts';
 import { Usage } from './usage.ts';
 
-export type { Image, ImageFacts, ImageReference, ImageState, Labels } from '../catalog/catalog.ts';
+export type { Image, ImageFacts, ImageReference, ImageState, JobKind, Labels } from '../catalog/catalog.ts';
 export type {
   CheckFinding,
   CheckReport,
@@ -29,9 +31,12 @@ export type { HealthReport } from './health.ts';
 export type { CreateOptions, ImageInfo, ImagePage, ListOptions, ResizeOptions } from './images.ts';
 export type { ImageChange } from './image-edits.ts';
 export type { ImportOptions } from './imports.ts';
+export type { JobResults } from './job-kinds.ts';
+export type { Job, JobPage } from './jobs.ts';
 export { chunkLengthMax } from './read-session.ts';
 export type { ReadChunk, ReadSession } from './read-session.ts';
 export type { BackgroundFailure, ServiceParts } from './service-parts.ts';
+export type { WorkControl } from './work-control.ts';
 export type { WriteOptions, WriteReceipt, WriteSession } from './write-session.ts';
 
 /** The services that routes work with. Options are complete: an option left out is spelled `undefined`. */
@@ -41,6 +46,8 @@ export interface Services {
   readonly snapshots: Snapshots;
   readonly imports: Imports;
   readonly exports: Exports;
+  readonly jobs: Jobs;
+  readonly idempotency: Idempotency;
   readonly health: Health;
   readonly usage: Usage;
   /** Settles what an earlier process left half done. Before the first request. */
@@ -54,19 +61,26 @@ export function createServices(parts: ServiceParts): Services {
   const access = new ImageAccess({ ...parts, graceMs, processToken });
   const usage = new Usage(parts);
   const newImages = new NewImages({ ...parts, access });
-  const janitor = new Janitor({ ...parts, access });
+  const images = new Images({ ...parts, access, newImages, usage });
+  const snapshots = new Snapshots({ ...parts, access });
+  const jobs = new Jobs({ ...parts, access, images });
+  const janitor = new Janitor({ ...parts, access, jobs });
   return {
-    images: new Images({ ...parts, access, newImages, usage }),
+    images,
     content: new Content({ ...parts, access, usage }),
-    snapshots: new Snapshots({ ...parts, access }),
+    snapshots,
     imports: new Imports({ ...parts, newImages, usage }),
     exports: new Exports({ ...parts, access }),
+    jobs,
+    idempotency: new Idempotency({ ...parts, access, snapshots }),
     health: new Health(parts),
     usage,
     start: () => janitor.settle(),
     stop: async () => {
+      jobs.letGo();
       await newImages.stop();
       await access.stop();
+      await jobs.stop();
     },
   };
 }

@@ -3,10 +3,11 @@
 import { Fault } from '../base/fault.ts';
 import type { Image } from '../catalog/catalog.ts';
 import type { SnapshotDescription } from '../pool/protocol.ts';
-import type { ImageAccess } from './image-access.ts';
+import type { ImageAccess, Marked, Visit } from './image-access.ts';
 import { snapshotIdMaxOf } from './image-facts.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { findSnapshot, requireSnapshot } from './snapshot-lookup.ts';
+import type { WorkControl } from './work-control.ts';
 
 /** `snapshot` is the id in the file or a name, the id first; without such a snapshot verbs fault `snapshot-not-found`. */
 export class Snapshots {
@@ -19,18 +20,20 @@ export class Snapshots {
   }
 
   /** `name`: 1 to 255 bytes of UTF-8, not digits only (`invalid-request`), not taken (`name-conflict`). */
-  async create(image: string, options: { readonly name: string }): Promise<SnapshotDescription> {
+  async create(image: string, options: { readonly name: string }, control?: WorkControl): Promise<SnapshotDescription> {
     const { name } = options;
     requireSnapshotName(name);
-    return this.#access.restructure(image, 'snapshot-create', async (visit, marked) => {
+    const work = async (visit: Visit, marked: Marked): Promise<SnapshotDescription> => {
       const { snapshots } = await visit.call('describe', {});
       const holder = snapshots.find((snapshot) => snapshot.name === name);
       if (holder !== undefined) throw new Fault('name-conflict', { name, snapshotId: holder.id });
       // An id never comes back, not even that of a snapshot that was deleted.
       const { snapshotIdCeiling } = await this.#access.find(visit.imageId);
       const idFloor = Math.max(snapshotIdCeiling, snapshotIdMaxOf(snapshots)) + 1;
-      return marked(() => visit.run('createSnapshot', { name, idFloor, ...splitTime(this.#clock()) }));
-    });
+      await control?.note({ imageId: visit.imageId, snapshotId: String(idFloor) });
+      return marked(() => visit.run('createSnapshot', { name, idFloor, ...splitTime(this.#clock()) }, control));
+    };
+    return this.#access.restructure(image, 'snapshot-create', work, control);
   }
 
   /** In the order of the file. */
@@ -42,20 +45,24 @@ export class Snapshots {
     return this.#access.use(image, { changes: false }, (visit) => findSnapshot(visit, snapshot));
   }
 
-  async delete(image: string, snapshot: string): Promise<void> {
-    await this.#access.restructure(image, 'snapshot-delete', async (visit, marked) => {
+  async delete(image: string, snapshot: string, control?: WorkControl): Promise<undefined> {
+    const work = async (visit: Visit, marked: Marked): Promise<undefined> => {
       const { snapshots } = await visit.call('describe', {});
       const { id } = requireSnapshot(snapshots, { imageId: visit.imageId, snapshot });
-      await marked(() => visit.run('deleteSnapshot', { snapshot: id }));
-    });
+      await control?.note({ snapshotId: id });
+      await marked(() => visit.run('deleteSnapshot', { snapshot: id }, control));
+    };
+    return this.#access.restructure(image, 'snapshot-delete', work, control);
   }
 
-  async revert(image: string, snapshot: string): Promise<Image> {
-    return this.#access.restructure(image, 'snapshot-revert', async (visit, marked) => {
+  async revert(image: string, snapshot: string, control?: WorkControl): Promise<Image> {
+    const work = async (visit: Visit, marked: Marked): Promise<Image> => {
       const { id } = await findSnapshot(visit, snapshot);
-      await marked(() => visit.run('revertSnapshot', { snapshot: id }));
+      await control?.note({ snapshotId: id });
+      await marked(() => visit.run('revertSnapshot', { snapshot: id }, control));
       return this.#access.live(await this.#access.find(visit.imageId));
-    });
+    };
+    return this.#access.restructure(image, 'snapshot-revert', work, control);
   }
 }
 

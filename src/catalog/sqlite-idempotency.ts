@@ -1,0 +1,82 @@
+// Idempotency keys in SQLite.
+
+import type { Database, Statement } from 'better-sqlite3';
+
+import type { IdempotencyRecord, IdempotencyStore } from './idempotency-store.ts';
+import type { WorkTrace } from './job-store.ts';
+
+interface KeyRow {
+  readonly id: string;
+  readonly fingerprint: string;
+  readonly settled: number;
+  readonly subject: string | null;
+  readonly answer: string | null;
+}
+
+export class SqliteIdempotency implements IdempotencyStore {
+  readonly #database: Database;
+  readonly #find: Statement;
+  readonly #insert: Statement;
+  readonly #forget: Statement;
+  readonly #note: Statement;
+  readonly #settle: Statement;
+  readonly #keep: Statement;
+  readonly #release: Statement;
+
+  constructor(database: Database) {
+    this.#database = database;
+    this.#find = database.prepare('SELECT * FROM idempotency_keys WHERE id = ?');
+    this.#insert = database.prepare(
+      'INSERT INTO idempotency_keys (id, fingerprint, settled, created_at_ms) VALUES (?, ?, 0, ?)',
+    );
+    this.#forget = database.prepare('DELETE FROM idempotency_keys WHERE created_at_ms < ?');
+    this.#note = database.prepare('UPDATE idempotency_keys SET subject = ? WHERE id = ?');
+    this.#settle = database.prepare('UPDATE idempotency_keys SET settled = 1 WHERE id = ?');
+    this.#keep = database.prepare('UPDATE idempotency_keys SET settled = 1, answer = ? WHERE id = ?');
+    this.#release = database.prepare('DELETE FROM idempotency_keys WHERE id = ?');
+  }
+
+  async claim(claim: {
+    readonly id: string;
+    readonly fingerprint: string;
+    readonly nowMs: number;
+    readonly forgetBeforeMs: number;
+  }): Promise<IdempotencyRecord | undefined> {
+    return this.#database
+      .transaction(() => {
+        this.#forget.run(Math.floor(claim.forgetBeforeMs));
+        const row = this.#find.get(claim.id) as KeyRow | undefined;
+        if (row !== undefined) return toRecord(row);
+        this.#insert.run(claim.id, claim.fingerprint, Math.floor(claim.nowMs));
+        return undefined;
+      })
+      .immediate();
+  }
+
+  async note(id: string, subject: WorkTrace): Promise<void> {
+    this.#note.run(JSON.stringify(subject), id);
+  }
+
+  async keep(id: string, answer: unknown): Promise<void> {
+    this.#keep.run(JSON.stringify(answer), id);
+  }
+
+  async release(id: string): Promise<void> {
+    this.#release.run(id);
+  }
+
+  /** The effect is there: part of the step that makes it. */
+  settle(id: string): void {
+    this.#settle.run(id);
+  }
+}
+
+function toRecord(row: KeyRow): IdempotencyRecord {
+  return {
+    id: row.id,
+    fingerprint: row.fingerprint,
+    settled: row.settled === 1,
+    subject: row.subject === null ? undefined : (JSON.parse(row.subject) as WorkTrace),
+    answer: row.answer === null ? undefined : (JSON.parse(row.answer) as unknown),
+  };
+}

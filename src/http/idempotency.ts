@@ -1,0 +1,72 @@
+// Idempotency-Key: the first answer for every repetition of a request. Says what must be kept; somebody else keeps it.
+
+import type { FastifyRequest } from 'fastify';
+
+import type { Answer } from './answer.ts';
+import { invalidRequest } from './schema.ts';
+
+/** What the header needs of the service. */
+export interface IdempotencyKeeper<Subject> {
+  /** Faults `idempotency-key-reused`, `idempotency-in-progress`. */
+  begin(asked: {
+    readonly principal: string;
+    readonly route: string;
+    readonly key: string;
+    readonly request: string;
+  }): Promise<
+    | { readonly kind: 'new'; readonly id: string }
+    | { readonly kind: 'answered'; readonly answer: unknown }
+    | { readonly kind: 'made'; readonly id: string; readonly subject: Subject }
+  >;
+  keep(id: string, answer: unknown): Promise<void>;
+  fail(id: string, error: unknown): Promise<void>;
+}
+
+/** What a creating route does. */
+export interface Creation<Subject> {
+  /** Makes it; the key is settled in the step that makes the effect. */
+  readonly make: (key: string | undefined) => Promise<Answer>;
+  /** The answer for what was made before a crash. */
+  readonly describe: (subject: Subject) => Promise<Answer>;
+}
+
+/** As long as any name that a client may think of. */
+const keyPattern = /^[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?$/;
+
+/** Makes something once, however often the request comes with the same key. */
+export async function answerOnce<Subject>(
+  keeper: IdempotencyKeeper<Subject>,
+  request: FastifyRequest,
+  creation: Creation<Subject>,
+): Promise<Answer> {
+  const key = request.headers['idempotency-key'];
+  if (key === undefined) return creation.make(undefined);
+  if (typeof key !== 'string' || !keyPattern.test(key)) throw keyInvalid();
+  const begun = await keeper.begin({
+    principal: principalOf(request),
+    route: `${request.method} ${request.routeOptions.url ?? ''}`,
+    key,
+    request: JSON.stringify([request.raw.url, request.body ?? null]),
+  });
+  // What was kept is what this function kept.
+  if (begun.kind === 'answered') return begun.answer as Answer;
+  let answer: Answer;
+  try {
+    answer = begun.kind === 'made' ? await creation.describe(begun.subject) : await creation.make(begun.id);
+  } catch (error) {
+    await keeper.fail(begun.id, error);
+    throw error;
+  }
+  await keeper.keep(begun.id, answer);
+  return answer;
+}
+
+/** Whose keys they are: there is one principal as long as there are no tokens. */
+function principalOf(_request: FastifyRequest): string {
+  return 'anyone';
+}
+
+function keyInvalid(): Error {
+  const message = 'a key has 1 to 255 visible characters of ASCII';
+  return invalidRequest({ pointer: '/idempotency-key', in: 'header', message });
+}

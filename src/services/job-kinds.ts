@@ -1,0 +1,161 @@
+// The kinds of jobs, one row each: the unit of their progress, and what becomes of them after a crash.
+
+import { assert } from '../base/assert.ts';
+import { Fault } from '../base/fault.ts';
+import type { Image, JobKind, JobRecord } from '../catalog/catalog.ts';
+import type { CheckReport, EngineCalls, ExtentItem, RepairMode, SnapshotDescription } from '../pool/protocol.ts';
+import type { ImageAccess, Visit } from './image-access.ts';
+import type { Images } from './images.ts';
+import type { WorkControl } from './work-control.ts';
+import type { WriteReceipt } from './write-session.ts';
+
+/** What each kind leads to. */
+export interface JobResults {
+  'create': Image;
+  'import': Image;
+  'resize': Image;
+  'check': CheckReport;
+  'repair': CheckReport;
+  'zero': WriteReceipt;
+  'discard': WriteReceipt;
+  'snapshot-create': SnapshotDescription;
+  'snapshot-delete': undefined;
+  'snapshot-revert': Image;
+}
+
+/** What becomes of a job whose process died. */
+export type AfterCrash =
+  /** It begins again. */
+  | { readonly kind: 'again'; readonly work: (control: WorkControl) => Promise<unknown> }
+  /** Its effect is there. */
+  | { readonly kind: 'done'; readonly value: unknown }
+  /** It is undone, or was never begun; the sentence says what that means. */
+  | { readonly kind: 'undone'; readonly outcome: string };
+
+export interface JobKindParts {
+  readonly access: ImageAccess;
+  readonly images: Images;
+}
+
+interface JobKindRow {
+  readonly unit: 'bytes' | 'clusters';
+  afterCrash(job: JobRecord, parts: JobKindParts): Promise<AfterCrash>;
+}
+
+export const jobKinds: { readonly [Kind in JobKind]: JobKindRow } = {
+  'create': { unit: 'bytes', afterCrash: afterMaking },
+  'import': { unit: 'bytes', afterCrash: afterMaking },
+  'resize': {
+    unit: 'bytes',
+    afterCrash: (job, parts) =>
+      look(job, parts, async (visit) => {
+        if (visit.pulse.virtualSize !== job.trace.virtualSize) return undone;
+        return { kind: 'done', value: await parts.images.show(visit.imageId) };
+      }),
+  },
+  'check': { unit: 'bytes', afterCrash: async (job, parts) => checkAgain(job, parts, 'none') },
+  'repair': { unit: 'bytes', afterCrash: async (job, parts) => checkAgain(job, parts, repairOf(job)) },
+  // Whoever heard of the crash may have written since; zeroes that come late would destroy that.
+  'zero': { unit: 'bytes', afterCrash: async () => partly },
+  'discard': { unit: 'bytes', afterCrash: async () => partly },
+  'snapshot-create': {
+    unit: 'clusters',
+    afterCrash: (job, parts) =>
+      look(job, parts, async (visit) => {
+        const taken = await snapshotOf(job, visit);
+        return taken === undefined ? undone : { kind: 'done', value: taken };
+      }),
+  },
+  'snapshot-delete': {
+    unit: 'clusters',
+    afterCrash: (job, parts) =>
+      look(job, parts, async (visit) => {
+        const left = await snapshotOf(job, visit);
+        return left === undefined ? { kind: 'done', value: undefined } : undone;
+      }),
+  },
+  'snapshot-revert': {
+    unit: 'clusters',
+    afterCrash: (job, parts) =>
+      look(job, parts, async (visit) => {
+        const { snapshotId } = job.trace;
+        if (snapshotId === undefined || !(await isAt(visit, snapshotId))) return undone;
+        return { kind: 'done', value: await parts.images.show(visit.imageId) };
+      }),
+  },
+};
+
+const undone: AfterCrash = { kind: 'undone', outcome: 'The image is as it was before.' };
+const partly: AfterCrash = { kind: 'undone', outcome: 'A part of the span may be done.' };
+const nothingMade: AfterCrash = { kind: 'undone', outcome: 'Nothing is left of the new image.' };
+const unreadable: AfterCrash = { kind: 'undone', outcome: 'The image cannot be opened: check it.' };
+
+/** A half-made image is gone by now, so one that is there is whole. */
+async function afterMaking(job: JobRecord, { images }: JobKindParts): Promise<AfterCrash> {
+  const { imageId } = job.trace;
+  if (imageId === undefined) return nothingMade;
+  try {
+    const image = await images.show(imageId);
+    return image.state === 'ready' ? { kind: 'done', value: image } : nothingMade;
+  } catch (error) {
+    if (error instanceof Fault && error.code === 'image-not-found') return nothingMade;
+    throw error;
+  }
+}
+
+/** Opening the image completes or undoes what was under way; then it shows which. */
+async function look(
+  job: JobRecord,
+  { access }: JobKindParts,
+  judge: (visit: Visit) => Promise<AfterCrash>,
+): Promise<AfterCrash> {
+  if (job.imageId === undefined) return undone;
+  try {
+    return await access.use(job.imageId, { changes: false }, judge);
+  } catch (error) {
+    if (error instanceof Fault) return unreadable;
+    throw error;
+  }
+}
+
+function checkAgain(job: JobRecord, { images }: JobKindParts, repair: RepairMode): AfterCrash {
+  const { imageId } = job;
+  if (imageId === undefined) return undone;
+  return { kind: 'again', work: (control) => images.check(imageId, { repair }, control) };
+}
+
+function repairOf(job: JobRecord): Exclude<RepairMode, 'none'> {
+  const { repair } = job.options as { readonly repair: unknown };
+  assert(repair === 'leaks' || repair === 'all', 'a repair says what it mends');
+  return repair;
+}
+
+async function snapshotOf(job: JobRecord, visit: Visit): Promise<SnapshotDescription | undefined> {
+  const { snapshots } = await visit.call('describe', {});
+  return snapshots.find(({ id }) => id === job.trace.snapshotId);
+}
+
+type ExtentQuery = EngineCalls['extents']['args'];
+
+const extentsPerPage = 1000;
+
+/** Whether the image and the snapshot are the same clusters: nobody has written since it was reverted to. */
+async function isAt(visit: Visit, snapshot: string): Promise<boolean> {
+  const { snapshots } = await visit.call('describe', {});
+  const target = snapshots.find(({ id }) => id === snapshot);
+  const { virtualSize } = visit.pulse;
+  if (target?.virtualSize !== virtualSize) return false;
+  for (let offset = 0; offset < virtualSize;) {
+    const span = { offset, length: virtualSize - offset, limit: extentsPerPage };
+    const query: ExtentQuery = { ...span, layer: 'top', hostOffsets: true };
+    const live = await visit.call('extents', query);
+    const kept = await visit.call('extents', { ...query, snapshot });
+    if (JSON.stringify(live.items.map(placeOf)) !== JSON.stringify(kept.items.map(placeOf))) return false;
+    offset = live.nextOffset ?? virtualSize;
+  }
+  return true;
+}
+
+function placeOf(item: ExtentItem): readonly unknown[] {
+  return [item.offset, item.length, item.kind, item.hostOffset];
+}
