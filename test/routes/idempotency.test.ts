@@ -1,0 +1,145 @@
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, describe, test } from 'node:test';
+
+import { keysKeptMs } from '../../src/services/idempotency.ts';
+import { startBrakedService } from '../support/braked-service.ts';
+import type { BrakedService } from '../support/braked-service.ts';
+import { codeOf, pointersOf } from '../support/test-service.ts';
+import type { ImageBody } from '../support/test-service.ts';
+import { tempFolder } from '../support/temp-folder.ts';
+
+const MiB = 1_048_576;
+const folder = tempFolder();
+let service: BrakedService;
+
+before(async () => {
+  service = await startBrakedService(folder.path);
+});
+beforeEach(() => {
+  service.brake.held = false;
+});
+after(async () => {
+  await service[Symbol.asyncDispose]();
+  folder[Symbol.dispose]();
+});
+
+function create(key: string, body: object) {
+  return service.post('/v1/images', body).set('Idempotency-Key', key);
+}
+
+describe('a repeated creation', () => {
+  test('gets the first answer: status, body, Location and ETag', async () => {
+    const first = await create('one', { name: 'one', virtualSize: MiB }).expect(201);
+    const again = await create('one', { name: 'one', virtualSize: MiB }).expect(201);
+    assert.deepEqual(again.body, first.body);
+    for (const header of ['location', 'etag']) assert.equal(again.headers[header], first.headers[header]);
+    await service.delete('/v1/images/one').expect(204);
+    assert.deepEqual((await create('one', { name: 'one', virtualSize: MiB }).expect(201)).body, first.body);
+    await service.get('/v1/images/one').expect(404);
+  });
+
+  test('takes one snapshot', async () => {
+    await service.post('/v1/images', { name: 'two', virtualSize: MiB }).expect(201);
+    const take = () => service.post('/v1/images/two/snapshots', { name: 's' }).set('Idempotency-Key', 'two');
+    const first = await take().expect(201);
+    const again = await take().expect(201);
+    assert.deepEqual([again.body, again.headers['location']], [first.body, first.headers['location']]);
+  });
+
+  test('gets the job of the first when that became one', async () => {
+    service.brake.held = true;
+    const body = { name: 'full', virtualSize: MiB, preallocation: 'full' };
+    const first = await create('job', body).set('Prefer', 'respond-async').expect(202);
+    service.brake.held = false;
+    const again = await create('job', body).expect(202);
+    assert.deepEqual([again.body, again.headers['location']], [first.body, first.headers['location']]);
+    const job = await service.get(`${again.headers['location'] ?? ''}?wait=60`).expect(200);
+    assert.equal((job.body as { state: string }).state, 'succeeded');
+  });
+
+  test('is refused while the first is under way, and makes one image of many at once', async () => {
+    service.brake.held = true;
+    const body = { name: 'race', virtualSize: MiB };
+    const answers = Promise.all(Array.from({ length: 8 }, () => create('race', body).then((answer) => answer)));
+    while ((await service.house.catalog.findImage('race')) === undefined) await new Promise(setImmediate);
+    const during = await create('race', body);
+    assert.deepEqual([during.status, codeOf(during)], [409, 'idempotency-in-progress']);
+    service.brake.held = false;
+    const statuses = (await answers).map(({ status }) => status).toSorted();
+    assert.equal(statuses[0], 201);
+    const known = (await create('race', body).expect(201)).body as ImageBody;
+    assert.equal((await service.house.catalog.findImage('race'))?.id, known.id);
+  });
+});
+
+describe('a key', () => {
+  test('stands for one request', async () => {
+    await create('mine', { name: 'mine', virtualSize: MiB }).expect(201);
+    const other = await create('mine', { name: 'mine', virtualSize: 2 * MiB });
+    assert.deepEqual([other.status, codeOf(other)], [422, 'idempotency-key-reused']);
+  });
+
+  test('belongs to its route', async () => {
+    await create('shared', { name: 'shared', virtualSize: MiB }).expect(201);
+    await service.post('/v1/images/shared/snapshots', { name: 's' }).set('Idempotency-Key', 'shared').expect(201);
+  });
+
+  test('is free again after a refusal', async () => {
+    await create('free', { name: 'free', virtualSize: MiB, clusterSize: 3 }).expect(422);
+    await create('free', { name: 'free', virtualSize: MiB }).expect(201);
+  });
+
+  test('has 1 to 255 visible characters', async () => {
+    for (const key of ['x'.repeat(256), 'é']) {
+      const answer = await create(key, { name: 'invalid', virtualSize: MiB });
+      assert.deepEqual([answer.status, pointersOf(answer)], [400, ['/idempotency-key']]);
+    }
+  });
+
+  test('is forgotten after a day', async () => {
+    const { idempotency } = service.house.catalog;
+    const claim = { id: 'old', fingerprint: 'one', nowMs: 1000, forgetBeforeMs: 0 };
+    assert.equal(await idempotency.claim(claim), undefined);
+    assert.equal((await idempotency.claim({ ...claim, fingerprint: 'two' }))?.fingerprint, 'one');
+    const later = { ...claim, fingerprint: 'two', nowMs: 1001 + keysKeptMs, forgetBeforeMs: 1001 };
+    assert.equal(await idempotency.claim(later), undefined);
+  });
+});
+
+describe('after a crash', () => {
+  test('a request whose answer was lost gets what it made, and one that made nothing is done', async () => {
+    const { catalog } = service.house;
+    const lost: string[] = [];
+    const keep = catalog.idempotency.keep.bind(catalog.idempotency);
+    const claim = catalog.idempotency.claim.bind(catalog.idempotency);
+    // The process dies between the effect and the keeping of the answer.
+    catalog.idempotency.keep = async (id) => {
+      lost.push(id);
+    };
+    const image = (await create('lost', { name: 'lost', virtualSize: MiB }).expect(201)).body as ImageBody;
+    const take = () => service.post('/v1/images/lost/snapshots', { name: 's' }).set('Idempotency-Key', 'lost');
+    const snapshot = await take().expect(201);
+    catalog.idempotency.keep = keep;
+    assert.equal(lost.length, 2);
+    const again = await create('lost', { name: 'lost', virtualSize: MiB }).expect(201);
+    assert.deepEqual([(again.body as ImageBody).id, again.headers['location']], [image.id, `/v1/images/${image.id}`]);
+    const taken = await take().expect(201);
+    assert.deepEqual([taken.body, taken.headers['location']], [snapshot.body, snapshot.headers['location']]);
+
+    // A request that died before its effect: its key is taken, and what it was to make is not there.
+    const ids: string[] = [];
+    catalog.idempotency.claim = async (asked) => {
+      ids.push(asked.id);
+      return claim(asked);
+    };
+    await create('died', { name: 'died', virtualSize: MiB }).expect(201);
+    catalog.idempotency.claim = claim;
+    const [id = ''] = ids;
+    await service.delete('/v1/images/died').expect(204);
+    const fingerprint = (await claim({ id, fingerprint: '', nowMs: 0, forgetBeforeMs: 0 }))?.fingerprint;
+    await catalog.idempotency.release(id);
+    await catalog.idempotency.claim({ id, fingerprint: fingerprint ?? '', nowMs: Date.now(), forgetBeforeMs: 0 });
+    await catalog.idempotency.note(id, { imageId: 'img_never' });
+    await create('died', { name: 'died', virtualSize: MiB }).expect(201);
+  });
+});
