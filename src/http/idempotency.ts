@@ -3,6 +3,7 @@
 import type { FastifyRequest } from 'fastify';
 
 import type { Answer } from './answer.ts';
+import { principalOf } from './authentication.ts';
 import { invalidRequest } from './schema.ts';
 
 /** What the header needs of the service. */
@@ -43,7 +44,7 @@ export async function answerOnce<Subject>(
   if (key === undefined) return creation.make(undefined);
   if (typeof key !== 'string' || !keyPattern.test(key)) throw keyInvalid();
   const begun = await keeper.begin({
-    principal: principalOf(request),
+    principal: principalOf(request).name,
     route: `${request.method} ${request.routeOptions.url ?? ''}`,
     key,
     request: JSON.stringify([request.raw.url, request.body ?? null]),
@@ -59,11 +60,6 @@ export async function answerOnce<Subject>(
   }
   await keeper.keep(begun.id, answer);
   return answer;
-}
-
-/** Whose keys they are: there is one principal as long as there are no tokens. */
-function principalOf(_request: FastifyRequest): string {
-  return 'anyone';
 }
 
 function keyInvalid(): Error {

@@ -7,6 +7,7 @@ import type { Test } from 'supertest';
 
 import { documentHead } from '../../routes/document.ts';
 import { allRoutes } from '../../routes/index.ts';
+import { demandOf } from '../../routes/operation-scopes.ts';
 import { createServer } from '../../src/http/server.ts';
 import type { Engine, EngineImage } from '../../src/pool/engine.ts';
 import { openHouse } from './service-house.ts';
@@ -35,6 +36,9 @@ export async function startBrakedService(path: string): Promise<BrakedService> {
     logLevel: 'silent',
     newRequestId: () => 'request',
     hosts: [],
+    tokens: undefined,
+    demandOf,
+    tls: undefined,
     isDraining: () => false,
     document: documentHead('0.0.0-test'),
   });
