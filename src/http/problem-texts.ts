@@ -1,6 +1,7 @@
 // What every problem says to a person: its cause, its cure, and the facts that a client is shown.
 
 import type { faultCodes, FaultCode } from '../base/fault-codes.ts';
+import { jobProblemTexts } from './job-problem-texts.ts';
 import { listOf, optionOf, textOf } from './problem-text.ts';
 import type { ProblemText } from './problem-text.ts';
 
@@ -324,36 +325,7 @@ export const problemTexts = {
         : `The option ${textOf(context, 'option')} cannot be honoured.`;
     },
   },
-  'job-not-found': {
-    cause: 'There is no job with this id; finished jobs are kept 7 days, at most 10,000 of them.',
-    cure: 'List jobs with GET /v1/jobs, and look at the image that the job was about.',
-    members: ['job'],
-    detail: (context) => `No job is called ${textOf(context, 'job')}.`,
-  },
-  'job-not-cancellable': {
-    cause: 'The job is over: what it did is done.',
-    cure: 'See GET /v1/jobs/{job} for how it ended.',
-    members: ['state'],
-    detail: (context) => `The job has ${textOf(context, 'state')}.`,
-  },
-  'job-interrupted': {
-    cause: 'The service ended while the job was running, and the job does not go on by itself.',
-    cure: 'Ask for the work again.',
-    members: [],
-    detail: (context) => textOf(context, 'outcome'),
-  },
-  'idempotency-in-progress': {
-    cause: 'A request with this Idempotency-Key is still under way.',
-    cure: 'Send the same request again a little later: it gets the answer of the first.',
-    members: [],
-    detail: undefined,
-  },
-  'idempotency-key-reused': {
-    cause: 'This Idempotency-Key came with another request within the last 24 hours.',
-    cure: 'Use a new key for every new request, and the same key only to repeat a request as it was.',
-    members: [],
-    detail: undefined,
-  },
+  ...jobProblemTexts,
   'size-mismatch': {
     cause: 'A body without Content-Range replaces the whole content and must be exactly as long as the image.',
     cure: 'Send as many bytes as `virtualSize`, or say with Content-Range where a part belongs.',

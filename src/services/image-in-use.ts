@@ -168,11 +168,10 @@ export class ImageInUse {
     args: EngineRuns[Name]['args'],
     caller: CallerOptions & { readonly control: WorkControl | undefined },
   ): Promise<EngineRuns[Name]['result']> {
-    const { control } = caller;
-    const signals = [this.#cutting.signal, caller.signal, control?.signal].filter((signal) => signal !== undefined);
-    const options = { signal: AbortSignal.any(signals), onProgress: control?.onProgress };
-    const verb = { changes: name !== 'check' };
-    return this.during(caller, ({ handle }) => this.#runs.during(() => handle.run(name, args, options)), verb);
+    const signals = [this.#cutting.signal, caller.signal, caller.control?.signal].filter((one) => one !== undefined);
+    const options = { signal: AbortSignal.any(signals), onProgress: caller.control?.onProgress };
+    const run = ({ handle }: Opening) => this.#runs.during(() => handle.run(name, args, options));
+    return this.during(caller, run, { changes: name !== 'check' });
   }
 
   /** Makes everything durable that was answered so far. What is not open for writing was flushed when it was closed. */
