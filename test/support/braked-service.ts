@@ -8,6 +8,7 @@ import type { Test } from 'supertest';
 import { documentHead } from '../../routes/document.ts';
 import { allRoutes } from '../../routes/index.ts';
 import { demandOf } from '../../routes/operation-scopes.ts';
+import { RequestMetrics } from '../../src/http/request-metrics.ts';
 import { createServer } from '../../src/http/server.ts';
 import type { Engine, EngineImage } from '../../src/pool/engine.ts';
 import { openHouse } from './service-house.ts';
@@ -32,6 +33,7 @@ export interface BrakedService extends AsyncDisposable {
 export async function startBrakedService(path: string): Promise<BrakedService> {
   const brake: Brake = { held: false };
   const house = await openHouse({ engine: brakedEngine(brake), path });
+  const metrics = new RequestMetrics();
   const server = await createServer({
     logLevel: 'silent',
     newRequestId: () => 'request',
@@ -39,11 +41,14 @@ export async function startBrakedService(path: string): Promise<BrakedService> {
     tokens: undefined,
     demandOf,
     tls: undefined,
+    metrics,
     isDraining: () => false,
     document: documentHead('0.0.0-test'),
   });
   const identity = { name: 'qcowd', version: '0.0.0-test' };
-  await server.register(allRoutes({ services: house.services, identity, isDraining: () => false }));
+  await server.register(
+    allRoutes({ services: house.services, identity, isDraining: () => false, metrics, processFigures: noFigures }),
+  );
   await server.listen({ host: '127.0.0.1', port: 0 });
   const http: Server = server.server;
   return {
@@ -99,4 +104,8 @@ type Steps<Result> = Generator<{ readonly done: number; readonly total: number }
 function* braked<Result>(brake: Brake, begin: () => Steps<Result>): Steps<Result> {
   while (brake.held) yield { done: 1, total: 4 };
   return yield* begin();
+}
+
+function noFigures(): { readonly residentBytes: number; readonly cpuSeconds: number } {
+  return { residentBytes: 0, cpuSeconds: 0 };
 }
