@@ -38,7 +38,6 @@ export class ImageInUse {
   readonly id: string;
   /** One structural operation at a time. Taken before {@link #turns}, never inside them. */
   readonly structural = new Turns();
-  /** When the last caller left, in milliseconds of the clock. */
   idleSince = 0;
   #name: string;
   readonly #parts: ImageInUseParts;
