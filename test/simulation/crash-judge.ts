@@ -16,9 +16,8 @@ import { Prng } from '../support/prng.ts';
 /** How a crash while mending is made. */
 export interface SecondCrash {
   readonly chance: Prng;
-  readonly ignoresFlush: (site: string) => boolean;
-  /** Told every flush that had something to make durable. */
-  readonly flushed: (site: string) => void;
+  /** Asked for every flush that has something to make durable. */
+  readonly ignoresFlush: (places: readonly string[]) => boolean;
 }
 
 /** Opens an image for writing over a file; `backing` is the content of the raw file below. */
@@ -92,10 +91,7 @@ function mendedFile(
         consider(file.epoch);
       },
     },
-    ignoresFlush: (site) => {
-      again.flushed(site);
-      return again.ignoresFlush(site);
-    },
+    ignoresFlush: again.ignoresFlush,
   });
   return {
     file,

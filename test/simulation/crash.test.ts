@@ -14,7 +14,7 @@ const statesMin = 20_000;
 /** The lives of each kind go on until so many of its files were judged; a full table is large and slow to judge. */
 const statesPerKind = 1_800;
 const statesOfLargeKind = 300;
-const samples = 5;
+const tried = { samples: 5, epochs: 'all', ignoresFlush: () => false } as const;
 
 const wish = wishOf(process.env);
 let states = 0;
@@ -52,7 +52,7 @@ after(() => {
 function lifeOf(seed: number): number {
   const plan = planLife(seed);
   const pointPercent = isLarge(seed) ? 3 : 100;
-  const record = live(plan, { samples, pointPercent, ignoresFlush: () => false, onState: undefined });
+  const record = live(plan, { ...tried, pointPercent, onState: undefined });
   states += record.states;
   const events = plan.events.map((event, index) => `    ${String(index)} ${JSON.stringify(event)}`).join('\n');
   const story = `${JSON.stringify(plan.spec)}\n${events}`;

@@ -5,21 +5,33 @@ import { guestOffset } from '../../src/engine/format/offsets.ts';
 import { createImage } from '../../src/engine/operations/create.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
 import type { Prng } from '../support/prng.ts';
+import type { ModelSnapshot } from '../support/model-disk.ts';
 import { contentOf, openOver } from './crash-judge.ts';
+import { addForeign } from './foreign-content.ts';
 import type { LifePlan } from './life-plan.ts';
 
-/** A fresh image, written up to where the plan says, and what the guest sees of it. */
-export function firstContent(
-  plan: LifePlan,
-  contents: Prng,
-): { readonly file: MemoryFile; readonly guest: Uint8Array } {
+export interface FirstContent {
+  readonly file: MemoryFile;
+  /** What the guest sees. */
+  readonly guest: Uint8Array;
+  readonly snapshots: readonly ModelSnapshot[];
+}
+
+/** A fresh image, written up to where the plan says, with what another tool has left in it. */
+export function firstContent(plan: LifePlan, contents: Prng): FirstContent {
   const file = MemoryFile.empty();
   runToEnd(createImage(file, plan.spec));
+  if (plan.foreign !== undefined) addForeign(file, plan.foreign, contents);
   const image = openOver(file, plan.backing);
   if (plan.prefilledLength > 0) {
     image.write(guestOffset(0), contents.bytes(plan.prefilledLength), { detectZeroes: false });
   }
   const guest = contentOf(image);
+  const snapshots = image.snapshots().map(({ id, name, virtualSize }) => {
+    const bytes = new Uint8Array(virtualSize);
+    image.readSnapshot(id, guestOffset(0), bytes);
+    return { name, bytes };
+  });
   image.close();
-  return { file, guest };
+  return { file, guest, snapshots };
 }

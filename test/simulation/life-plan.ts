@@ -4,6 +4,7 @@ import { present } from '../../src/base/assert.ts';
 import { sectorSize } from '../../src/base/units.ts';
 import type { CreateSpec } from '../../src/engine/operations/create-spec.ts';
 import { Prng } from '../support/prng.ts';
+import type { Foreign } from './foreign-content.ts';
 
 /** One thing that is done to the image. Offsets and lengths in bytes, whole sectors. */
 export type Action =
@@ -36,6 +37,8 @@ export interface LifePlan {
   readonly backing: Uint8Array | undefined;
   /** So much of the disk is written before the simulation begins, from its start. */
   readonly prefilledLength: number;
+  /** What another tool has left in the image. */
+  readonly foreign: Foreign | undefined;
   readonly events: readonly Event[];
 }
 
@@ -50,6 +53,7 @@ interface Kind {
   readonly backing?: true;
   /** Almost full from the start, so that the refcount table has to grow. */
   readonly prefilledClusters?: number;
+  readonly foreign?: Foreign;
 }
 
 /** Small disks over many tables, so that a short life meets every kind of metadata. */
@@ -81,6 +85,9 @@ const kinds: readonly Kind[] = [
   },
   { name: 'clusters of 64 KiB', clusterSize: 65_536, clusters: 5 },
   { name: 'a full refcount table', clusterSize: 512, clusters: 4_100, refcountBits: 64, prefilledClusters: 3_780 },
+  { name: 'compressed clusters', clusterSize: 2_048, clusters: 60, foreign: 'blobs' },
+  { name: 'a snapshot with VM state', clusterSize: 512, clusters: 150, foreign: 'vm-state' },
+  { name: 'bitmaps', clusterSize: 4_096, clusters: 30, foreign: 'bitmaps' },
 ];
 
 /** The sorts of images that are simulated: the life of a seed is of the sort at its remainder. */
@@ -109,6 +116,7 @@ export function planLife(seed: number): LifePlan {
       backing: kind.backing ? { fileName: 'below.raw', format: 'raw' } : undefined,
     },
     backing: kind.backing ? chance.bytes(backingLength - (backingLength % sectorSize)) : undefined,
+    foreign: kind.foreign,
     prefilledLength: (kind.prefilledClusters ?? 0) * kind.clusterSize,
     events: Array.from({ length }, () => {
       const action = someAction(chance, { virtualSize, kind });

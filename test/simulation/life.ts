@@ -1,45 +1,32 @@
 // Lives one planned life of an image over a simulated file and judges what crashes at every moment of it would leave.
 
 import assert from 'node:assert/strict';
-import { crc32 } from 'node:zlib';
 
 import { Fault } from '../../src/base/fault.ts';
 import type { FaultCode } from '../../src/base/fault-codes.ts';
 import { alignDown, alignUp } from '../../src/base/integers.ts';
 import type { MemoryFile } from '../../src/engine/file/memory-file.ts';
-import { guestOffset, hostOffset } from '../../src/engine/format/offsets.ts';
+import { guestOffset } from '../../src/engine/format/offsets.ts';
 import type { Image, Steps } from '../../src/engine/image.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
-import { contentAfterCrash, FaultyFile, survivals } from '../support/faulty-file.ts';
-import type { Epoch, Survival } from '../support/faulty-file.ts';
+import type { FaultyFile } from '../support/faulty-file.ts';
 import { judgeContent, ModelDisk } from '../support/model-disk.ts';
 import type { Expectation } from '../support/model-disk.ts';
 import { Prng } from '../support/prng.ts';
 import { contentOf, judgeCrash, judgeReport, openOver } from './crash-judge.ts';
 import type { SecondCrash } from './crash-judge.ts';
+import { CrashTrials } from './crash-trials.ts';
+import type { TrialOptions, TrialRecord } from './crash-trials.ts';
 import { firstContent } from './first-content.ts';
+import { hasTrustedBitmaps } from './foreign-content.ts';
 import type { Action, Event, LifePlan, Mishap } from './life-plan.ts';
 
-export interface LifeOptions {
-  /** Ways to end that are tried at each crash point, besides "all survives" and "all survives, torn". */
-  readonly samples: number;
-  /** So many of a hundred crash points are tried. */
-  readonly pointPercent: number;
-  readonly ignoresFlush: (site: string) => boolean;
+export interface LifeOptions extends TrialOptions {
   /** Told every state before it is judged; the file is the listener's own. */
   readonly onState: ((file: () => MemoryFile, expectation: Expectation) => void) | undefined;
 }
 
-export interface LifeRecord {
-  /** How many different files were judged. */
-  readonly states: number;
-  /** The places that flushed something, with how often. */
-  readonly flushes: ReadonlyMap<string, number>;
-  /** What went wrong first, with all that is needed to see it again. */
-  readonly failure: string | undefined;
-}
-
-export function live(plan: LifePlan, options: LifeOptions): LifeRecord {
+export function live(plan: LifePlan, options: LifeOptions): TrialRecord {
   const life = new Life(plan, options);
   let failure: string | undefined;
   try {
@@ -47,35 +34,27 @@ export function live(plan: LifePlan, options: LifeOptions): LifeRecord {
   } catch (error) {
     failure = error instanceof Error ? (error.stack ?? error.message) : String(error);
   }
-  return { states: life.states, flushes: life.flushes, failure: life.failure ?? failure };
-}
-
-/** A moment at which a crash is tried: after so many changes of the epoch. */
-interface CrashPoint {
-  readonly count: number;
-  readonly expectation: Expectation;
-  readonly during: string;
+  const { record } = life;
+  return { ...record, failure: record.failure ?? failure };
 }
 
 class Life {
   readonly #plan: LifePlan;
   readonly #options: LifeOptions;
+  readonly #trials: CrashTrials<Expectation>;
   readonly #file: FaultyFile;
   readonly #model: ModelDisk;
+  /** What the guest saw at first. */
+  readonly #first: Uint8Array;
   readonly #contents: Prng;
   readonly #crashes: Prng;
   #image: Image;
-  #points: CrashPoint[] = [];
-  #changeCount = 0;
-  readonly #seen = new Set<string>();
-  readonly #mendingFlushes = new Map<string, number>();
   #during = 'start';
   #snapshotCount = 0;
   /** Something failed on the way, so leaks are allowed even where all has ended well. */
   #hasFailed = false;
   /** A structural operation failed: the catalog keeps its mark, and the next open repairs. */
   #isUnsettled = false;
-  failure: string | undefined;
 
   constructor(plan: LifePlan, options: LifeOptions) {
     this.#plan = plan;
@@ -83,43 +62,33 @@ class Life {
     this.#contents = new Prng(plan.seed + 1);
     this.#crashes = new Prng(plan.seed + 2);
     const start = firstContent(plan, this.#contents);
-    this.#model = new ModelDisk(start.guest);
-    this.#file = new FaultyFile(start.file, {
-      observer: {
-        changed: () => {
-          this.#changeCount += 1;
-          this.#mark();
-        },
-        flushing: () => {
-          this.#judgeEpoch();
-          this.#changeCount = 0;
-        },
-      },
-      ignoresFlush: options.ignoresFlush,
+    this.#first = start.guest;
+    this.#model = new ModelDisk(start.guest, start.snapshots);
+    this.#trials = new CrashTrials(start.file, {
+      options,
+      chance: this.#crashes,
+      promised: () => this.#model.expectation,
+      during: () => this.#during,
+      judge: (file, expectation) => this.#judge(file, expectation),
     });
+    this.#file = this.#trials.file;
     this.#image = openOver(this.#file, plan.backing);
   }
 
-  get states(): number {
-    return this.#seen.size;
-  }
-
-  get flushes(): ReadonlyMap<string, number> {
-    const flushes = new Map(this.#file.flushes);
-    for (const [site, count] of this.#mendingFlushes) flushes.set(site, (flushes.get(site) ?? 0) + count);
-    return flushes;
+  get record(): TrialRecord {
+    return this.#trials.record;
   }
 
   run(): void {
     for (const [index, event] of this.#plan.events.entries()) {
       this.#during = `event ${String(index)} ${JSON.stringify(event)}`;
       const goesOn = this.#live(event);
-      this.#mark();
-      if (this.failure !== undefined) return;
+      this.#trials.mark();
+      if (this.#trials.failure !== undefined) return;
       assert.ok(Buffer.compare(contentOf(this.#image), this.#model.bytes) === 0, `${this.#during}: reads differ`);
       if (!goesOn) break;
     }
-    this.#judgeEpoch();
+    this.#trials.judgeEpoch();
     this.#image.abandon();
   }
 
@@ -277,7 +246,7 @@ class Life {
   #reopen(): void {
     this.#image.close();
     this.#flushed();
-    this.#judgeEpoch();
+    this.#trials.judgeEpoch();
     const copy = openOver(this.#file.content.fork(), this.#plan.backing);
     assert.equal(copy.needsRecovery, false);
     const wrong = judgeReport(runToEnd(copy.check()), { mayLeak: this.#hasFailed });
@@ -316,58 +285,35 @@ class Life {
     return { offset: Math.min(first, last), length: Math.max(0, last - first) };
   }
 
-  #mark(): void {
-    this.#points.push({ count: this.#changeCount, expectation: this.#model.expectation, during: this.#during });
-  }
-
-  /** Tries crashes at the moments since the last flush. */
-  #judgeEpoch(): void {
-    const points = this.#points;
-    this.#points = [];
-    const epoch = this.#file.epoch;
-    for (const point of points) {
-      if (this.failure !== undefined) return;
-      if (!this.#crashes.chance(this.#options.pointPercent)) continue;
-      const choice = { samples: this.#options.samples, chance: this.#crashes };
-      for (const survival of survivals(epoch, point.count, choice)) this.#judge(epoch, point, survival);
+  #judge(file: MemoryFile, expectation: Expectation): string | undefined {
+    this.#options.onState?.(() => file.fork(), expectation);
+    if (this.#plan.foreign === 'bitmaps' && hasTrustedBitmaps(file)) {
+      const image = openOver(file.fork(), undefined);
+      if (Buffer.compare(contentOf(image), this.#first) !== 0) return 'a bitmap does not tell of a change';
     }
-  }
-
-  #judge(epoch: Epoch, point: CrashPoint, survival: Survival): void {
-    const file = contentAfterCrash(epoch, survival);
-    const key = `${String(file.size)}:${String(crcOf(file))}`;
-    if (this.failure !== undefined || this.#seen.has(key)) return;
-    this.#seen.add(key);
-    this.#options.onState?.(() => file.fork(), point.expectation);
     const again = this.#crashes.chance(25) ? this.#secondCrash() : undefined;
     const goesOn = again === undefined && this.#crashes.chance(10) ? this.#crashes.below(1_000_000) : undefined;
-    const { backing } = this.#plan;
-    const wrong = judgeCrash(file, { expectation: point.expectation, backing, goesOn, again });
-    if (wrong === undefined) return;
-    const changes = epoch.changes.slice(0, point.count).map((change, index) => {
-      const fate = survival.kept.includes(index) ? 'kept' : 'lost';
-      const end = change.kind === 'write' ? ` +${String(change.bytes.length)}` : '';
-      const text = change.kind === 'resize' ? `to ${String(change.size)}` : `at ${String(change.offset)}${end}`;
-      return `    ${fate} ${change.kind} ${text}`;
-    });
-    const torn =
-      survival.tornAfterSectors === undefined ? '' : `, torn after ${String(survival.tornAfterSectors)} sectors`;
-    this.failure = `${wrong}\n  crash in ${point.during}${torn}; changes since the last flush:\n${changes.join('\n')}`;
+    return judgeCrash(file, { expectation, backing: this.#plan.backing, goesOn, again });
   }
 
   #secondCrash(): SecondCrash {
     return {
       chance: this.#crashes.fork(),
-      ignoresFlush: this.#options.ignoresFlush,
-      flushed: (site) => {
-        this.#mendingFlushes.set(site, (this.#mendingFlushes.get(site) ?? 0) + 1);
+      ignoresFlush: (places) => {
+        this.#trials.flushedAt(places);
+        return this.#options.ignoresFlush(places);
       },
     };
   }
 }
 
 /** What an image may refuse on its own: nothing has changed then. */
-const refusals: ReadonlySet<FaultCode> = new Set(['refcount-overflow', 'snapshots-prevent-resize']);
+const refusals: ReadonlySet<FaultCode> = new Set([
+  'refcount-overflow',
+  'snapshots-prevent-resize',
+  'bitmap-inconsistent',
+  'bitmaps-prevent-revert',
+]);
 
 /** What a failing file makes of a verb. */
 const failures: ReadonlySet<FaultCode> = new Set(['insufficient-storage', 'io-error', 'image-read-only']);
@@ -384,10 +330,4 @@ function runUntil(steps: Steps<unknown>, cancelAfter: number | undefined): boole
   let ended = steps.return(undefined);
   while (ended.done !== true) ended = steps.next();
   return false;
-}
-
-function crcOf(file: MemoryFile): number {
-  const bytes = new Uint8Array(file.size);
-  file.readAt(hostOffset(0), bytes);
-  return crc32(bytes);
 }

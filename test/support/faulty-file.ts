@@ -35,8 +35,11 @@ export interface Survival {
 export interface FaultyFileOptions {
   /** Told after every change, and before a flush ends an epoch. */
   readonly observer: { changed(): void; flushing(): void } | undefined;
-  /** Whether the flush from this place (`write-order.ts:104`) is left out. */
-  readonly ignoresFlush: (site: string) => boolean;
+  /**
+   * Whether a flush is left out; asked only where there is something to flush. `places` asked for it, the innermost first:
+   * `metadata/write-order.ts:104` in the engine, `name.ts:17` elsewhere.
+   */
+  readonly ignoresFlush: (places: readonly string[]) => boolean;
 }
 
 /** A fault to come: after `after` more calls of this kind, the next one fails. */
@@ -54,8 +57,7 @@ export class FaultyFile implements ByteFile {
   #failure: { call: 'write' | 'flush'; after: number; fault: Fault } | undefined;
   #writesLost = false;
   #isClosed = false;
-  /** How many flushes had something to make durable, by place. */
-  readonly #flushes = new Map<string, number>();
+  #flushCount = 0;
 
   /** Starts with a content that is durable. */
   constructor(content: MemoryFile, options: FaultyFileOptions) {
@@ -82,13 +84,9 @@ export class FaultyFile implements ByteFile {
     return this.#content;
   }
 
-  /** The places that have flushed something, with how often. */
-  get flushes(): ReadonlyMap<string, number> {
-    return this.#flushes;
-  }
-
+  /** How many flushes had something to make durable. */
   get flushCount(): number {
-    return [...this.#flushes.values()].reduce((sum, count) => sum + count, 0);
+    return this.#flushCount;
   }
 
   failLater(failure: PlannedFailure): void {
@@ -133,14 +131,13 @@ export class FaultyFile implements ByteFile {
 
   flush(): void {
     this.#admitChange();
-    const site = flushSite();
     if (this.#failsNow('flush')) {
       this.#writesLost = true;
       throw this.#takeFault();
     }
     if (this.#changes.length === 0) return;
-    this.#flushes.set(site, (this.#flushes.get(site) ?? 0) + 1);
-    if (this.#options.ignoresFlush(site)) return;
+    this.#flushCount += 1;
+    if (this.#options.ignoresFlush(callPlaces())) return;
     this.#options.observer?.flushing();
     this.#base = this.#content.fork();
     this.#changes = [];
@@ -272,15 +269,21 @@ function apply(change: Change, content: MemoryFile): void {
   }
 }
 
-/** The place in the engine that asked for a flush, as `file.ts:line`; wrappers of files pass it on and do not count. */
-function flushSite(): string {
-  const stack = present(new Error().stack, 'errors have stacks').split('\n').slice(1);
-  for (const line of stack) {
-    const place = /([\w.-]+\.ts):(\d+):\d+\)?$/.exec(line);
-    const [, file = '', number = ''] = place ?? [];
-    if (file !== '' && !passingOn.has(file)) return `${file}:${number}`;
-  }
-  return 'unknown';
+/** The places that are being run, the innermost first; wrappers of files pass calls on and do not count. */
+function callPlaces(): readonly string[] {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = stackDepth;
+  const stack = present(new Error().stack, 'errors have stacks');
+  Error.stackTraceLimit = stackTraceLimit;
+  return [...stack.matchAll(/([^/\s(]+(?:\/[^/\s]+)*)\.ts:(\d+):\d+\)?$/gm)]
+    .map(([, path = '', line = '']) => `${placeName(path)}.ts:${line}`)
+    .filter((place) => !passingOn.test(place));
 }
 
-const passingOn: ReadonlySet<string> = new Set(['faulty-file.ts', 'tracked-file.ts']);
+function placeName(path: string): string {
+  const [, inEngine] = /\/src\/engine\/(.+)$/.exec(path) ?? [];
+  return inEngine ?? path.slice(path.lastIndexOf('/') + 1);
+}
+
+const stackDepth = 60;
+const passingOn = /(?:^|\/)(?:faulty-file|tracked-file)\.ts:/;

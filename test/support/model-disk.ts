@@ -34,15 +34,17 @@ export class ModelDisk {
   #durable: Uint8Array;
   #candidates: Candidate[] = [];
   #sizes: readonly number[];
-  #snapshots: readonly ModelSnapshot[] = [];
-  #snapshotLists: readonly (readonly ModelSnapshot[])[] = [[]];
+  #snapshots: readonly ModelSnapshot[];
+  #snapshotLists: readonly (readonly ModelSnapshot[])[];
   #isStructural = false;
 
-  /** Starts with a durable content. */
-  constructor(content: Uint8Array) {
+  /** Starts with a durable content and its snapshots. */
+  constructor(content: Uint8Array, snapshots: readonly ModelSnapshot[]) {
     this.#bytes = content.slice();
     this.#durable = content.slice();
     this.#sizes = [content.length];
+    this.#snapshots = snapshots;
+    this.#snapshotLists = [snapshots];
   }
 
   get bytes(): Uint8Array {

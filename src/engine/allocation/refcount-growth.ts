@@ -9,7 +9,7 @@
 // How many blocks are needed depends on how many clusters blocks and table take themselves: a fixpoint, reached upwards.
 //
 //   blocks written (they count themselves and the table) ─ flush ─ table entries          the table is long enough
-//   blocks and whole new table written ─ flush ─ header names the new table ─ flush ─ old table dropped
+//   blocks and whole new table written ─ flush ─ header names the new table ─ next flush ─ old table dropped
 //
 // A crash before the last write of either line leaves bytes that nothing names. (REF-08, REF-09, ORD-07, ORD-08, T42–T44)
 
@@ -141,12 +141,12 @@ function moveTable(parts: GrowthParts, at: HostCluster, plan: Plan): void {
   // Blocks, table and the blocks of entries that were not written yet are durable before the header names them.
   file.flush();
   header.switchRefcountTable({ offset, clusters: plan.tableClusters });
-  // From here on the new table counts, whether or not the flush below works.
+  // The switch is durable with the flush before the next L2 entry, and before the old table is given back.
+  order.beforeRaise();
   const before = refcounts.moveTable({ offset, clusters: plan.tableClusters, entries });
   overlap.release(before);
   overlap.claim(ownRun(at, plan));
   order.drop(before, { punch: true });
-  file.flush();
 }
 
 function imageFull(clusters: number, geometry: Geometry): Fault {

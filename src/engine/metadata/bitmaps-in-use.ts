@@ -35,22 +35,15 @@ export class BitmapsInUse {
 
   /**
    * Clears autoclear bits that are unknown here (BIT-A2), and marks every bitmap as in use, so that it is inconsistent
-   * from now on (BMP-06). The autoclear bit is off meanwhile: a crash leaves "lost", never "wrong" (ORD-14).
+   * from now on (BMP-06). Each mark is a few bytes in place, and until all of them are durable nothing else changes: a
+   * crash between leaves some bitmaps "lost" and the others true, never "wrong" (ORD-14), so one flush is enough.
    */
   beforeChange(): void {
     if (this.#done) return;
     const records = readBitmaps(this.#file, this.#header).filter((record) => (record.flags & bitmapInUseFlag) === 0);
-    if (records.length > 0) {
-      this.#header.setAutoclear({ bitmaps: false });
-      this.#file.flush();
-      for (const record of records) this.#markInUse(record);
-      this.#file.flush();
-      this.#header.setAutoclear({ bitmaps: true });
-      this.#file.flush();
-    } else if (this.#header.hasUnknownAutoclear) {
-      this.#header.setAutoclear({ bitmaps: this.#header.hasBitmaps });
-      this.#file.flush();
-    }
+    for (const record of records) this.#markInUse(record);
+    if (this.#header.hasUnknownAutoclear) this.#header.setAutoclear({ bitmaps: this.#header.hasBitmaps });
+    this.#file.flush();
     this.#done = true;
   }
 

@@ -70,8 +70,8 @@ export class WriteOrder {
     this.#mappingWaits = true;
     // A dirty bit that is not ours stays for the recovery: refcounts are kept in order meanwhile.
     if (!this.#parts.header.isLazy || this.#parts.header.isDirty) return;
+    // Durable before the first L2 entry: that waits for a flush as of the line above.
     this.#parts.header.setIncompatible('dirty', true);
-    this.#parts.file.flush();
     this.#lazy = true;
   }
 

@@ -3,7 +3,7 @@
 import { assert } from '../../base/assert.ts';
 import { Fault } from '../../base/fault.ts';
 import { divideUp } from '../../base/integers.ts';
-import { MiB } from '../../base/units.ts';
+import { MiB, sectorSize } from '../../base/units.ts';
 import type { ByteFile } from '../file/byte-file.ts';
 import { hostOffset } from '../format/offsets.ts';
 import { judgeSpec } from './create-rules.ts';
@@ -48,9 +48,11 @@ export function* createImage(file: ByteFile, spec: CreateSpec): Steps<void> {
   }
   file.resize(lengthOf(layout));
 
-  // The header is what makes the file an image, so it comes last (write order, line 4).
+  // The header is what makes the file an image, so it comes last (write order, line 4): the sector with the magic behind
+  // all else, as only one sector is written whole or not at all.
+  if (header.length > sectorSize) file.writeAt(hostOffset(sectorSize), header.subarray(sectorSize));
   file.flush();
-  file.writeAt(hostOffset(0), header);
+  file.writeAt(hostOffset(0), header.subarray(0, sectorSize));
   file.flush();
 }
 
