@@ -33,6 +33,8 @@ export interface TrialParts<Promised> {
   readonly chance: Prng;
   /** What a crash at this moment must leave; the value stays true however things go on. */
   readonly promised: () => Promised;
+  /** Rises whenever more is promised of the same bytes: they are judged again then. */
+  readonly strength: () => number;
   /** What is being done, in words. */
   readonly during: () => string;
   /** What is wrong with a file that a crash has left, its own to change: a sentence, or undefined. */
@@ -43,13 +45,15 @@ export interface TrialParts<Promised> {
 interface CrashPoint<Promised> {
   readonly count: number;
   readonly promised: Promised;
+  readonly strength: number;
   readonly during: string;
 }
 
 export class CrashTrials<Promised> {
   readonly file: FaultyFile;
   readonly #parts: TrialParts<Promised>;
-  readonly #seen = new Set<string>();
+  /** By the bytes: the strongest promise by which they were judged. */
+  readonly #seen = new Map<string, number>();
   readonly #places = new Set<string>();
   #points: CrashPoint<Promised>[] = [];
   #changeCount = 0;
@@ -95,8 +99,9 @@ export class CrashTrials<Promised> {
 
   /** A crash at this moment is tried, with what is promised now. */
   mark(): void {
-    const { promised, during } = this.#parts;
-    this.#points.push({ count: this.#changeCount, promised: promised(), during: during() });
+    const { promised, strength, during } = this.#parts;
+    const count = this.#changeCount;
+    this.#points.push({ count, promised: promised(), strength: strength(), during: during() });
   }
 
   /** Tries crashes at the moments since the last flush. */
@@ -117,8 +122,8 @@ export class CrashTrials<Promised> {
   #judge(epoch: Epoch, point: CrashPoint<Promised>, survival: Survival): void {
     const file = contentAfterCrash(epoch, survival);
     const key = `${String(file.size)}:${String(crcOf(file))}`;
-    if (this.#failure !== undefined || this.#seen.has(key)) return;
-    this.#seen.add(key);
+    if (this.#failure !== undefined || (this.#seen.get(key) ?? -1) >= point.strength) return;
+    this.#seen.set(key, point.strength);
     const wrong = this.#parts.judge(file, point.promised);
     if (wrong !== undefined)
       this.#failure = `${wrong}\n  crash in ${point.during}${storyOf(epoch, point.count, survival)}`;

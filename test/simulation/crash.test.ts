@@ -6,15 +6,25 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 
+import type { TrialRecord } from './crash-trials.ts';
+import { liveCreation } from './creation.ts';
 import { live } from './life.ts';
 import { kindNames, planLife } from './life-plan.ts';
+import { liveAdmission, liveMending } from './mending.ts';
 
 /** Every run of the suite judges at least so many different files. */
 const statesMin = 20_000;
 /** The lives of each kind go on until so many of its files were judged; a full table is large and slow to judge. */
-const statesPerKind = 1_800;
+const statesPerKind = 1_450;
 const statesOfLargeKind = 300;
 const tried = { samples: 5, epochs: 'all', ignoresFlush: () => false } as const;
+
+/** What happens to files besides lives; each has seeds of its own. */
+const others = [
+  ['the making of an image', liveCreation, 60],
+  ['a repair', liveMending, 40],
+  ['the admission of a foreign file', liveAdmission, 4],
+] as const;
 
 const wish = wishOf(process.env);
 let states = 0;
@@ -38,6 +48,15 @@ if (wish.kind === 'lives') {
       });
     }
 
+    for (const [name, liveOne, count] of others) {
+      it(name, (test) => {
+        let judged = 0;
+        for (let seed = 0; seed < count; seed += 1)
+          judged += statesOf(liveOne(seed, { ...tried, pointPercent: 100 }), seed);
+        test.diagnostic(`${String(judged)} states, seeds 0 to ${String(count - 1)}`);
+      });
+    }
+
     it(`was tried with ${String(statesMin)} different files`, () => {
       assert.ok(states >= statesMin, String(states));
     });
@@ -57,6 +76,12 @@ function lifeOf(seed: number): number {
   const events = plan.events.map((event, index) => `    ${String(index)} ${JSON.stringify(event)}`).join('\n');
   const story = `${JSON.stringify(plan.spec)}\n${events}`;
   assert.ok(record.failure === undefined, `SEED=${String(seed)}: ${record.failure ?? ''}\n  the life:\n${story}`);
+  return record.states;
+}
+
+function statesOf(record: TrialRecord, seed: number): number {
+  states += record.states;
+  assert.ok(record.failure === undefined, `seed ${String(seed)}: ${record.failure ?? ''}`);
   return record.states;
 }
 

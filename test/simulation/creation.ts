@@ -21,6 +21,7 @@ export function liveCreation(seed: number, options: TrialOptions): TrialRecord {
     options,
     chance: new Prng(seed + 2),
     promised: () => isComplete,
+    strength: () => (isComplete ? 1 : 0),
     during: () => `the making of ${JSON.stringify(spec)}`,
     judge: (file, complete) => judge(file, { spec, backing, isComplete: complete }),
   });

@@ -9,7 +9,7 @@ const engine = fileURLToPath(new URL('../../src/engine/', import.meta.url));
 const filesOnly: ReadonlySet<string> = new Set(['file/tracked-file.ts', 'file/node-file.ts']);
 
 const asksForFlush = /\.(?:flush|settle)\(\)/;
-const startsFunction = /^(?:export )?function\*? (\w+)|^ {2}(?:static |get )?\*?(#?\w+)(?:<[^>]*>)?\([^;]*$/;
+const startsFunction = /^(?:export )?function\*? (\w+)|^ {2}(?:static |get )?\*?(#?\w+)(?:<[^>]*>)?\([^;]*\{$/;
 
 /**
  * Place (`operations/snapshot.ts:92`) to name (`snapshot.ts deleteSnapshot 2`): the function, and which of its flushes it

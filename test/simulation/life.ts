@@ -51,6 +51,7 @@ class Life {
   #image: Image;
   #during = 'start';
   #snapshotCount = 0;
+  #flushCount = 0;
   /** Something failed on the way, so leaks are allowed even where all has ended well. */
   #hasFailed = false;
   /** A structural operation failed: the catalog keeps its mark, and the next open repairs. */
@@ -68,6 +69,7 @@ class Life {
       options,
       chance: this.#crashes,
       promised: () => this.#model.expectation,
+      strength: () => this.#flushCount,
       during: () => this.#during,
       judge: (file, expectation) => this.#judge(file, expectation),
     });
@@ -239,6 +241,7 @@ class Life {
   }
 
   #flushed(): void {
+    this.#flushCount += 1;
     this.#model.flushed();
     if (this.#isUnsettled) this.#model.announceSize(this.#model.bytes.length);
   }

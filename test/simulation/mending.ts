@@ -27,6 +27,7 @@ import type { TrialOptions, TrialRecord } from './crash-trials.ts';
 
 interface Damage {
   readonly name: string;
+  readonly needsVersion3?: true;
   readonly inflict: (image: ImageBytes, chance: Prng) => void;
 }
 
@@ -64,6 +65,7 @@ const damages: readonly Damage[] = [
   },
   {
     name: 'a zero cluster that keeps a place inside a cluster',
+    needsVersion3: true,
     inflict: (image, chance) => {
       const at = image.l2At(chance.below(guestClusters));
       image.setU64(at, (image.u64(at) + 512n) | 1n);
@@ -84,7 +86,7 @@ const damages: readonly Damage[] = [
       image.setU32(60, 2);
       const at = image.snapshotAt(1);
       image.setU32(at + 12, 0x0001_0001);
-      image.setU32(at + 36, 0x0700_0000);
+      image.setU32(at + 36, 0x7fff_ffff);
     },
   },
 ];
@@ -96,6 +98,8 @@ export function liveMending(seed: number, options: TrialOptions): TrialRecord {
   const first = present(damages[seed % damages.length], 'every remainder has its damage');
   const inflicted = [first, ...damages.filter((one) => one !== first && chance.chance(20))];
   for (const { inflict } of inflicted) inflict(image, chance);
+  // Version 2 has no mark: the order of the writes alone keeps the data.
+  if (chance.chance(40) && !inflicted.some(({ needsVersion3 }) => needsVersion3)) makeVersion2(image);
   const start = MemoryFile.of(image.bytes);
   const reference = start.fork();
   const report = runToEnd(repair(reference, 'all'));
@@ -107,6 +111,7 @@ export function liveMending(seed: number, options: TrialOptions): TrialRecord {
     options,
     chance: new Prng(seed + 1),
     promised: () => isComplete,
+    strength: () => (isComplete ? 1 : 0),
     during: () => `the repair of ${inflicted.map(({ name }) => name).join(', ')}`,
     judge: (file, complete) => judgeMended(file, { start, expected, isComplete: complete }),
   });
@@ -117,14 +122,21 @@ export function liveMending(seed: number, options: TrialOptions): TrialRecord {
   return trials.record;
 }
 
+/** The same image without features: the short header, and no extensions. */
+function makeVersion2(image: ImageBytes): void {
+  image.setU32(4, 2);
+  image.fill(72, 512 - 72, 0);
+}
+
 function judgeMended(
   file: MemoryFile,
   mended: { readonly start: MemoryFile; readonly expected: string; readonly isComplete: boolean },
 ): string | undefined {
-  const { isDirty } = HeaderArea.read(new TrackedFile(file), { forCheck: true });
+  const { isDirty, header } = HeaderArea.read(new TrackedFile(file), { forCheck: true });
+  const isMarkMissing = header.version === 3 && !isDirty;
   if (mended.isComplete && isDirty) return 'the mark of the repair is still there';
   const isUntouched = Buffer.compare(bytesOf(file), bytesOf(mended.start)) === 0;
-  if (mended.isComplete || (!isDirty && !isUntouched)) {
+  if (mended.isComplete || (isMarkMissing && !isUntouched)) {
     // Nobody would mend it again.
     const wrong = judgeReport(runToEnd(check(file)), { mayLeak: false });
     if (wrong !== undefined) return `without a mark, ${wrong}`;
@@ -156,6 +168,7 @@ export function liveAdmission(seed: number, options: TrialOptions): TrialRecord 
     options,
     chance: new Prng(seed + 1),
     promised: () => isComplete,
+    strength: () => (isComplete ? 1 : 0),
     during: () => 'admitting a file',
     judge: (file, complete) => (complete ? judgeAdmitted(file, fileName) : undefined),
   });

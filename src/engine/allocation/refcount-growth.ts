@@ -138,11 +138,11 @@ function moveTable(parts: GrowthParts, at: HostCluster, plan: Plan): void {
     view.setUint32((firstIndex + index) * 8 + 4, lowHalf(block));
   }
   file.writeAt(offset, entries);
+  // The switch below is durable before the next L2 entry, which waits for a flush from here on.
+  order.beforeRaise();
   // Blocks, table and the blocks of entries that were not written yet are durable before the header names them.
   file.flush();
   header.switchRefcountTable({ offset, clusters: plan.tableClusters });
-  // The switch is durable with the flush before the next L2 entry, and before the old table is given back.
-  order.beforeRaise();
   const before = refcounts.moveTable({ offset, clusters: plan.tableClusters, entries });
   overlap.release(before);
   overlap.claim(ownRun(at, plan));

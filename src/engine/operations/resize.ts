@@ -208,7 +208,7 @@ function* shrink(parts: WriteParts, virtualSize: number): Generator<Progress, vo
 /** How many clusters one step looks at. */
 const clustersPerStep = 100_000;
 
-/** The file ends with its last used cluster (OPS-19). */
+/** The file ends with its last used cluster (OPS-19); durable with the next flush, which nothing needs to hurry. */
 function* cutFile(parts: WriteParts): Generator<Progress, void, undefined> {
   const { file, geometry, refcounts } = parts;
   let end = divideUp(file.size, geometry.clusterSize);
@@ -219,5 +219,4 @@ function* cutFile(parts: WriteParts): Generator<Progress, void, undefined> {
   }
   if (end * geometry.clusterSize >= file.size) return;
   file.resize(end * geometry.clusterSize);
-  file.flush();
 }
