@@ -58,15 +58,19 @@ export const tableHead = [
   '|---|---|---|---|---|---|',
 ].join('\n');
 
+/** How busy the machine was, with us and with others. */
+export function describeLoad(at: 'start' | 'end'): string {
+  const loads = loadavg().map((load) => load.toFixed(2));
+  return `load average at the ${at} (1, 5, 15 minutes): ${loads.join(' ')}`;
+}
+
 /** A few lines about where and on what the figures were taken. */
 export function describeMachine(): string {
   const [cpu] = cpus();
   return [
     `${availableParallelism()} cores of ${cpu?.model ?? 'an unknown kind'}, ${(totalmem() / GiB).toFixed(0)} GiB, Linux ${release()}`,
     `Node ${process.versions.node}, ${runCommand('qemu-img', ['--version']).split('\n')[0] ?? ''}`,
-    `load average at the start: ${loadavg()
-      .map((load) => load.toFixed(2))
-      .join(' ')}`,
+    describeLoad('start'),
   ].join('\n');
 }
 

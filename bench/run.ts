@@ -17,7 +17,7 @@ import { importImage } from './claims/import.ts';
 import { read } from './claims/read.ts';
 import { snapshot } from './claims/snapshot.ts';
 import { write } from './claims/write.ts';
-import { describeMachine, lineOf, printLine, tableHead } from './report.ts';
+import { describeLoad, describeMachine, lineOf, printLine, tableHead } from './report.ts';
 import { Bench } from './workplace.ts';
 
 const claims: readonly Claim[] = [read, write, firstWrite, durableWrite, importImage, check, create, snapshot];
@@ -44,7 +44,7 @@ if (unknown.length > 0) {
 if (!values.json) console.log(`${describeMachine()}\n\n${tableHead}`);
 const startedAt = performance.now();
 for (const claim of wanted) await prove(claim);
-if (!values.json) console.log(`\n${((performance.now() - startedAt) / 1000).toFixed(0)} s`);
+if (!values.json) console.log(`\n${((performance.now() - startedAt) / 1000).toFixed(0)} s, ${describeLoad('end')}`);
 
 /** Each claim has a workplace of its own, so that none leaves work or files to the next. */
 async function prove(claim: Claim): Promise<void> {
@@ -60,6 +60,9 @@ async function prove(claim: Claim): Promise<void> {
       const line = lineOf(claim.name, comparison);
       console.log(values.json ? JSON.stringify(line) : printLine(line));
     }
+  } catch (error) {
+    console.error(await bench.lastWords());
+    throw error;
   } finally {
     await bench.end();
   }

@@ -58,6 +58,12 @@ export class Service {
     return this.#child.cpuSeconds;
   }
 
+  /** How it ended, if it has, and what it printed last: for whoever finds it gone. */
+  get lastWords(): string {
+    const { exitCode, signalCode } = this.#child.process;
+    return `the service: exit code ${String(exitCode)}, signal ${String(signalCode)}\n${this.#child.printed}`;
+  }
+
   async end(): Promise<void> {
     await this.#child.end();
   }

@@ -43,6 +43,11 @@ export class Bench {
     return this.#order({ kind: 'upload', order });
   }
 
+  /** What the services have printed last. */
+  async lastWords(): Promise<string> {
+    return [await this.memory.lastWords(), await this.disk.lastWords()].join('\n');
+  }
+
   async end(): Promise<void> {
     await this.#load?.end();
     await this.memory.end();
@@ -96,6 +101,10 @@ export class Site {
   async service(): Promise<Service> {
     this.#service ??= Service.start(this.path('data'), this.#nodeOptions);
     return this.#service;
+  }
+
+  async lastWords(): Promise<string> {
+    return (await this.#service)?.lastWords ?? '';
   }
 
   /** A plain server over one file. */
