@@ -14,8 +14,10 @@ import { compileNoValidator, invalidRequest, parseQuery } from '../src/http/sche
 import type { Services, WriteOptions } from '../src/services/services.ts';
 import { answerReceipt, dataTag, generationOfTag, refuseOption } from './answers.ts';
 import { takeAnyBody } from './byte-bodies.ts';
+import { claimOf } from './claims.ts';
 import { answerWork, jobResponse } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
+import { ClaimHeaders } from './schemas/leases.ts';
 import { ImageParams, isImageKey } from './schemas/common.ts';
 import { DiscardSpan, FlushImage, ReadQuery, WriteQuery, ZeroSpan } from './schemas/content.ts';
 import { bytesBody, bytesResponses, problemResponse } from './schemas/problem.ts';
@@ -39,6 +41,7 @@ function readAndWrite(services: Services): Routes {
         tags: ['data'],
         summary: 'Read guest bytes: all of them, a range, or several',
         params: ImageParams,
+        headers: ClaimHeaders,
         querystring: ReadQuery,
         response: { ...bytesResponses(), ...problemResponse() },
       },
@@ -54,6 +57,7 @@ function readAndWrite(services: Services): Routes {
           tags: ['data'],
           summary: 'Write guest bytes where Content-Range says, or replace them all',
           params: ImageParams,
+          headers: ClaimHeaders,
           querystring: WriteQuery,
           body: bytesBody,
           response: {
@@ -73,7 +77,7 @@ async function readData(services: Services, request: FastifyRequest, reply: Fast
   const range = rangeOf(request);
   // Nobody listens for the end of a short answer: reading it to the end is cheaper than being ready to stop.
   const signal = isShort(range) ? undefined : signalOf(reply);
-  using session = await services.content.openRead(image, { snapshot: undefined, signal });
+  using session = await services.content.openRead(image, { snapshot: undefined, signal, claim: claimOf(request) });
   void reply.header('content-type', 'application/octet-stream').header('cache-control', 'private, no-cache');
   return await answerBytes(request, reply, {
     source: {
@@ -97,7 +101,7 @@ async function writeData(services: Services, request: FastifyRequest, reply: Fas
   const target = targetOf(request, bodyLength);
   const sha256 = contentDigestOf(request.headers['content-digest']);
   const conditions = conditionsOf(request.headers, { generation: query.generation });
-  using session = await services.content.openWrite(image, { signal: signalOf(reply) });
+  using session = await services.content.openWrite(image, { signal: signalOf(reply), claim: claimOf(request) });
   const { imageId, generation, size } = session;
   if (target?.size !== undefined && target.size !== size) throw new Fault('invalid-content-range', { size });
   // Now, before a byte of the body is taken; and once more by the thread that writes the first of them.
@@ -154,6 +158,7 @@ function changes(services: Services): Routes {
           tags: ['data'],
           summary: 'Make a span read as zeroes; any alignment',
           params: ImageParams,
+          headers: ClaimHeaders,
           body: ZeroSpan,
           response: {
             204: { description: 'Done; `Write-Epoch` says until when' },
@@ -181,6 +186,7 @@ function changes(services: Services): Routes {
           tags: ['data'],
           summary: 'Give whole clusters inside a span back',
           params: ImageParams,
+          headers: ClaimHeaders,
           body: DiscardSpan,
           response: {
             204: { description: 'Done; `Write-Epoch` says until when' },

@@ -16,6 +16,7 @@ export function documentHead(version: string): DocumentHead {
       { name: 'data', description: 'Guest bytes: read, write, zero, discard, flush, extents' },
       { name: 'snapshots', description: 'Internal snapshots' },
       { name: 'jobs', description: 'Long work that goes on after its request' },
+      { name: 'leases', description: 'Claims on an image, with fencing tokens' },
       { name: 'transfer', description: 'Whole files in and out' },
     ],
   };

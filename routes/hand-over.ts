@@ -2,8 +2,10 @@
 
 import type { Services } from '../src/services/services.ts';
 import { answerImage } from './answers.ts';
+import { claimOf } from './claims.ts';
 import type { Routes } from './route-parts.ts';
 import { ImageParams } from './schemas/common.ts';
+import { ClaimHeaders } from './schemas/leases.ts';
 import { Image } from './schemas/images.ts';
 import { json, problemResponse } from './schemas/problem.ts';
 
@@ -17,10 +19,12 @@ export function handOverRoutes(services: Services): Routes {
           tags: ['images'],
           summary: 'Flush and close the file and give its locks back, so that another program may use it',
           params: ImageParams,
+          headers: ClaimHeaders,
           response: { 200: json('The image, in state `detached`', Image), ...problemResponse() },
         },
       },
-      async (request, reply) => answerImage(reply, await services.images.detach(request.params.image)),
+      async (request, reply) =>
+        answerImage(reply, await services.images.detach(request.params.image, claimOf(request))),
     );
 
     app.post(

@@ -10,8 +10,10 @@ import { answerOnce } from '../src/http/idempotency.ts';
 import { readJson } from '../src/http/json-body.ts';
 import type { CreateOptions, Services } from '../src/services/services.ts';
 import { answerImage, createdAnswer, imageTag, refuseOption, versionTag } from './answers.ts';
+import { claimOf } from './claims.ts';
 import { jobResponse, performWork } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
+import { ClaimHeaders } from './schemas/leases.ts';
 import { ImageParams, limitDefault } from './schemas/common.ts';
 import {
   Chain,
@@ -122,11 +124,12 @@ export function imageRoutes(services: Services): Routes {
           tags: ['images'],
           summary: 'Delete an image and its file; readers get some seconds to finish',
           params: ImageParams,
+          headers: ClaimHeaders,
           response: { 204: { description: 'It is gone' }, ...problemResponse() },
         },
       },
       async (request, reply) => {
-        await services.images.delete(request.params.image);
+        await services.images.delete(request.params.image, claimOf(request));
         return reply.code(204).send();
       },
     );

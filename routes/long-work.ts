@@ -10,6 +10,7 @@ import { waitMsOf } from '../src/http/preferences.ts';
 import { toProblem } from '../src/http/problem.ts';
 import type { Job as JobValue, JobKind, JobResults, Services, WorkControl } from '../src/services/services.ts';
 import { createdAnswer, imageAnswer, receiptAnswer } from './answers.ts';
+import { claimOf } from './claims.ts';
 import { Job, printJob } from './schemas/jobs.ts';
 import { json } from './schemas/problem.ts';
 import type { JsonResponse } from './schemas/problem.ts';
@@ -36,8 +37,9 @@ export async function performWork<Kind extends JobKind>(
   request: FastifyRequest,
   { work, ...asked }: LongWork<Kind>,
 ): Promise<Answer> {
+  const claim = claimOf(request);
   const waiting = { waitMs: waitMsOf(request.headers), requestId: request.id };
-  const outcome = await services.jobs.perform({ ...asked, ...waiting }, work);
+  const outcome = await services.jobs.perform({ ...asked, ...waiting }, (control) => work({ ...control, claim }));
   return outcome.kind === 'over' ? answers[asked.kind](outcome.value, outcome.imageId) : acceptedAnswer(outcome.job);
 }
 

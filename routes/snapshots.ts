@@ -7,8 +7,10 @@ import { signalOf } from '../src/http/disconnect.ts';
 import { answerOnce } from '../src/http/idempotency.ts';
 import { invalidRequest } from '../src/http/schema.ts';
 import type { Services, SnapshotDescription } from '../src/services/services.ts';
+import { claimOf } from './claims.ts';
 import { answerWork, jobResponse, performWork, snapshotAnswer } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
+import { ClaimHeaders } from './schemas/leases.ts';
 import { ImageParams, limitDefault, SnapshotParams } from './schemas/common.ts';
 import { ReadQuery } from './schemas/content.ts';
 import { Image } from './schemas/images.ts';
@@ -25,6 +27,7 @@ export function snapshotRoutes(services: Services): Routes {
           tags: ['snapshots'],
           summary: 'Keep what the guest sees now',
           params: ImageParams,
+          headers: ClaimHeaders,
           body: CreateSnapshot,
           response: {
             201: json('The snapshot; `Location` names it', Snapshot),
@@ -97,6 +100,7 @@ export function snapshotRoutes(services: Services): Routes {
           tags: ['snapshots'],
           summary: 'Delete a snapshot and what only it holds',
           params: SnapshotParams,
+          headers: ClaimHeaders,
           response: { 204: { description: 'It is gone' }, ...jobResponse(), ...problemResponse() },
         },
       },
@@ -123,6 +127,7 @@ export function snapshotRoutes(services: Services): Routes {
           tags: ['snapshots'],
           summary: 'Let the guest see again what it saw then',
           params: SnapshotParams,
+          headers: ClaimHeaders,
           response: { 200: json('The image after it', Image), ...jobResponse(), ...problemResponse() },
         },
       },
@@ -153,12 +158,17 @@ export function snapshotDataRoutes(services: Services): Routes {
         tags: ['snapshots'],
         summary: 'Read the guest bytes of a snapshot; they never change',
         params: SnapshotParams,
+        headers: ClaimHeaders,
         querystring: ReadQuery,
         response: { ...bytesResponses(), ...problemResponse() },
       },
       handler: async (request, reply) => {
         const { image, snapshot } = request.params;
-        using session = await services.content.openRead(image, { snapshot, signal: signalOf(reply) });
+        using session = await services.content.openRead(image, {
+          snapshot,
+          signal: signalOf(reply),
+          claim: claimOf(request),
+        });
         void reply.header('content-type', 'application/octet-stream').header('cache-control', immutable);
         return await answerBytes(request, reply, {
           source: {

@@ -3,6 +3,7 @@
 import type { Services } from '../src/services/services.ts';
 import { answerWork, jobResponse } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
+import { ClaimHeaders } from './schemas/leases.ts';
 import { ImageParams } from './schemas/common.ts';
 import { Image, ResizeImage } from './schemas/images.ts';
 import { json, problemResponse } from './schemas/problem.ts';
@@ -18,6 +19,7 @@ export function upkeepRoutes(services: Services): Routes {
           tags: ['images'],
           summary: 'Give the guest more or less disk',
           params: ImageParams,
+          headers: ClaimHeaders,
           body: ResizeImage,
           response: { 200: json('The image with its new size', Image), ...jobResponse(), ...problemResponse() },
         },
@@ -45,6 +47,7 @@ export function upkeepRoutes(services: Services): Routes {
           tags: ['images'],
           summary: 'Count every reference to every cluster, and mend what was asked for',
           params: ImageParams,
+          headers: ClaimHeaders,
           body: CheckImage.optional(),
           response: { 200: json('What was found', CheckReport), ...jobResponse(), ...problemResponse() },
         },

@@ -98,6 +98,7 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
       directory,
       pool,
       clock: Date.now,
+      steadyClock: () => performance.now(),
       newId: (prefix) => ids.next(prefix),
       entropy: randomBytes,
       imageIdleMs: config.images.idleMs,

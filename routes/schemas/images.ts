@@ -17,6 +17,7 @@ import {
   Size,
   Time,
 } from './common.ts';
+import { LeaseHolder, printHolder } from './leases.ts';
 
 export const Preallocation = z.enum(['off', 'metadata', 'falloc', 'full']);
 export const Compat = z.enum(['0.10', '1.1']);
@@ -54,7 +55,7 @@ export const Image = z
     bitmapCount: Size.nullable(),
     generation: Size.meta({ description: 'Grows with every change of guest data and never repeats' }),
     version: Size.meta({ description: 'Grows with every change of the metadata; its ETag' }),
-    lease: z.null(),
+    lease: LeaseHolder.nullable(),
     createdAt: Time,
     updatedAt: Time,
   })
@@ -90,7 +91,7 @@ export function printImage(image: ImageValue): z.input<typeof Image> {
     bitmapCount: facts?.bitmapCount ?? null,
     generation: image.generation,
     version: image.version,
-    lease: null,
+    lease: image.lease === undefined ? null : printHolder(image.lease),
     createdAt: printTime(image.createdAtMs),
     updatedAt: printTime(image.updatedAtMs),
   };

@@ -2,8 +2,10 @@
 
 import type { FileIdentity } from '../base/file-identity.ts';
 import type { IdempotencyStore } from './idempotency-store.ts';
+import type { LeaseStore } from './lease-store.ts';
 import type { JobStore } from './job-store.ts';
 
+export type { FencingToken, LeaseGrant, LeaseMode, LeaseRecord, LeaseStore } from './lease-store.ts';
 export type { IdempotencyRecord, IdempotencyStore } from './idempotency-store.ts';
 export type { JobKind, JobRecord, JobState, JobStore, StoredFault, WorkTrace } from './job-store.ts';
 
@@ -142,6 +144,7 @@ export const generationsReserved = 2 ** 30;
 export interface Catalog {
   readonly jobs: JobStore;
   readonly idempotency: IdempotencyStore;
+  readonly leases: LeaseStore;
   /** Adds a row; takes the name. Faults `name-conflict`; for the backing image `image-not-found`, `image-not-ready`, `image-detached`. */
   reserveImage(reservation: ImageReservation): Promise<ImageRecord>;
   /** `creating` or `importing` becomes `ready`; the idempotency key of the request is settled with it. */

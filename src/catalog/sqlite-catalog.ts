@@ -25,6 +25,7 @@ import type { ImageRow } from './image-records.ts';
 import { migrate } from './migrate.ts';
 import { SqliteIdempotency } from './sqlite-idempotency.ts';
 import { SqliteJobs } from './sqlite-jobs.ts';
+import { SqliteLeases } from './sqlite-leases.ts';
 
 /** The first generation of every image: a file that nobody has changed yet. */
 const generationFirst = 1;
@@ -37,6 +38,7 @@ export class SqliteCatalog implements Catalog {
   readonly jobs: SqliteJobs;
   readonly idempotency: SqliteIdempotency;
   readonly #database: Database;
+  readonly leases: SqliteLeases;
   readonly #statements = new Map<string, Statement>();
   readonly #reserve: DiskReserve;
 
@@ -45,6 +47,7 @@ export class SqliteCatalog implements Catalog {
     this.#reserve = reserve;
     this.jobs = new SqliteJobs(database);
     this.idempotency = new SqliteIdempotency(database);
+    this.leases = new SqliteLeases(database);
   }
 
   /** Opens the file, makes it if needed, and brings its schema up to date. `:memory:` is one that nobody keeps. */

@@ -7,6 +7,7 @@ import type { EnginePool } from '../pool/engine-pool.ts';
 import type { ExtentPage } from '../pool/protocol.ts';
 import { clusterSizeOf } from './image-facts.ts';
 import type { ImageAccess, Visit } from './image-access.ts';
+import type { LeaseClaim } from './lease-book.ts';
 import { ImageReadSession } from './read-session.ts';
 import type { ReadSession } from './read-session.ts';
 import { findSnapshot } from './snapshot-lookup.ts';
@@ -52,9 +53,13 @@ export class Content {
   /** Of the live image, or of a snapshot by id or name (`snapshot-not-found`). An aborted signal drops what has not started. */
   async openRead(
     image: string,
-    options: { readonly snapshot: string | undefined; readonly signal: AbortSignal | undefined },
+    options: {
+      readonly snapshot: string | undefined;
+      readonly signal: AbortSignal | undefined;
+      readonly claim?: LeaseClaim | undefined;
+    },
   ): Promise<ReadSession> {
-    const visit = await this.#access.enter(image, { changes: false, signal: options.signal });
+    const visit = await this.#access.enter(image, { changes: false, signal: options.signal, claim: options.claim });
     try {
       const snapshot = options.snapshot === undefined ? undefined : await findSnapshot(visit, options.snapshot);
       return new ImageReadSession(visit, snapshot);
@@ -69,10 +74,13 @@ export class Content {
     this.#pool.recycle(bytes);
   }
 
-  async openWrite(image: string, options: { readonly signal: AbortSignal | undefined }): Promise<WriteSession> {
+  async openWrite(
+    image: string,
+    options: { readonly signal: AbortSignal | undefined; readonly claim?: LeaseClaim | undefined },
+  ): Promise<WriteSession> {
     const room = this.#usage.requireQuota(0);
     if (room !== undefined) await room;
-    const visit = await this.#access.enter(image, { changes: true, signal: options.signal });
+    const visit = await this.#access.enter(image, { changes: true, signal: options.signal, claim: options.claim });
     return new ImageWriteSession(visit, {
       clusterSize: clusterSizeOf(visit.record),
       receiptOf: () => this.#receiptOf(visit),
@@ -142,7 +150,7 @@ export class Content {
         return this.#receiptOf(visit);
       });
     };
-    return this.#access.use(image, { changes: true }, change, options.control);
+    return this.#access.use(image, { changes: true, claim: options.control?.claim }, change, options.control);
   }
 
   #receiptOf(visit: Visit): WriteReceipt {

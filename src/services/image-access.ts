@@ -1,14 +1,18 @@
 // The one door to images: record, state, handle, work, release. Keeps images that are in use open and in memory.
 
 import { Fault } from '../base/fault.ts';
-import type { Image, ImageRecord, StructuralOperation } from '../catalog/catalog.ts';
+import type { ImageRecord, StructuralOperation } from '../catalog/catalog.ts';
 import type { CallOptions, EngineHandle } from '../pool/engine-pool.ts';
 import type { CallName, EngineCalls, EngineRuns, RunName } from '../pool/protocol.ts';
+import type { CallerOptions, ImagePulse, VisitorOptions } from './image-caller.ts';
+import { leavesImageUnknown } from './image-failures.ts';
 import { toImage } from './image-facts.ts';
-import type { CallerOptions, ImagePulse } from './image-caller.ts';
+import type { Image } from './image-facts.ts';
 import { ImageInUse } from './image-in-use.ts';
-
 import { deletionOf, detachmentOf } from './image-retirement.ts';
+import type { Retirement } from './image-retirement.ts';
+import type { HeldLease, LeaseBook, LeaseClaim } from './lease-book.ts';
+import { requireUsable } from './opening.ts';
 import type { OpeningParts } from './opening.ts';
 import type { WorkControl } from './work-control.ts';
 
@@ -18,6 +22,7 @@ export interface ImageAccessParts extends OpeningParts {
   readonly graceMs: number;
   /** Begins every write epoch: another one for every process. */
   readonly processToken: string;
+  readonly leases: LeaseBook;
 }
 
 /** Wraps the part of a structural work that must not be left half done. */
@@ -29,14 +34,32 @@ export class Visit implements Disposable {
   /** As of the opening of the image. */
   readonly record: ImageRecord;
   readonly #image: ImageInUse;
-  readonly #caller: CallerOptions;
+  readonly #leases: LeaseBook;
+  readonly #claim: LeaseClaim | undefined;
+  #caller: CallerOptions;
+  #lease: HeldLease | undefined;
   #inside = true;
 
-  constructor(image: ImageInUse, record: ImageRecord, caller: CallerOptions) {
+  constructor(
+    image: ImageInUse,
+    options: { readonly record: ImageRecord; readonly visitor: VisitorOptions; readonly leases: LeaseBook },
+  ) {
+    const { changes, signal, claim } = options.visitor;
     this.imageId = image.id;
-    this.record = record;
+    this.record = options.record;
     this.#image = image;
-    this.#caller = caller;
+    this.#leases = options.leases;
+    this.#claim = claim;
+    this.#caller = { changes, signal };
+  }
+
+  /** Judges the caller's claim against the leases of now; a lease that it has is renewed. See {@link LeaseBook.admit}. */
+  admit(): void {
+    const { changes, signal } = this.#caller;
+    if (!changes && this.#claim === undefined) return;
+    const { epoch, lease } = this.#leases.admit(this.imageId, this.#claim, { changes });
+    this.#lease = lease;
+    if (changes && this.#caller.epoch !== epoch) this.#caller = { changes, signal, epoch };
   }
 
   /** Size, generation and losses, as of the last answer of the image's thread. */
@@ -45,7 +68,7 @@ export class Visit implements Disposable {
   }
 
   async call<Name extends CallName>(name: Name, args: EngineCalls[Name]['args']): Promise<EngineCalls[Name]['result']> {
-    return this.#image.call(name, args, this.#caller);
+    return this.#fenced(() => this.#image.call(name, args, this.#caller));
   }
 
   /** With a control, whoever watches the work may end the run; what follows it goes on to its end. */
@@ -54,11 +77,14 @@ export class Visit implements Disposable {
     args: EngineRuns[Name]['args'],
     control?: WorkControl,
   ): Promise<EngineRuns[Name]['result']> {
-    return this.#image.run(name, args, { ...this.#caller, control });
+    return this.#fenced(() =>
+      this.#leases.during(this.#lease, () => this.#image.run(name, args, { ...this.#caller, control })),
+    );
   }
 
   /** Does a work that only reads with the handle that the image has now; it may be another one the next time. */
   async during<Result>(work: (handle: EngineHandle, options: CallOptions) => Promise<Result>): Promise<Result> {
+    this.admit();
     const { signal } = this.#caller;
     return this.#image.during(this.#caller, ({ handle }) => work(handle, { signal }), { changes: false });
   }
@@ -93,7 +119,21 @@ export class Visit implements Disposable {
   [Symbol.dispose](): void {
     this.leave();
   }
+
+  /** A change that the thread refused because the leases changed meanwhile is judged once more: that tells why. */
+  async #fenced<Result>(work: () => Promise<Result>): Promise<Result> {
+    this.admit();
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof Fault && error.code === 'fencing-token-stale') this.admit();
+      throw error;
+    }
+  }
 }
+
+/** Structural work: what changes the image stands inside `marked`. */
+export type StructuralWork<Result> = (visit: Visit, marked: Marked) => Promise<Result>;
 
 /** `{image}` is an id or a name; without such an image every verb faults `image-not-found`. */
 export class ImageAccess {
@@ -113,19 +153,35 @@ export class ImageAccess {
     return record;
   }
 
-  /** Faults `image-not-ready`; to change it also `image-has-dependents`. */
-  async enter(image: string, caller: CallerOptions): Promise<Visit> {
+  /** Faults `image-not-ready` unless the image can be used. */
+  async findReady(image: string): Promise<ImageRecord> {
+    return requireUsable(this.#parts, (await this.find(image)).id, { changes: false });
+  }
+
+  /**
+   * Faults `image-not-ready`; to change it also `image-has-dependents`; then what the leases say, see
+   * {@link LeaseBook.admit}.
+   */
+  async enter(image: string, visitor: VisitorOptions): Promise<Visit> {
     const known = this.#images.get(image) ?? this.#keep(await this.find(image));
-    return new Visit(known, await known.enter(caller), caller);
+    const { leases } = this.#parts;
+    const visit = new Visit(known, { record: await known.enter(visitor), visitor, leases });
+    try {
+      visit.admit();
+      return visit;
+    } catch (error) {
+      visit.leave();
+      throw error;
+    }
   }
 
   async use<Result>(
     image: string,
-    options: { readonly changes: boolean },
+    options: Omit<VisitorOptions, 'signal'>,
     work: (visit: Visit) => Promise<Result>,
     control?: WorkControl,
   ): Promise<Result> {
-    using visit = await this.enter(image, { changes: options.changes, signal: undefined });
+    using visit = await this.enter(image, { ...options, signal: undefined });
     control?.admitted(visit.imageId);
     control?.started();
     return await work(visit);
@@ -139,10 +195,10 @@ export class ImageAccess {
   async restructure<Result>(
     image: string,
     operation: StructuralOperation,
-    work: (visit: Visit, marked: Marked) => Promise<Result>,
+    work: StructuralWork<Result>,
     control?: WorkControl,
   ): Promise<Result> {
-    using visit = await this.enter(image, { changes: true, signal: undefined });
+    using visit = await this.enter(image, { changes: true, signal: undefined, claim: control?.claim });
     control?.admitted(visit.imageId);
     const one = this.#inUse(visit);
     return await one.structural.take(async () => {
@@ -167,11 +223,11 @@ export class ImageAccess {
   }
 
   /** Flushes and closes the file and gives its locks back; the row remembers. Detached already is no harm. */
-  async detach(image: string): Promise<ImageRecord> {
+  async detach(image: string, claim?: LeaseClaim): Promise<ImageRecord> {
     const record = await this.find(image);
     if (record.state !== 'detached') {
       const known = this.#keep(record);
-      await known.retire(detachmentOf(this.#parts, known));
+      await known.retire(this.#judged(known.id, detachmentOf(this.#parts, known), claim));
     }
     return this.find(record.id);
   }
@@ -183,19 +239,31 @@ export class ImageAccess {
     return this.find(record.id);
   }
 
-  /** See {@link deletionOf}. */
-  async delete(image: string): Promise<void> {
+  /** See {@link deletionOf}; then what the leases say. */
+  async delete(image: string, claim?: LeaseClaim): Promise<void> {
     const known = this.#images.get(image) ?? this.#keep(await this.find(image));
-    await known.retire(deletionOf(this.#parts, known));
+    await known.retire(this.#judged(known.id, deletionOf(this.#parts, known), claim));
+    this.#parts.leases.forget(known.id);
+  }
+
+  /** When it answers, nothing changes the image any more that was let in before its leases changed last. */
+  async fence(id: string): Promise<void> {
+    try {
+      await this.#images.get(id)?.fence();
+    } catch (error) {
+      // What is lost is opened again, in the epoch of then.
+      if (!leavesImageUnknown(error, { changes: false })) throw error;
+    }
   }
 
   /** A record with what is newer in memory: the generation and the size of an image that is open. */
   live(record: ImageRecord): Image {
     const known = this.#images.get(record.id);
-    if (known?.open !== true) return toImage(record, record);
+    const lease = this.#parts.leases.holderOf(record.id);
+    if (known?.open !== true) return toImage(record, { ...record, lease });
     const { generation, virtualSize } = known.pulse;
     const facts = record.facts === undefined ? undefined : { ...record.facts, virtualSize };
-    return toImage(record, { generation: Math.max(generation, record.generation), facts });
+    return toImage(record, { generation: Math.max(generation, record.generation), facts, lease });
   }
 
   /** Like {@link live}; an image that is open and answers at once also tells how large its file is now. */
@@ -241,6 +309,7 @@ export class ImageAccess {
   ): Promise<Result> {
     const { catalog } = this.#parts;
     const { work, control } = options;
+    visit.admit();
     await catalog.markStructural(visit.imageId, operation);
     let result: Result;
     try {
@@ -258,6 +327,18 @@ export class ImageAccess {
     await visit.learn();
     await catalog.clearStructural(visit.imageId, control?.key);
     return result;
+  }
+
+  /** What cannot be retired in any case is refused for that, before the leases are asked. */
+  #judged(imageId: string, retirement: Retirement, claim: LeaseClaim | undefined): Retirement {
+    const begin = async (): Promise<void> => {
+      const { state, dependentCount, protected: isProtected } = await this.find(imageId);
+      const kept = retirement.keepsFile || !isProtected;
+      const possible = kept && dependentCount === 0 && state !== 'creating' && state !== 'importing';
+      if (possible) this.#parts.leases.admit(imageId, claim, { changes: true });
+      await retirement.begin();
+    };
+    return { ...retirement, begin };
   }
 
   #inUse(visit: Visit): ImageInUse {

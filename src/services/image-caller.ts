@@ -1,10 +1,21 @@
-// For whom an image is used, and what everybody who uses it knows of it at any time.
+// Who uses an image, and what an image in use tells everybody.
 
-/** For whom a call is made. */
-export interface CallerOptions {
+import type { CallOptions } from '../pool/engine-pool.ts';
+import type { LeaseClaim } from './lease-book.ts';
+
+/** For whom an image is entered. */
+export interface VisitorOptions {
   /** Whether the caller came to change the image. */
   readonly changes: boolean;
   readonly signal: AbortSignal | undefined;
+  /** The lease that the caller has, if any; left out it has none. */
+  readonly claim?: LeaseClaim | undefined;
+}
+
+/** For whom a call is made. */
+export interface CallerOptions extends Pick<VisitorOptions, 'changes' | 'signal'> {
+  /** The epoch of the image in which the caller was let in to change it; left out for whoever only reads. */
+  readonly epoch?: number;
 }
 
 /** What every answer of the image's thread brings up to date. */
@@ -12,4 +23,9 @@ export interface ImagePulse {
   readonly virtualSize: number;
   readonly generation: number;
   readonly lossCount: number;
+}
+
+/** What the pool is told of a caller. */
+export function callOptionsOf({ signal, epoch }: CallerOptions): CallOptions {
+  return epoch === undefined ? { signal } : { signal, epoch };
 }

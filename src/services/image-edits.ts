@@ -1,7 +1,8 @@
 // What a client says of an image: its name, description, labels and protection, changed as a merge patch.
 
 import { Fault } from '../base/fault.ts';
-import type { Catalog, Image, ImageEdit, ImageRecord, Labels } from '../catalog/catalog.ts';
+import type { Catalog, ImageEdit, ImageRecord, Labels } from '../catalog/catalog.ts';
+import type { Image } from './image-facts.ts';
 import type { ImageAccess } from './image-access.ts';
 
 /** RFC 7396: what is undefined stays, null goes back to what a new image has. */

@@ -1,8 +1,15 @@
 // From what an open image tells to what the catalog keeps of it, and from records to what everybody may know.
 
 import { present } from '../base/assert.ts';
-import type { Image, ImageFacts, ImageRecord } from '../catalog/catalog.ts';
+import type { Image as KnownImage, ImageFacts, ImageRecord } from '../catalog/catalog.ts';
 import type { ImageDescription, SnapshotDescription } from '../pool/protocol.ts';
+import type { LeaseView } from './lease-book.ts';
+
+/** What everybody may know of an image, with whoever has a claim on it. */
+export interface Image extends KnownImage {
+  /** Of several the one that ends last. */
+  readonly lease: LeaseView | undefined;
+}
 
 /** What lists show of an image with this description. */
 export function factsOf(description: ImageDescription): ImageFacts {
@@ -36,7 +43,11 @@ const snapshotIdCountable = 0xffff_fffe;
 /** A record as everybody may know it, with what its open file says now. */
 export function toImage(
   record: ImageRecord,
-  now: { readonly generation: number; readonly facts: ImageFacts | undefined },
+  now: {
+    readonly generation: number;
+    readonly facts: ImageFacts | undefined;
+    readonly lease: LeaseView | undefined;
+  },
 ): Image {
   return {
     id: record.id,
@@ -49,6 +60,7 @@ export function toImage(
     facts: now.facts,
     backing: record.backing,
     dependentCount: record.dependentCount,
+    lease: now.lease,
     generation: now.generation,
     version: record.version,
     createdAtMs: record.createdAtMs,

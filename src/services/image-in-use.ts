@@ -5,29 +5,18 @@ import { Fault } from '../base/fault.ts';
 import type { ImageRecord } from '../catalog/catalog.ts';
 import type { EngineHandle } from '../pool/engine-pool.ts';
 import type { CallName, EngineCalls, EngineRuns, RunName } from '../pool/protocol.ts';
+import { callOptionsOf } from './image-caller.ts';
 import type { CallerOptions, ImagePulse } from './image-caller.ts';
+import type { ImageInUseParts } from './image-in-use-parts.ts';
 import { IdleWatch } from './idle-watch.ts';
 import { failIfBroken, leavesImageUnknown, markDoubtful } from './image-failures.ts';
 import type { Retirement } from './image-retirement.ts';
 import { abandonImage, closeImage, learn, openImage, requireDetached, requireUsable } from './opening.ts';
-import type { Opening, OpeningParts } from './opening.ts';
+import type { Opening } from './opening.ts';
 import { Presence } from './presence.ts';
 import { explainStorage } from './storage-faults.ts';
 import { Turns } from './turns.ts';
 import type { WorkControl } from './work-control.ts';
-
-/** What an image in use needs of the rest. */
-export interface ImageInUseParts extends OpeningParts {
-  readonly imageIdleMs: number;
-  /** How long work that is under way may hold up a change of the image's life, in milliseconds. */
-  readonly graceMs: number;
-  /** How often the disk failed a change, by image: nobody knows then what of the unflushed changes is left. */
-  readonly doubts: Map<string, number>;
-  /** Closes images that nobody uses; false when there are none. */
-  readonly makeRoom: () => Promise<boolean>;
-  /** Told when nobody uses the image any more and its file is closed. */
-  readonly unused: (image: ImageInUse) => void;
-}
 
 /**
  * The fast path asks memory only: while the image is open (for writing, if the caller changes it), a call goes straight
@@ -40,7 +29,7 @@ export class ImageInUse {
   readonly structural = new Turns();
   idleSince = 0;
   #name: string;
-  readonly #parts: ImageInUseParts;
+  readonly #parts: ImageInUseParts<ImageInUse>;
   readonly #turns = new Turns();
   readonly #visits = new Presence();
   readonly #calls = new Presence();
@@ -58,12 +47,14 @@ export class ImageInUse {
   #cut: Fault | undefined;
   readonly #idleWatch: IdleWatch;
 
-  constructor(parts: ImageInUseParts, image: { readonly id: string; readonly name: string }) {
+  constructor(parts: ImageInUseParts<ImageInUse>, image: { readonly id: string; readonly name: string }) {
     this.#parts = parts;
     this.id = image.id;
     this.#name = image.name;
     const onIdle = (): void => {
-      this.#inBackground('closing an image that nobody uses', () => this.closeIfIdle());
+      // Whoever has a lease comes back.
+      if (parts.leases.isLeased(image.id)) this.#idleWatch.restart();
+      else this.#inBackground('closing an image that nobody uses', () => this.closeIfIdle());
     };
     this.#idleWatch = new IdleWatch({ idleMs: parts.imageIdleMs, onIdle });
   }
@@ -159,7 +150,7 @@ export class ImageInUse {
     caller: CallerOptions,
   ): Promise<EngineCalls[Name]['result']> {
     const changes = name === 'write' || name === 'flush';
-    return this.during(caller, ({ handle }) => handle.call(name, args, { signal: caller.signal }), { changes });
+    return this.during(caller, ({ handle }) => handle.call(name, args, callOptionsOf(caller)), { changes });
   }
 
   async run<Name extends RunName>(
@@ -168,9 +159,17 @@ export class ImageInUse {
     caller: CallerOptions & { readonly control: WorkControl | undefined },
   ): Promise<EngineRuns[Name]['result']> {
     const signals = [this.#cutting.signal, caller.signal, caller.control?.signal].filter((one) => one !== undefined);
-    const options = { signal: AbortSignal.any(signals), onProgress: caller.control?.onProgress };
+    const signal = AbortSignal.any(signals);
+    const options = { ...callOptionsOf(caller), signal, onProgress: caller.control?.onProgress };
     const run = ({ handle }: Opening) => this.#runs.during(() => handle.run(name, args, options));
     return this.during(caller, run, { changes: name !== 'check' });
+  }
+
+  /** Tells the image's thread the epoch; when it answers, whoever was let in before it changes nothing any more. */
+  async fence(): Promise<void> {
+    // Whatever is being opened now may have asked for the epoch before.
+    if (this.#opening === undefined) await this.#turns.take(async () => undefined);
+    await this.#opening?.handle.fence(this.#parts.leases.epochOf(this.id));
   }
 
   /** Makes everything durable that was answered so far. What is not open for writing was flushed when it was closed. */
@@ -306,7 +305,8 @@ export class ImageInUse {
   ): Promise<Opening> {
     for (;;) {
       try {
-        return await openImage(this.#parts, record, options);
+        const epochOf = (): number => this.#parts.leases.epochOf(this.id);
+        return await openImage(this.#parts, record, { ...options, epochOf });
       } catch (error) {
         const full = error instanceof Fault && error.code === 'engine-busy';
         if (full && (await this.#parts.makeRoom())) continue;

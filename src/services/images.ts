@@ -4,11 +4,13 @@ import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import { alignUp } from '../base/integers.ts';
 import { sectorSize } from '../base/units.ts';
-import type { Image, ImageState, LabelFilter, Labels } from '../catalog/catalog.ts';
+import type { ImageState, LabelFilter, Labels } from '../catalog/catalog.ts';
 import type { CheckReport, CreateSpec, ImageDescription, RepairMode } from '../pool/protocol.ts';
 import type { ImageAccess, Marked, Visit } from './image-access.ts';
 import { ImageEdits } from './image-edits.ts';
 import type { ImageChange, VersionJudge } from './image-edits.ts';
+import type { Image } from './image-facts.ts';
+import type { LeaseClaim } from './lease-book.ts';
 import { generationFirst } from './new-images.ts';
 import type { NewImages } from './new-images.ts';
 import type { ServiceParts } from './service-parts.ts';
@@ -148,13 +150,13 @@ export class Images {
   }
 
   /** Readers get some seconds to finish. Faults `image-protected`, `image-has-dependents`, `image-in-use` while a run is under way. */
-  async delete(image: string): Promise<void> {
-    await this.#access.delete(image);
+  async delete(image: string, claim?: LeaseClaim): Promise<void> {
+    await this.#access.delete(image, claim);
   }
 
   /** Hands the file to another program. Faults `image-has-dependents`, `image-in-use`, `image-not-ready`. */
-  async detach(image: string): Promise<Image> {
-    return this.#access.live(await this.#access.detach(image));
+  async detach(image: string, claim?: LeaseClaim): Promise<Image> {
+    return this.#access.live(await this.#access.detach(image, claim));
   }
 
   /** Takes the file back as it is now. Faults `image-in-use` while the other program has it. */

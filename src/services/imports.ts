@@ -1,7 +1,8 @@
 // Images that come in as one stream: staged, judged completely, then published, or nothing is left of them.
 
-import type { Image, Labels } from '../catalog/catalog.ts';
+import type { Labels } from '../catalog/catalog.ts';
 import type { RepairMode } from '../pool/protocol.ts';
+import type { Image } from './image-facts.ts';
 import type { CreateOptions } from './images.ts';
 import type { NewImages } from './new-images.ts';
 import { takeQcow2 } from './qcow2-import.ts';

@@ -2,7 +2,8 @@
 
 import { assert } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
-import type { Image, JobKind, JobRecord } from '../catalog/catalog.ts';
+import type { JobKind, JobRecord } from '../catalog/catalog.ts';
+import type { Image } from './image-facts.ts';
 import type { CheckReport, EngineCalls, ExtentItem, RepairMode, SnapshotDescription } from '../pool/protocol.ts';
 import type { ImageAccess, Visit } from './image-access.ts';
 import type { Images } from './images.ts';

@@ -1,10 +1,11 @@
 // New images: a row and a name first, the file in staging, then published; or nothing is left of them.
 
 import { Fault } from '../base/fault.ts';
-import type { Image, ImageRecord, ImageReservation, Labels } from '../catalog/catalog.ts';
+import type { ImageRecord, ImageReservation, Labels } from '../catalog/catalog.ts';
 import type { BackingSource, ImageDescription } from '../pool/protocol.ts';
 import type { ImageAccess, Visit } from './image-access.ts';
 import { factsOf, snapshotIdMaxOf, toImage } from './image-facts.ts';
+import type { Image } from './image-facts.ts';
 import { backingSourcesOf, sourceOf } from './opening.ts';
 import type { OpeningParts } from './opening.ts';
 import { Presence } from './presence.ts';
@@ -146,7 +147,7 @@ export class NewImages {
       nowMs: clock(),
     };
     const record = await catalog.publishImage(draft.id, update, key);
-    return toImage(record, record);
+    return toImage(record, { ...record, lease: undefined });
   }
 
   /** What fails here is finished at the next start; the caller hears of the first failure. */

@@ -32,6 +32,8 @@ export async function openImage(
   options: {
     readonly changes: boolean;
     readonly earlier: readonly EngineHandle[];
+    /** The epoch of the image's leases. */
+    readonly epochOf: () => number;
   },
 ): Promise<Opening> {
   const { catalog, directory, pool } = parts;
@@ -48,6 +50,8 @@ export async function openImage(
   // An opening is for everybody: it goes on when the one who asked leaves, or nobody would know that the file is open.
   const handle = await pool.open(request, { signal: undefined });
   try {
+    const epoch = options.epochOf();
+    if (epoch > 0) await handle.fence(epoch);
     if (record.structural !== undefined) await mend(parts, handle);
     const asRecorded = known && record.structural === undefined;
     const learned = asRecorded ? record : await learn(parts, handle, record);

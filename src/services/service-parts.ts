@@ -19,6 +19,8 @@ export interface ServiceParts {
   readonly pool: EnginePool;
   /** Milliseconds since 1970. */
   readonly clock: () => number;
+  /** Milliseconds that only grow, whatever happens to the clock on the wall. */
+  readonly steadyClock: () => number;
   /** A new unique id `<prefix>_…` that sorts by creation (`IdSource` of base). */
   readonly newId: (prefix: 'img' | 'job') => string;
   /** So many random bytes. */

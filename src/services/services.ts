@@ -10,11 +10,13 @@ import { Imports } from './imports.ts';
 import { Janitor } from './janitor.ts';
 import { Jobs } from './jobs.ts';
 import { NewImages } from './new-images.ts';
+import { LeaseBook } from './lease-book.ts';
+import { Leases } from './leases.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { Snapshots } from './snapshots.ts';
 import { Usage } from './usage.ts';
 
-export type { Image, ImageFacts, ImageReference, ImageState, JobKind, Labels } from '../catalog/catalog.ts';
+export type { ImageFacts, ImageReference, ImageState, JobKind, Labels } from '../catalog/catalog.ts';
 export type {
   CheckFinding,
   CheckReport,
@@ -30,9 +32,12 @@ export type { UsageReport } from './usage.ts';
 export type { HealthReport } from './health.ts';
 export type { CreateOptions, ImageInfo, ImagePage, ListOptions, ResizeOptions } from './images.ts';
 export type { ImageChange } from './image-edits.ts';
+export type { Image } from './image-facts.ts';
 export type { ImportOptions } from './imports.ts';
 export type { JobResults } from './job-kinds.ts';
 export type { Job, JobPage } from './jobs.ts';
+export type { LeaseClaim, LeaseView } from './lease-book.ts';
+export type { Lease, LeaseOptions } from './leases.ts';
 export { chunkLengthMax } from './read-session.ts';
 export type { ReadChunk, ReadSession } from './read-session.ts';
 export type { BackgroundFailure, ServiceParts } from './service-parts.ts';
@@ -48,6 +53,7 @@ export interface Services {
   readonly exports: Exports;
   readonly jobs: Jobs;
   readonly idempotency: Idempotency;
+  readonly leases: Leases;
   readonly health: Health;
   readonly usage: Usage;
   /** Settles what an earlier process left half done. Before the first request. */
@@ -58,8 +64,10 @@ export interface Services {
 
 export function createServices(parts: ServiceParts): Services {
   const processToken = Buffer.from(parts.entropy(processTokenLength)).toString('base64url');
-  const access = new ImageAccess({ ...parts, graceMs, processToken });
   const usage = new Usage(parts);
+  const book = new LeaseBook(parts);
+  const access = new ImageAccess({ ...parts, graceMs, processToken, leases: book });
+  const leases = new Leases({ ...parts, access, book });
   const newImages = new NewImages({ ...parts, access });
   const images = new Images({ ...parts, access, newImages, usage });
   const snapshots = new Snapshots({ ...parts, access });
@@ -73,11 +81,16 @@ export function createServices(parts: ServiceParts): Services {
     exports: new Exports({ ...parts, access }),
     jobs,
     idempotency: new Idempotency({ ...parts, access, snapshots }),
+    leases,
     health: new Health(parts),
     usage,
-    start: () => janitor.settle(),
+    start: async () => {
+      await leases.start();
+      await janitor.settle();
+    },
     stop: async () => {
       jobs.letGo();
+      leases.stop();
       await newImages.stop();
       await access.stop();
       await jobs.stop();

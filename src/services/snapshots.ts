@@ -1,10 +1,10 @@
 // Internal snapshots: taken, listed, deleted, and reverted to.
 
 import { Fault } from '../base/fault.ts';
-import type { Image } from '../catalog/catalog.ts';
 import type { SnapshotDescription } from '../pool/protocol.ts';
 import type { ImageAccess, Marked, Visit } from './image-access.ts';
 import { snapshotIdMaxOf } from './image-facts.ts';
+import type { Image } from './image-facts.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { findSnapshot, requireSnapshot } from './snapshot-lookup.ts';
 import type { WorkControl } from './work-control.ts';

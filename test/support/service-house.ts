@@ -37,6 +37,8 @@ export interface HouseOptions {
   readonly freeBytesMin?: number;
   readonly quotaBytes?: number;
   readonly limits?: Partial<PoolLimits>;
+  readonly clock?: () => number;
+  readonly steadyClock?: () => number;
 }
 
 /** Long enough for no image to close while a test looks. */
@@ -49,7 +51,7 @@ export async function openHouse(options: HouseOptions): Promise<ServiceHouse> {
   const report = (failure: BackgroundFailure): void => void failures.push(failure);
   const directory = await DataDirectory.open(path);
   const catalog = SqliteCatalog.open(directory.catalogPath);
-  const clock = (): number => Date.now();
+  const clock = options.clock ?? ((): number => Date.now());
   const entropy = (length: number): Uint8Array => crypto.getRandomValues(new Uint8Array(length));
   const ids = new IdSource({ clock, entropy });
   const imageIdleMs = options.imageIdleMs ?? longIdleMs;
@@ -60,6 +62,7 @@ export async function openHouse(options: HouseOptions): Promise<ServiceHouse> {
     directory,
     pool,
     clock,
+    steadyClock: options.steadyClock ?? ((): number => performance.now()),
     newId: (prefix) => ids.next(prefix),
     entropy,
     imageIdleMs,

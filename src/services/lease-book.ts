@@ -1,0 +1,282 @@
+// The leases that hold now, in memory: who may change which image, until when, and in which epoch.
+
+import { createHash } from 'node:crypto';
+
+import { Fault } from '../base/fault.ts';
+import type { FencingToken, LeaseMode, LeaseRecord } from '../catalog/catalog.ts';
+
+/** What a request says of itself. */
+export interface LeaseClaim {
+  readonly leaseId: string | undefined;
+  readonly fencingToken: number | undefined;
+}
+
+/** What everybody may know of a lease. Times in milliseconds since 1970, as the clock on the wall says now. */
+export interface LeaseView {
+  readonly mode: LeaseMode;
+  readonly owner: string | undefined;
+  readonly fencingToken: number;
+  readonly acquiredAtMs: number;
+  readonly expiresAtMs: number;
+}
+
+/** A lease that holds. */
+export interface HeldLease {
+  readonly record: LeaseRecord;
+  /** When it ends, in milliseconds of the steady clock. */
+  endsAtMs: number;
+  /** It is being broken: nothing renews it. */
+  breaking: boolean;
+  /** When the catalog was last told that it is used. */
+  storedAtMs: number;
+  /** Long work under way with it; it does not expire meanwhile. */
+  runs: number;
+}
+
+/** A request that was let in: what it does is done in this epoch of the image. */
+export interface Admission {
+  readonly epoch: number;
+  readonly lease: HeldLease | undefined;
+}
+
+/** Who is told of what happens by itself. */
+export interface LeaseListener {
+  /** Leases of the image have run out. */
+  ended(imageId: string): void;
+  /** A lease was used, for the first time in a quarter of its period. */
+  used(lease: HeldLease): void;
+}
+
+interface LeasedImage {
+  /** Grows whenever a lease begins or ends. */
+  epoch: number;
+  fencingToken: number;
+  readonly leases: Map<string, HeldLease>;
+  /** Leases that are over and still in the catalog. */
+  ended: string[];
+}
+
+/** The same id has the same key; the key does not tell the id. */
+export function keyOf(leaseId: string): string {
+  return createHash('sha256').update(leaseId).digest('hex');
+}
+
+/** Asks memory only. A lease whose time is over holds no longer, whether anybody has noticed before or not. */
+export class LeaseBook {
+  readonly #steadyClock: () => number;
+  readonly #clock: () => number;
+  readonly #images = new Map<string, LeasedImage>();
+  #listener: LeaseListener | undefined;
+
+  constructor(parts: { readonly steadyClock: () => number; readonly clock: () => number }) {
+    this.#steadyClock = parts.steadyClock;
+    this.#clock = parts.clock;
+  }
+
+  listen(listener: LeaseListener): void {
+    this.#listener = listener;
+  }
+
+  /** At the start: every lease has one full period again, or what its break has left it. */
+  load(records: readonly LeaseRecord[], tokens: readonly FencingToken[]): void {
+    for (const { imageId, token } of tokens) this.#of(imageId).fencingToken = token;
+    for (const record of records) this.#hold(record);
+  }
+
+  /**
+   * Judges a request, and renews the lease that it uses. Faults `invalid-request` for a token that was never given out;
+   * `image-locked` {holder} for a change that a lease forbids; `lease-lost`; `fencing-token-stale` {fencingToken}.
+   */
+  admit(imageId: string, claim: LeaseClaim | undefined, use: { readonly changes: boolean }): Admission {
+    const image = this.#images.get(imageId);
+    if (image === undefined && claim?.leaseId === undefined && claim?.fencingToken === undefined) return free;
+    if (image !== undefined) this.#expire(imageId, image);
+    const current = image?.fencingToken ?? 0;
+    const token = claim?.fencingToken ?? current;
+    if (token > current) throw tokenUnknown(current);
+    const lease = claim?.leaseId === undefined ? undefined : image?.leases.get(keyOf(claim.leaseId));
+    if (claim?.leaseId !== undefined && lease === undefined) throw new Fault('lease-lost', {});
+    if (use.changes) this.#requireUnblocked(imageId, (held) => held.record.mode === 'shared' || held !== lease);
+    if (token < current) throw new Fault('fencing-token-stale', { fencingToken: current });
+    if (lease !== undefined) this.#touch(lease);
+    return { epoch: image?.epoch ?? 0, lease };
+  }
+
+  /** Faults `image-locked` {holder} when a lease of this mode cannot be granted now. */
+  requireGrantable(imageId: string, mode: LeaseMode): void {
+    this.#requireUnblocked(imageId, (held) => mode === 'exclusive' || held.record.mode === 'exclusive');
+  }
+
+  /** Keeps a lease from expiring while long work is under way with it; afterwards it has a full period. */
+  async during<Result>(lease: HeldLease | undefined, work: () => Promise<Result>): Promise<Result> {
+    if (lease === undefined) return work();
+    lease.runs += 1;
+    try {
+      return await work();
+    } finally {
+      lease.runs -= 1;
+      this.#touch(lease);
+    }
+  }
+
+  /** What happens to the image from now on belongs to this epoch; 0 while it never had a lease in this process. */
+  epochOf(imageId: string): number {
+    return this.#images.get(imageId)?.epoch ?? 0;
+  }
+
+  isLeased(imageId: string): boolean {
+    return this.#live(imageId).length > 0;
+  }
+
+  /** The leases of an image, the oldest first. */
+  list(imageId: string): readonly LeaseView[] {
+    return this.#live(imageId).map((lease) => this.view(lease));
+  }
+
+  /** The lease of an image that ends last. */
+  holderOf(imageId: string): LeaseView | undefined {
+    const lease = lastToEnd(this.#live(imageId));
+    return lease === undefined ? undefined : this.view(lease);
+  }
+
+  find(imageId: string, leaseId: string): HeldLease | undefined {
+    const key = keyOf(leaseId);
+    return this.#live(imageId).find((lease) => lease.record.key === key);
+  }
+
+  view({ record, endsAtMs }: HeldLease): LeaseView {
+    const { mode, owner, fencingToken, acquiredAtMs } = record;
+    return { mode, owner, fencingToken, acquiredAtMs, expiresAtMs: this.#clock() + endsAtMs - this.#steadyClock() };
+  }
+
+  /** A lease was granted: a new epoch. */
+  add(record: LeaseRecord): HeldLease {
+    const image = this.#of(record.imageId);
+    image.epoch += 1;
+    image.fencingToken = Math.max(image.fencingToken, record.fencingToken);
+    return this.#hold(record);
+  }
+
+  /** A full period from now on. Faults `lease-lost`, also for a lease that is being broken. */
+  renew(imageId: string, leaseId: string): HeldLease {
+    const lease = this.find(imageId, leaseId);
+    if (lease === undefined) throw new Fault('lease-lost', {});
+    if (lease.breaking) throw new Fault('lease-lost', { breaking: true });
+    this.#touch(lease);
+    return lease;
+  }
+
+  /** The lease is over: a new epoch. */
+  end(lease: HeldLease): void {
+    const image = this.#of(lease.record.imageId);
+    if (!image.leases.delete(lease.record.key)) return;
+    image.epoch += 1;
+    image.ended.push(lease.record.key);
+  }
+
+  /** Every lease of the image ends within the grace, and nothing renews it; a second break only shortens it. */
+  break(imageId: string, graceMs: number): void {
+    const end = this.#steadyClock() + graceMs;
+    for (const lease of this.#live(imageId)) {
+      lease.breaking = true;
+      lease.endsAtMs = Math.min(lease.endsAtMs, end);
+    }
+    this.sweep(imageId);
+  }
+
+  /** Ends what is over, of one image or of all. */
+  sweep(imageId?: string): void {
+    for (const [id, image] of this.#images) if (imageId === undefined || id === imageId) this.#expire(id, image);
+  }
+
+  /** When the next lease may end, in milliseconds from now; undefined without leases. */
+  get nextEndMs(): number | undefined {
+    const ends = [...this.#images.values()].flatMap(({ leases }) =>
+      [...leases.values()].map(({ endsAtMs }) => endsAtMs),
+    );
+    return ends.length === 0 ? undefined : Math.min(...ends) - this.#steadyClock();
+  }
+
+  /** The leases of an image that are over and still in the catalog, by key. */
+  endedOf(imageId: string): readonly string[] {
+    return this.#images.get(imageId)?.ended ?? [];
+  }
+
+  /** The catalog has let go of them. */
+  dropEnded(imageId: string, keys: readonly string[]): void {
+    const image = this.#images.get(imageId);
+    if (image !== undefined) image.ended = image.ended.filter((key) => !keys.includes(key));
+  }
+
+  /** The image is gone. */
+  forget(imageId: string): void {
+    this.#images.delete(imageId);
+  }
+
+  #of(imageId: string): LeasedImage {
+    const known = this.#images.get(imageId);
+    if (known !== undefined) return known;
+    const image = { epoch: 0, fencingToken: 0, leases: new Map<string, HeldLease>(), ended: [] };
+    this.#images.set(imageId, image);
+    return image;
+  }
+
+  #hold(record: LeaseRecord): HeldLease {
+    const now = this.#steadyClock();
+    const { key, imageId, ttlMs, breakingMs } = record;
+    const breaking = breakingMs !== undefined;
+    const lease = { record, endsAtMs: now + Math.min(ttlMs, breakingMs ?? ttlMs), breaking, storedAtMs: now, runs: 0 };
+    this.#of(imageId).leases.set(key, lease);
+    return lease;
+  }
+
+  #live(imageId: string): readonly HeldLease[] {
+    const image = this.#images.get(imageId);
+    if (image === undefined) return [];
+    this.#expire(imageId, image);
+    return [...image.leases.values()];
+  }
+
+  #expire(imageId: string, image: LeasedImage): void {
+    if (image.leases.size === 0) return;
+    const now = this.#steadyClock();
+    const over = [...image.leases.values()].filter(
+      ({ endsAtMs, breaking, runs }) => endsAtMs <= now && (breaking || runs === 0),
+    );
+    if (over.length === 0) return;
+    for (const lease of over) this.end(lease);
+    this.#listener?.ended(imageId);
+  }
+
+  #touch(lease: HeldLease): void {
+    if (lease.breaking) return;
+    const now = this.#steadyClock();
+    lease.endsAtMs = now + lease.record.ttlMs;
+    if (now - lease.storedAtMs < lease.record.ttlMs / storesPerPeriod) return;
+    lease.storedAtMs = now;
+    this.#listener?.used(lease);
+  }
+
+  #requireUnblocked(imageId: string, blocks: (lease: HeldLease) => boolean): void {
+    const blocker = lastToEnd(this.#live(imageId).filter(blocks));
+    if (blocker === undefined) return;
+    const { mode, owner, expiresAtMs } = this.view(blocker);
+    const holder = { mode, owner: owner ?? null, expiresAt: new Date(expiresAtMs).toISOString() };
+    throw new Fault('image-locked', { imageId, holder });
+  }
+}
+
+/** How often in one period the catalog is told, at most, that a lease is used. */
+const storesPerPeriod = 4;
+
+/** Nobody has ever leased the image. */
+const free: Admission = { epoch: 0, lease: undefined };
+
+function lastToEnd(leases: readonly HeldLease[]): HeldLease | undefined {
+  return leases.toSorted((one, other) => other.endsAtMs - one.endsAtMs)[0];
+}
+
+function tokenUnknown(current: number): Fault {
+  const message = `no such token was ever given out: the current one is ${current}`;
+  return new Fault('invalid-request', { errors: [{ pointer: '/Fencing-Token', in: 'header', message }] });
+}
