@@ -45,13 +45,13 @@ describe('usage', () => {
 
 describe('the metrics', () => {
   test('count requests by operation and status, and the bytes that cross', async () => {
-    const before = figuresOf((await service.get('/metrics').expect(200)).text);
+    const figuresBefore = figuresOf((await service.get('/metrics').expect(200)).text);
     await service.get('/v1/images/nobody').expect(404);
     await service.bytes('/v1/images/b/data').expect(200);
     const answer = await service.get('/metrics').expect(200);
     assert.match(String(answer.headers['content-type']), /^text\/plain; version=0\.0\.4/);
     const figures = figuresOf(answer.text);
-    const grown = (name: string): number => (figures.get(name) ?? 0) - (before.get(name) ?? 0);
+    const grown = (name: string): number => (figures.get(name) ?? 0) - (figuresBefore.get(name) ?? 0);
     assert.equal(grown('qcowd_http_requests_total{operation="getImage",status="404"}'), 1);
     assert.equal(grown('qcowd_http_requests_total{operation="readImageData",status="200"}'), 1);
     assert.equal(grown('qcowd_http_request_duration_seconds_count{operation="readImageData"}'), 1);
