@@ -41,8 +41,8 @@ describe('a detached image', () => {
       service.post('/v1/images/away/check'),
       service.post('/v1/images', { name: 'over-away', backing: { image: 'away' } }),
     ]) {
-      const answer = await refused;
-      assert.deepEqual([answer.status, (answer.body as { code: string }).code], [409, 'image-detached']);
+      const refusal = await refused;
+      assert.deepEqual([refusal.status, (refusal.body as { code: string }).code], [409, 'image-detached']);
     }
     await service.patch('/v1/images/away', { name: 'still-away' }).expect(200);
     await service.post('/v1/images/still-away/detach').expect(200);
