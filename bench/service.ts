@@ -29,9 +29,12 @@ export class Service {
   /** Sends JSON and takes JSON; throws unless it is answered with this status. */
   async ask(method: string, path: string, options: { readonly body: unknown; readonly status: number }): Promise<Body> {
     const { body, status } = options;
+    // Long work is waited for, not handed out as a job.
+    const headers = { prefer: 'wait=60', ...(body === undefined ? {} : { 'content-type': 'application/json' }) };
     const response = await fetch(`http://127.0.0.1:${this.port}${path}`, {
       method,
-      ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+      headers,
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     const text = await response.text();
     if (response.status !== status) throw new Error(`${method} ${path}: ${response.status} ${text}`);
