@@ -82,7 +82,7 @@ describe('changing what is said of an image', () => {
     const more = Object.fromEntries(Array.from({ length: 40 }, (_, index) => [`m${index}`, 'x']));
     assert.deepEqual(pointersOf(await service.patch('/v1/images/u2', { labels: more })), ['/labels']);
     assert.equal(codeOf(await service.patch('/v1/images/nobody', {})), 'image-not-found');
-    const plain = await service.patch('/v1/images/u2', {}).set('Content-Type', 'text/plain');
+    const plain = await service.patch('/v1/images/u2', '{}').set('Content-Type', 'text/plain');
     assert.equal(plain.status, 415);
     const post = await service.post('/v1/images', {}).set('Content-Type', 'application/merge-patch+json');
     assert.equal(post.status, 415);

@@ -16,7 +16,7 @@ export interface TestService extends AsyncDisposable {
   readonly head: (path: string) => Test;
   readonly post: (path: string, body?: object) => Test;
   readonly put: (path: string) => Test;
-  readonly patch: (path: string, body: object) => Test;
+  readonly patch: (path: string, body: object | string) => Test;
   readonly delete: (path: string) => Test;
   /** GET whose body is a Buffer. */
   readonly bytes: (path: string) => Test;
