@@ -21,6 +21,14 @@ export interface Place {
   readonly l2Index: number;
 }
 
+/** What is written to one cluster, and the entry that it has now. */
+interface ClusterWrite {
+  readonly source: Uint8Array;
+  readonly readBefore: ReadBefore;
+  readonly place: Place;
+  readonly entry: L2Entry;
+}
+
 /**
  * Writes the start of `source` at `at`, where the disk is not data that is owned already: into new clusters, or into the
  * one that a zero cluster kept. Returns how many bytes it took; at least one, none beyond the L2 slice. Line 1 of the
@@ -53,16 +61,7 @@ export function writeUnowned(
 }
 
 /** MAP-07, T05: the kept cluster holds old bytes, so all of it is written before the zero flag goes. */
-function writeKeptPlace(
-  parts: WriteParts,
-  at: GuestOffset,
-  write: {
-    readonly source: Uint8Array;
-    readonly readBefore: ReadBefore;
-    readonly place: Place;
-    readonly entry: L2Entry;
-  },
-): number {
+function writeKeptPlace(parts: WriteParts, at: GuestOffset, write: ClusterWrite): number {
   const { geometry } = parts;
   const host = placeOf(write.entry, geometry);
   assert(host !== undefined, 'a kept place is there');
@@ -80,16 +79,7 @@ function writeKeptPlace(
 }
 
 /** One cluster with extended L2 entries (SUB-06, SUB-07). */
-function writeSubclusters(
-  parts: WriteParts,
-  at: GuestOffset,
-  write: {
-    readonly source: Uint8Array;
-    readonly readBefore: ReadBefore;
-    readonly place: Place;
-    readonly entry: L2Entry;
-  },
-): number {
+function writeSubclusters(parts: WriteParts, at: GuestOffset, write: ClusterWrite): number {
   const { geometry } = parts;
   const inCluster = at % geometry.clusterSize;
   const length = Math.min(write.source.length, geometry.clusterSize - inCluster);
