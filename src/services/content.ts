@@ -6,7 +6,7 @@ import { Fault } from '../base/fault.ts';
 import type { EnginePool } from '../pool/engine-pool.ts';
 import type { ExtentPage } from '../pool/protocol.ts';
 import { clusterSizeOf } from './image-facts.ts';
-import type { ImageAccess, Visit } from './image-access.ts';
+import type { ImageAccess } from './image-access.ts';
 import type { LeaseClaim } from './lease-book.ts';
 import { ImageReadSession } from './read-session.ts';
 import type { ReadSession } from './read-session.ts';
@@ -15,6 +15,7 @@ import { ImageWriteSession, keepingAll, requireInside } from './write-session.ts
 import type { WorkControl } from './work-control.ts';
 import type { WriteReceipt, WriteSession } from './write-session.ts';
 import type { Usage } from './usage.ts';
+import type { Visit } from './visit.ts';
 
 /** Which part of the map to list. */
 export interface ExtentsOptions {

@@ -5,11 +5,12 @@ import type { ByteSpan } from '../base/byte-span.ts';
 import { Fault } from '../base/fault.ts';
 import type { CallOptions, EngineHandle } from '../pool/engine-pool.ts';
 import type { EngineCalls } from '../pool/protocol.ts';
-import type { ImageAccess, Visit } from './image-access.ts';
+import type { ImageAccess } from './image-access.ts';
 import { chunkLengthMax, inChunks } from './read-session.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { findSnapshot } from './snapshot-lookup.ts';
 import { Turns } from './turns.ts';
+import type { Visit } from './visit.ts';
 
 /** Which file to lay out. */
 export interface ExportOptions {

@@ -6,7 +6,7 @@ import { alignUp } from '../base/integers.ts';
 import { sectorSize } from '../base/units.ts';
 import type { ImageState, LabelFilter, Labels } from '../catalog/catalog.ts';
 import type { CheckReport, CreateSpec, ImageDescription, RepairMode } from '../pool/protocol.ts';
-import type { ImageAccess, Marked, Visit } from './image-access.ts';
+import type { ImageAccess, Marked } from './image-access.ts';
 import { ImageEdits } from './image-edits.ts';
 import type { ImageChange, VersionJudge } from './image-edits.ts';
 import type { Image } from './image-facts.ts';
@@ -17,6 +17,7 @@ import type { ServiceParts } from './service-parts.ts';
 import { requireSpace } from './storage-faults.ts';
 import type { Usage } from './usage.ts';
 import type { WorkControl } from './work-control.ts';
+import type { Visit } from './visit.ts';
 
 /** What a new image is to be; sizes in bytes. The caller spells out qemu-img's defaults. */
 export interface CreateOptions {

@@ -5,10 +5,11 @@ import { Fault } from '../base/fault.ts';
 import type { JobKind, JobRecord } from '../catalog/catalog.ts';
 import type { Image } from './image-facts.ts';
 import type { CheckReport, EngineCalls, ExtentItem, RepairMode, SnapshotDescription } from '../pool/protocol.ts';
-import type { ImageAccess, Visit } from './image-access.ts';
+import type { ImageAccess } from './image-access.ts';
 import type { Images } from './images.ts';
 import type { WorkControl } from './work-control.ts';
 import type { WriteReceipt } from './write-session.ts';
+import type { Visit } from './visit.ts';
 
 /** What each kind leads to. */
 export interface JobResults {

@@ -3,7 +3,7 @@
 import { Fault } from '../base/fault.ts';
 import type { ImageRecord, ImageReservation, Labels } from '../catalog/catalog.ts';
 import type { BackingSource, ImageDescription } from '../pool/protocol.ts';
-import type { ImageAccess, Visit } from './image-access.ts';
+import type { ImageAccess } from './image-access.ts';
 import { factsOf, snapshotIdMaxOf, toImage } from './image-facts.ts';
 import type { Image } from './image-facts.ts';
 import { backingSourcesOf, sourceOf } from './opening.ts';
@@ -12,6 +12,7 @@ import { Presence } from './presence.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { explainStorage } from './storage-faults.ts';
 import type { WorkControl } from './work-control.ts';
+import type { Visit } from './visit.ts';
 
 /** What a new image is called, and what it stands on. */
 export interface NewImageOptions {

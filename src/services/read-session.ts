@@ -5,7 +5,7 @@ import { endOf } from '../base/byte-span.ts';
 import type { ByteSpan } from '../base/byte-span.ts';
 import { readLengthMax } from '../pool/protocol.ts';
 import type { SnapshotDescription } from '../pool/protocol.ts';
-import type { Visit } from './image-access.ts';
+import type { Visit } from './visit.ts';
 
 /** What `read` may be asked for at once, in bytes. */
 export const chunkLengthMax = readLengthMax;

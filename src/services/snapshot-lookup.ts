@@ -2,7 +2,7 @@
 
 import { Fault } from '../base/fault.ts';
 import type { SnapshotDescription } from '../pool/protocol.ts';
-import type { Visit } from './image-access.ts';
+import type { Visit } from './visit.ts';
 
 /** By id in the file or by name, the id first. Faults `snapshot-not-found`. */
 export function requireSnapshot(

@@ -2,12 +2,13 @@
 
 import { Fault } from '../base/fault.ts';
 import type { SnapshotDescription } from '../pool/protocol.ts';
-import type { ImageAccess, Marked, Visit } from './image-access.ts';
+import type { ImageAccess, Marked } from './image-access.ts';
 import { snapshotIdMaxOf } from './image-facts.ts';
 import type { Image } from './image-facts.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { findSnapshot, requireSnapshot } from './snapshot-lookup.ts';
 import type { WorkControl } from './work-control.ts';
+import type { Visit } from './visit.ts';
 
 /** `snapshot` is the id in the file or a name, the id first; without such a snapshot verbs fault `snapshot-not-found`. */
 export class Snapshots {

@@ -8,8 +8,8 @@ import { Fault } from '../base/fault.ts';
 import { MiB } from '../base/units.ts';
 import type { ExpectedGeneration } from '../pool/protocol.ts';
 import { bodyChunks, bodyOf, exactly, gatherAll, lengthMismatch, watched } from './body-chunks.ts';
-import type { Visit } from './image-access.ts';
 import { WriteWindow } from './write-window.ts';
+import type { Visit } from './visit.ts';
 
 /** The state after a change. */
 export interface WriteReceipt {

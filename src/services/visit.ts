@@ -1,0 +1,114 @@
+// A caller inside an image: what it may do there is judged by the leases of the moment, call by call.
+
+import { Fault } from '../base/fault.ts';
+import type { ImageRecord } from '../catalog/catalog.ts';
+import type { CallOptions, EngineHandle } from '../pool/engine-pool.ts';
+import type { CallName, EngineCalls, EngineRuns, RunName } from '../pool/protocol.ts';
+import type { CallerOptions, ImagePulse, VisitorOptions } from './image-caller.ts';
+import type { ImageInUse } from './image-in-use.ts';
+import type { HeldLease, LeaseBook, LeaseClaim } from './lease-book.ts';
+import type { WorkControl } from './work-control.ts';
+
+/** A caller inside an image. Whoever entered leaves, whatever happens (`using visit = …` does). */
+export class Visit implements Disposable {
+  readonly imageId: string;
+  /** As of the opening of the image. */
+  readonly record: ImageRecord;
+  readonly #image: ImageInUse;
+  readonly #leases: LeaseBook;
+  readonly #claim: LeaseClaim | undefined;
+  #caller: CallerOptions;
+  #lease: HeldLease | undefined;
+  #inside = true;
+
+  constructor(
+    image: ImageInUse,
+    options: { readonly record: ImageRecord; readonly visitor: VisitorOptions; readonly leases: LeaseBook },
+  ) {
+    const { changes, signal, claim } = options.visitor;
+    this.imageId = image.id;
+    this.record = options.record;
+    this.#image = image;
+    this.#leases = options.leases;
+    this.#claim = claim;
+    this.#caller = { changes, signal };
+  }
+
+  /** Judges the caller's claim against the leases of now; a lease that it has is renewed. See {@link LeaseBook.admit}. */
+  admit(): void {
+    const { changes, signal } = this.#caller;
+    if (!changes && this.#claim === undefined) return;
+    const { epoch, lease } = this.#leases.admit(this.imageId, this.#claim, { changes });
+    this.#lease = lease;
+    if (changes && this.#caller.epoch !== epoch) this.#caller = { changes, signal, epoch };
+  }
+
+  /** Size, generation and losses, as of the last answer of the image's thread. */
+  get pulse(): ImagePulse {
+    return this.#image.pulse;
+  }
+
+  async call<Name extends CallName>(name: Name, args: EngineCalls[Name]['args']): Promise<EngineCalls[Name]['result']> {
+    return this.#fenced(() => this.#image.call(name, args, this.#caller));
+  }
+
+  /** With a control, whoever watches the work may end the run; what follows it goes on to its end. */
+  async run<Name extends RunName>(
+    name: Name,
+    args: EngineRuns[Name]['args'],
+    control?: WorkControl,
+  ): Promise<EngineRuns[Name]['result']> {
+    return this.#fenced(() =>
+      this.#leases.during(this.#lease, () => this.#image.run(name, args, { ...this.#caller, control })),
+    );
+  }
+
+  /** Does a work that only reads with the handle that the image has now; it may be another one the next time. */
+  async during<Result>(work: (handle: EngineHandle, options: CallOptions) => Promise<Result>): Promise<Result> {
+    this.admit();
+    const { signal } = this.#caller;
+    return this.#image.during(this.#caller, ({ handle }) => work(handle, { signal }), { changes: false });
+  }
+
+  /** Whether a handle of before is still one of the open image's. */
+  holds(handle: EngineHandle): boolean {
+    return this.#image.holds(handle);
+  }
+
+  /** Does a work with a handle of before, or nothing when the image does not have it any more. */
+  async whileOn(handle: EngineHandle, work: () => Promise<unknown>): Promise<void> {
+    if (this.#image.answers && this.holds(handle)) await this.during(work);
+  }
+
+  /** Makes everything durable that was answered so far. */
+  async flush(): Promise<void> {
+    await this.#image.flush(this.#caller);
+  }
+
+  /** Asks the open file what it is now, and stores it. */
+  async learn(): Promise<ImageRecord> {
+    return this.#image.learn(this.#caller);
+  }
+
+  /** Repeated leaving is no harm. */
+  leave(): void {
+    if (!this.#inside) return;
+    this.#inside = false;
+    this.#image.leave();
+  }
+
+  [Symbol.dispose](): void {
+    this.leave();
+  }
+
+  /** A change that the thread refused because the leases changed meanwhile is judged once more: that tells why. */
+  async #fenced<Result>(work: () => Promise<Result>): Promise<Result> {
+    this.admit();
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof Fault && error.code === 'fencing-token-stale') this.admit();
+      throw error;
+    }
+  }
+}
