@@ -42,9 +42,9 @@ export interface FaultyFileOptions {
   readonly ignoresFlush: (places: readonly string[]) => boolean;
 }
 
-/** A fault to come: after `after` more calls of this kind, the next one fails. */
+/** A fault to come: after `after` more calls of this kind, the next one fails. Punches and new sizes count as writes. */
 export interface PlannedFailure {
-  readonly call: 'write' | 'flush';
+  readonly call: 'read' | 'write' | 'flush';
   readonly after: number;
   readonly fault: Fault;
 }
@@ -54,7 +54,7 @@ export class FaultyFile implements ByteFile {
   readonly #content: MemoryFile;
   #base: MemoryFile;
   #changes: Change[] = [];
-  #failure: { call: 'write' | 'flush'; after: number; fault: Fault } | undefined;
+  #failure: { call: PlannedFailure['call']; after: number; fault: Fault } | undefined;
   #writesLost = false;
   #isClosed = false;
   #flushCount = 0;
@@ -102,6 +102,7 @@ export class FaultyFile implements ByteFile {
 
   readAt(offset: HostOffset, target: Uint8Array): void {
     assert(!this.#isClosed, 'the file is open');
+    if (this.#failsNow('read')) throw this.#takeFault();
     this.#content.readAt(offset, target);
   }
 
@@ -175,7 +176,7 @@ export class FaultyFile implements ByteFile {
     if (this.#writesLost) throw new Fault('image-read-only', { reason: 'a flush failed' });
   }
 
-  #failsNow(call: 'write' | 'flush'): boolean {
+  #failsNow(call: PlannedFailure['call']): boolean {
     if (this.#failure?.call !== call) return false;
     if (this.#failure.after === 0) return true;
     this.#failure.after -= 1;

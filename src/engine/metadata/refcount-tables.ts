@@ -151,6 +151,16 @@ export class RefcountTables {
     this.#change(run, { by: -1, changed: { count: 0 } });
   }
 
+  /**
+   * The same for the first clusters of a run, those that one slice counts; returns how many they are. When the file faults,
+   * none of them was changed.
+   */
+  lowerFirst(run: ClusterRun): number {
+    const count = Math.min(run.count, this.#countsPerSlice - (run.first % this.#countsPerSlice));
+    this.lower({ first: run.first, count });
+    return count;
+  }
+
   /** Enters a new block, which was written before; see {@link writeEntries}. */
   setBlock(blockIndex: number, offset: HostOffset): void {
     assert(blockIndex < this.entryCount, 'the table has room for the block');

@@ -129,12 +129,19 @@ export class WriteOrder {
     refcounts.writeEntries();
   }
 
+  /** Lowers the counts of all drops; what a fault of the file leaves over waits for the next flush, or it would leak. */
   #giveBack(): void {
+    const { refcounts } = this.#parts;
     const drops = this.#drops;
-    this.#drops = [];
-    for (const drop of drops) {
-      this.#parts.refcounts.lower(drop);
-      if (drop.punch) this.#punchFree(drop);
+    let given = 0;
+    try {
+      for (const drop of drops) {
+        for (let rest = drop; rest.count > 0; drops[given] = rest) rest = behind(rest, refcounts.lowerFirst(rest));
+        given += 1;
+        if (drop.punch) this.#punchFree(drop);
+      }
+    } finally {
+      this.#drops = drops.slice(given);
     }
   }
 
@@ -152,6 +159,11 @@ export class WriteOrder {
       at += 1;
     }
   }
+}
+
+/** A drop without its first clusters. */
+function behind(drop: Drop, count: number): Drop {
+  return { ...drop, first: asCluster(drop.first + count), count: drop.count - count };
 }
 
 function asCluster(index: number): ClusterRun['first'] {
