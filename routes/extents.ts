@@ -3,8 +3,8 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 
+import { badCursor, pageCursors } from '../src/http/page-cursor.ts';
 import { sendChunks } from '../src/http/response-stream.ts';
-import { invalidRequest } from '../src/http/schema.ts';
 import type { ExtentsOptions, ImageExtents, Services } from '../src/services/services.ts';
 import type { Routes } from './route-parts.ts';
 import { ImageParams, limitDefault, limitMax, SnapshotParams } from './schemas/common.ts';
@@ -62,20 +62,22 @@ interface Asked {
 async function answerExtents(asked: Asked, request: FastifyRequest, reply: FastifyReply) {
   const { services, image, query } = asked;
   if (request.headers.accept?.includes(linesMediaType) === true) return sendLines(asked, reply);
-  const page = await services.content.extents(image, toOptions(query));
+  const cursors = cursorsOf(asked);
+  const page = await services.content.extents(image, toOptions(query, cursors.parse(query.cursor)));
   return reply.header('image-generation', page.generation).send({
     virtualSize: page.virtualSize,
     generation: page.generation,
     items: page.items.map(printExtent),
-    nextCursor: page.nextOffset === undefined ? null : printCursor(page.nextOffset),
+    nextCursor: cursors.print(page.nextOffset),
   });
 }
 
 const linesMediaType = 'application/x-ndjson';
 
 /** One extent a line, page after page; each page is of one generation. */
-async function sendLines({ services, image, query }: Asked, reply: FastifyReply): Promise<FastifyReply> {
-  const options = { ...toOptions(query), limit: limitMax };
+async function sendLines(asked: Asked, reply: FastifyReply): Promise<FastifyReply> {
+  const { services, image, query } = asked;
+  const options = { ...toOptions(query, cursorsOf(asked).parse(query.cursor)), limit: limitMax };
   const first = await services.content.extents(image, options);
   void reply.header('content-type', linesMediaType).header('image-generation', first.generation);
   const end = options.length === undefined ? undefined : options.offset + options.length;
@@ -95,12 +97,19 @@ async function sendLines({ services, image, query }: Asked, reply: FastifyReply)
   return reply;
 }
 
-/** The span of a query, from its cursor on. */
-function toOptions(query: Query): ExtentsOptions {
+function cursorsOf({ image, query }: Asked) {
+  const { offset, length, layer, hostOffset, snapshot } = query;
+  return pageCursors('extents', { image, snapshot, offset, length, layer, hostOffset });
+}
+
+/** The span of a query, from where the page before ended. */
+function toOptions(query: Query, from: string | undefined): ExtentsOptions {
   const start = query.offset ?? 0;
-  const offset = query.cursor === undefined ? start : parseCursor(query.cursor);
+  const offset = from === undefined ? start : Number(from);
   const length = query.length === undefined ? undefined : query.length - (offset - start);
-  if (offset < start || (length !== undefined && length < 0)) throw badCursor();
+  if (!Number.isSafeInteger(offset) || offset < start || (length !== undefined && length < 0)) {
+    throw badCursor('leads out of the span');
+  }
   return {
     snapshot: query.snapshot,
     offset,
@@ -109,24 +118,4 @@ function toOptions(query: Query): ExtentsOptions {
     layer: query.layer,
     hostOffsets: query.hostOffset ?? false,
   };
-}
-
-/** Opaque to clients: an offset that they cannot mistake for a number to count with. */
-function printCursor(offset: number): string {
-  return Buffer.from(`at:${offset}`).toString('base64url');
-}
-
-function parseCursor(cursor: string): number {
-  const match = /^at:(\d{1,16})$/.exec(Buffer.from(cursor, 'base64url').toString('latin1'));
-  const offset = Number(match?.[1]);
-  if (!Number.isSafeInteger(offset)) throw badCursor();
-  return offset;
-}
-
-function badCursor() {
-  return invalidRequest({
-    pointer: '/cursor',
-    in: 'query',
-    message: 'no cursor of this list; repeat offset and length with it',
-  });
 }

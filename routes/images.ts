@@ -8,6 +8,7 @@ import { conditionsOf, judgeChange, judgeRead } from '../src/http/conditional.ts
 import type { Conditions } from '../src/http/conditional.ts';
 import { answerOnce } from '../src/http/idempotency.ts';
 import { readJson } from '../src/http/json-body.ts';
+import { pageCursors } from '../src/http/page-cursor.ts';
 import type { CreateOptions, Services } from '../src/services/services.ts';
 import { answerImage, createdAnswer, imageTag, refuseOption, versionTag } from './answers.ts';
 import { claimOf } from './claims.ts';
@@ -75,16 +76,14 @@ export function imageRoutes(services: Services): Routes {
       },
       async (request) => {
         const { limit, cursor, name, label, state, backing } = request.query;
-        const labels = label ?? [];
+        const filters = { name, state, backing, labels: label ?? [] };
+        const cursors = pageCursors('images', filters);
         const page = await services.images.list({
           limit: limit ?? limitDefault,
-          cursor,
-          name,
-          state,
-          backing,
-          labels,
+          cursor: cursors.parse(cursor),
+          ...filters,
         });
-        return { items: page.items.map(printImage), nextCursor: page.nextCursor ?? null };
+        return { items: page.items.map(printImage), nextCursor: cursors.print(page.nextCursor) };
       },
     );
 

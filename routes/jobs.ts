@@ -1,6 +1,7 @@
 // Jobs: list, show and wait, cancel.
 
 import { signalOf } from '../src/http/disconnect.ts';
+import { pageCursors } from '../src/http/page-cursor.ts';
 import type { Services } from '../src/services/services.ts';
 import { showJob } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
@@ -23,8 +24,9 @@ export function jobRoutes(services: Services): Routes {
       },
       async (request) => {
         const { limit, cursor } = request.query;
-        const page = await services.jobs.list({ limit: limit ?? limitDefault, cursor });
-        return { items: page.items.map(showJob), nextCursor: page.nextCursor ?? null };
+        const cursors = pageCursors('jobs', {});
+        const page = await services.jobs.list({ limit: limit ?? limitDefault, cursor: cursors.parse(cursor) });
+        return { items: page.items.map(showJob), nextCursor: cursors.print(page.nextCursor) };
       },
     );
 

@@ -5,7 +5,7 @@ import { answerBytes, rangeOf } from '../src/http/byte-answer.ts';
 import { conditionsOf } from '../src/http/conditional.ts';
 import { signalOf } from '../src/http/disconnect.ts';
 import { answerOnce } from '../src/http/idempotency.ts';
-import { invalidRequest } from '../src/http/schema.ts';
+import { badCursor, pageCursors } from '../src/http/page-cursor.ts';
 import type { Services, SnapshotDescription } from '../src/services/services.ts';
 import { claimOf } from './claims.ts';
 import { answerWork, jobResponse, performWork, snapshotAnswer } from './long-work.ts';
@@ -70,8 +70,11 @@ export function snapshotRoutes(services: Services): Routes {
       },
       async (request) => {
         const { limit, cursor } = request.query;
-        const snapshots = await services.snapshots.list(request.params.image);
-        return pageOf(snapshots, { limit: limit ?? limitDefault, cursor });
+        const { image } = request.params;
+        const cursors = pageCursors('snapshots', { image });
+        const after = cursors.parse(cursor);
+        const page = pageOf(await services.snapshots.list(image), { limit: limit ?? limitDefault, after });
+        return { items: page.items.map(printSnapshot), nextCursor: cursors.print(page.last) };
       },
     );
 
@@ -195,20 +198,19 @@ function snapshotTag(session: { readonly imageId: string; readonly snapshotId: s
   return `"${session.imageId}-s${session.snapshotId ?? ''}"`;
 }
 
-/** The snapshots after the one whose id is the cursor. */
+/** The snapshots after the one with the id `after`; `last` is the id of the last one, when others follow. */
 function pageOf(
   snapshots: readonly SnapshotDescription[],
-  options: { readonly limit: number; readonly cursor: string | undefined },
-) {
-  const start = options.cursor === undefined ? 0 : positionAfter(snapshots, options.cursor);
+  options: { readonly limit: number; readonly after: string | undefined },
+): { readonly items: readonly SnapshotDescription[]; readonly last: string | undefined } {
+  const start = options.after === undefined ? 0 : positionAfter(snapshots, options.after);
   const items = snapshots.slice(start, start + options.limit);
   const more = start + items.length < snapshots.length;
-  return { items: items.map(printSnapshot), nextCursor: more ? (items.at(-1)?.id ?? null) : null };
+  return { items, last: more ? items.at(-1)?.id : undefined };
 }
 
-function positionAfter(snapshots: readonly SnapshotDescription[], cursor: string): number {
-  const index = snapshots.findIndex(({ id }) => id === cursor);
-  if (index !== -1) return index + 1;
-  const message = 'the snapshot at which the page before ended is gone; list again from the start';
-  throw invalidRequest({ pointer: '/cursor', in: 'query', message });
+function positionAfter(snapshots: readonly SnapshotDescription[], after: string): number {
+  const index = snapshots.findIndex(({ id }) => id === after);
+  if (index === -1) throw badCursor('names a snapshot that is gone');
+  return index + 1;
 }

@@ -39,6 +39,39 @@ describe('an option in the wrong place', () => {
   });
 });
 
+describe('a cursor', () => {
+  before(async () => {
+    await service.create({ name: 'second', virtualSize: 1_048_576 });
+    for (const name of ['a', 'b']) await service.post('/v1/images/vm/snapshots', { name }).expect(201);
+  });
+
+  test('of nothing, of another list or of other filters is refused', async () => {
+    const cursorOf = async (path: string): Promise<string> => {
+      const { nextCursor } = (await service.get(path).expect(200)).body as { readonly nextCursor: string };
+      assert.equal(typeof nextCursor, 'string', path);
+      return nextCursor;
+    };
+    const images = await cursorOf('/v1/images?limit=1');
+    const snapshots = await cursorOf('/v1/images/vm/snapshots?limit=1');
+    await service.get(`/v1/images?limit=7&cursor=${images}`).expect(200);
+    for (const path of [
+      '/v1/images?cursor=zzz',
+      `/v1/images?cursor=${images.slice(0, -1)}`,
+      `/v1/images?cursor=${snapshots}`,
+      `/v1/images?state=ready&cursor=${images}`,
+      '/v1/jobs?cursor=zzz',
+      `/v1/jobs?cursor=${images}`,
+      `/v1/images/vm/snapshots?cursor=${images}`,
+      `/v1/images/second/snapshots?cursor=${snapshots}`,
+      `/v1/images/vm/extents?cursor=${images}`,
+    ]) {
+      const answer = await service.get(path);
+      assert.equal(answer.status, 400, `${path}: ${answer.text}`);
+      assert.deepEqual(pointersOf(answer), ['/cursor'], path);
+    }
+  });
+});
+
 test('packed bytes are refused, and nothing is written', async () => {
   const answer = await service
     .put('/v1/images/vm/data')
@@ -57,4 +90,13 @@ test('problems name what they are about', async () => {
   assert.match((size.body as { detail: string }).detail, /^virtualSize must be at most /);
   const resized = await service.post('/v1/images/vm/resize', { virtualSize: 9_007_199_254_740_480 });
   assert.match((resized.body as { detail: string }).detail, /^virtualSize 9007199254740480 is more than /);
+  const ranges = Array.from({ length: 17 }, (_, index) => `${index * 2}-${index * 2}`).join(',');
+  const many = await service.get('/v1/images/vm/data').set('Range', `bytes=${ranges}`);
+  assert.match((many.body as { detail: string }).detail, /^The request asks for 17 separate ranges, .* at most 16\./);
+});
+
+test('a value that breaks several rules is named once, with the narrowest of them', async () => {
+  const answer = await service.post('/v1/images/vm/zero', { offset: -(2 ** 60), length: 2 ** 60 });
+  assert.deepEqual([answer.status, pointersOf(answer)], [400, ['/offset', '/length']]);
+  assert.match((answer.body as { detail: string }).detail, /^\/offset: .*>=0\./);
 });
