@@ -79,7 +79,7 @@ export const faultCodes = {
   'image-read-only': { kind: 'conflict', title: 'The image can only be read' },
 
   // engine/operations
-  'range-not-satisfiable': { kind: 'range', title: 'The span lies outside the image' },
+  'range-not-satisfiable': { kind: 'range', title: 'The bytes asked for cannot be served' },
   'invalid-geometry': { kind: 'unprocessable', title: 'The sizes do not go together' },
   'unsupported-option': { kind: 'unprocessable', title: 'The option is not supported' },
   'shrink-not-allowed': { kind: 'conflict', title: 'The new size is smaller and shrinking was not allowed' },

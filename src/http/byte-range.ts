@@ -27,12 +27,15 @@ export function parseRange(header: string | undefined): readonly RangePart[] | u
 
 /**
  * The spans that a Range asks for in `size` bytes: clamped to the end; spans that touch or overlap joined, in the order
- * of their first mention. Faults `range-not-satisfiable` when nothing is left or too much.
+ * of their first mention. Faults `range-not-satisfiable` when nothing is left, or, with `ranges` and `rangesMax`, too much.
  */
 export function resolveRange(parts: readonly RangePart[], size: number): readonly ByteSpan[] {
   const spans = parts.map((part) => resolvePart(part, size)).filter((span) => span !== undefined);
   const joined = joinSpans(spans);
-  if (joined.length === 0 || joined.length > rangesMax) throw new Fault('range-not-satisfiable', { size });
+  if (joined.length === 0) throw new Fault('range-not-satisfiable', { size });
+  if (joined.length > rangesMax) {
+    throw new Fault('range-not-satisfiable', { size, ranges: joined.length, rangesMax });
+  }
   return joined;
 }
 

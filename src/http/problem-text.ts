@@ -1,5 +1,6 @@
 // The form of a problem's texts, and what they take from a fault's context.
 
+import { faultCodes } from '../base/fault-codes.ts';
 import type { FaultContext } from '../base/fault.ts';
 
 /** The texts of one problem code. */
@@ -30,4 +31,16 @@ export function optionOf(context: FaultContext): string {
 export function listOf(context: FaultContext, key: string): readonly unknown[] {
   const value = context[key];
   return Array.isArray(value) ? value : [];
+}
+
+/** One violation of `unsafe-image` as a sentence: what its code says, and which file or reason it names. */
+export function violationOf(violation: unknown): string {
+  const { code, fileName, reason } = violation as Readonly<Record<'code' | 'fileName' | 'reason', unknown>>;
+  const title = typeof code === 'string' && isFaultCode(code) ? faultCodes[code].title : String(code);
+  const fact = typeof fileName === 'string' ? fileName : reason;
+  return typeof fact === 'string' ? `${title}: ${fact}.` : `${title}.`;
+}
+
+function isFaultCode(code: string): code is keyof typeof faultCodes {
+  return Object.hasOwn(faultCodes, code);
 }

@@ -2,7 +2,7 @@
 
 import type { faultCodes, FaultCode } from '../base/fault-codes.ts';
 import { jobProblemTexts } from './job-problem-texts.ts';
-import { listOf, optionOf, textOf } from './problem-text.ts';
+import { listOf, optionOf, textOf, violationOf } from './problem-text.ts';
 import type { ProblemText } from './problem-text.ts';
 
 type CodeOfKind<Kind extends string> = {
@@ -287,20 +287,23 @@ export const problemTexts = {
     },
   },
   'range-not-satisfiable': {
-    cause: 'The bytes asked for lie outside the content.',
-    cure: 'Ask for offsets below `size`; resize the image first to write beyond its end.',
-    members: ['size'],
-    detail: (context) => (context['size'] === undefined ? undefined : `There are ${textOf(context, 'size')} bytes.`),
+    cause: 'The bytes asked for lie outside the content, or in more ranges than one answer holds.',
+    cure: 'Ask for offsets below `size`, and for at most 16 ranges at once; resize the image first to write beyond its end.',
+    members: ['size', 'ranges', 'rangesMax'],
+    detail: (context) => {
+      if (context['ranges'] !== undefined) {
+        return `The request asks for ${textOf(context, 'ranges')} separate ranges, and one answer holds at most ${textOf(context, 'rangesMax')}.`;
+      }
+      return context['size'] === undefined ? undefined : `There are ${textOf(context, 'size')} bytes.`;
+    },
   },
   'unsafe-image': {
     cause: 'The file is not what was declared, is damaged, names other files, or uses features that are unknown here.',
     cure: 'See `violations`. Declare the right format (`?format=raw` for a raw disk), map a backing name with `?backing=`, or mend the file with `?repair=all`.',
     members: ['violations', 'report'],
     detail: (context) => {
-      const [first] = listOf(context, 'violations');
-      if (typeof first === 'string') return `${first}.`;
-      if (typeof first !== 'object' || first === null || !('message' in first)) return undefined;
-      return typeof first.message === 'string' ? `${first.message}.` : undefined;
+      const found = listOf(context, 'violations').map(violationOf);
+      return found.length === 0 ? undefined : found.join(' ');
     },
   },
   'invalid-geometry': {

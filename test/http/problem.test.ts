@@ -54,6 +54,13 @@ describe('a problem', () => {
     assert.match(body.detail, /L2 entry/);
   });
 
+  test('of a foreign file says what is wrong with it', () => {
+    const violations = [{ code: 'encryption-unsupported' }, { code: 'backing-refused', fileName: 'base.img' }];
+    const { body } = toProblem(new Fault('unsafe-image', { violations }), request);
+    assert.deepEqual(body['violations'], violations);
+    assert.match(body.detail, /^The image is encrypted\. The image names a backing file .*: base\.img\. See /);
+  });
+
   test('of an error that nobody expected tells nothing of it', () => {
     const { status, body } = toProblem(new Error('/etc/passwd is broken'), request);
     assert.equal(status, 500);

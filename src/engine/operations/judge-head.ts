@@ -3,6 +3,7 @@
 import type { FaultCode } from '../../base/fault-codes.ts';
 import { Fault } from '../../base/fault.ts';
 import { hasBit, incompatibleBits, unknownIncompatibleBits } from '../format/features.ts';
+import { textOf } from '../format/header-extensions.ts';
 import { decodeHeader, headerGeometry, judgeTables } from '../format/header.ts';
 import type { Header } from '../format/header.ts';
 
@@ -19,8 +20,16 @@ export function judgeHead(head: Uint8Array, options: { readonly backing: boolean
   if (hasBit(header.incompatible, incompatibleBits.externalDataFile)) {
     violations.push({ code: 'data-file-unsupported' });
   }
-  if (header.backingNameLength > 0 && !options.backing) violations.push({ code: 'backing-refused' });
+  if (header.backingNameLength > 0 && !options.backing) {
+    violations.push({ code: 'backing-refused', fileName: backingNameIn(head, header) });
+  }
   if (violations.length > 0) throw new Fault('unsafe-image', { violations });
+}
+
+/** The name of the file below as far as the head holds it; undefined when it lies beyond. */
+function backingNameIn(head: Uint8Array, header: Header): string | undefined {
+  const { backingNameOffset: start, backingNameLength: length } = header;
+  return start + length > head.length ? undefined : textOf(head.subarray(start, start + length));
 }
 
 function decodeJudged(head: Uint8Array): Header {

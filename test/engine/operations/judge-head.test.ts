@@ -61,8 +61,13 @@ describe('the head of a file', () => {
     const { bytes } = broken('backing', undefined, (draft: DraftImage) => {
       setUint64(draft, 8, 2048n);
       setUint32(draft, 16, 8);
+      draft.bytes.set(Buffer.from('base.img'), 2048);
     });
-    assert.deepEqual(violationsOf(bytes, { backing: false }), ['backing-refused']);
+    assert.throws(() => judgeHead(bytes, { backing: false }), {
+      context: { violations: [{ code: 'backing-refused', fileName: 'base.img' }] },
+    });
+    const start = bytes.subarray(0, 2050);
+    assert.deepEqual(violationsOf(start, { backing: false }), ['backing-refused'], 'the name lies beyond');
     assert.deepEqual(violationsOf(bytes, { backing: true }), []);
   });
 });
