@@ -74,13 +74,15 @@ function placeOf(httpPart: string | undefined): RequestError['in'] {
 }
 
 function toFault(error: z.ZodError, place: RequestError['in']): Fault {
-  const errors = error.issues.flatMap((issue): readonly RequestError[] => {
+  const found = error.issues.flatMap((issue): readonly RequestError[] => {
     if (issue.code !== 'unrecognized_keys') {
       return [{ pointer: pointerTo(issue.path), in: place, message: issue.message }];
     }
     const message = place === 'query' ? 'no such query parameter' : 'no such member';
     return issue.keys.map((key) => ({ pointer: pointerTo([...issue.path, key]), in: place, message }));
   });
+  // A value may break several rules; the last and narrowest of them says what to correct.
+  const errors = [...new Map(found.map((item) => [item.pointer, item])).values()];
   return new Fault('invalid-request', { errors });
 }
 

@@ -198,13 +198,27 @@ function judgeRequest(options: ServerOptions) {
         return;
       }
     }
-    if (request.headers.host === undefined && request.raw.httpVersion === '1.1') {
-      done(invalidRequest({ pointer: '/host', in: 'header', message: 'the Host header is missing' }));
+    const nameless = judgeHost(request.raw);
+    if (nameless !== undefined) {
+      done(nameless);
       return;
     }
     done(options.tokens === undefined ? judgeOrigin(request.headers, options.hosts) : judgeScope(request, demand));
   };
 }
+
+/** One Host header, and in HTTP/1.1 not none (RFC 9112 §3.2): of two names, a proxy may have believed the other one. */
+function judgeHost({ rawHeaders, httpVersion }: IncomingMessage): Fault | undefined {
+  let count = 0;
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    if (rawHeaders[index]?.length === hostHeader.length && rawHeaders[index]?.toLowerCase() === hostHeader) count += 1;
+  }
+  if (count === 1 || (count === 0 && httpVersion === '1.0')) return undefined;
+  const message = count === 0 ? 'the Host header is missing' : 'there is more than one Host header';
+  return invalidRequest({ pointer: '/host', in: 'header', message });
+}
+
+const hostHeader = 'host';
 
 /** Bytes are taken as they come: unpacking them is nobody's job here, and storing them packed nobody's wish. */
 function judgeEncoding(request: FastifyRequest): Fault | undefined {

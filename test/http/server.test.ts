@@ -226,6 +226,10 @@ describe('what the parser refuses', () => {
       'uri-too-long',
     );
     await expectProblem('GET /things/1 HTTP/1.1\r\nConnection: close\r\n\r\n', 400, 'invalid-request');
+    for (const version of ['1.1', '1.0']) {
+      const twice = `GET /things/1 HTTP/${version}\r\nHost: localhost\r\nX: y\r\nhoST: localhost\r\n`;
+      await expectProblem(`${twice}Connection: close\r\n\r\n`, 400, 'invalid-request');
+    }
     await expectProblem(
       'GET /things/%zz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n',
       400,
