@@ -24,6 +24,8 @@ async function main(): Promise<void> {
   try {
     const url = await application.listen();
     application.server.log.info({ url, dataDirectory: config.data.directory }, 'ready');
+    // Whoever starts the service learns where it is, whatever the log leaves out.
+    process.stderr.write(`qcowd: listening on ${url}, data in ${config.data.directory}\n`);
   } catch (error) {
     await application.stop();
     throw explainListen(error, config);

@@ -47,6 +47,12 @@ describe('the process', () => {
     assert.equal((await fetch(`${service.url}/readyz`)).status, 200);
   });
 
+  test('says where it listens, also when the log is silent', watchdog, async () => {
+    using folder = tempFolder();
+    await using service = await startService({ QCOWD_DATA_DIR: folder.path, QCOWD_LOG_LEVEL: 'silent' });
+    assert.equal((await fetch(`${service.url}/readyz`)).status, 200);
+  });
+
   test('ends in order at a signal, also while a client keeps its connection', watchdog, async () => {
     using folder = tempFolder();
     await using service = await startService({ QCOWD_DATA_DIR: folder.path });

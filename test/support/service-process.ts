@@ -90,8 +90,8 @@ function launch(settings: Readonly<Record<string, string>>): ChildProcess {
 
 async function readUrl(child: ChildProcess): Promise<string> {
   let [log, errors] = ['', ''];
-  child.stderr?.on('data', (piece: Buffer) => {
-    errors += piece.toString();
+  child.stdout?.on('data', (piece: Buffer) => {
+    log += piece.toString();
   });
   return new Promise((resolve, reject) => {
     const fail = (why: string): void => {
@@ -103,9 +103,9 @@ async function readUrl(child: ChildProcess): Promise<string> {
       fail('did not start in time');
     }, startMsMax);
     child.once('exit', () => fail('ended before it listened'));
-    child.stdout?.on('data', (piece: Buffer) => {
-      log += piece.toString();
-      const url = /"url":"(https?:[^"]+)"/.exec(log)?.[1];
+    child.stderr?.on('data', (piece: Buffer) => {
+      errors += piece.toString();
+      const url = /^qcowd: listening on (https?:[^,]+),/m.exec(errors)?.[1];
       if (url === undefined) return;
       clearTimeout(watchdog);
       resolve(url);
