@@ -115,6 +115,8 @@ export class Dispatcher {
       return;
     }
     const entry = entryOf(image, body, { id, deadlineMs: this.#clock() + this.#limits.gateWaitMs });
+    // Whoever was let in later may come before the news that its epoch has begun.
+    if (entry.epoch !== undefined) this.#beginEpoch(image, entry.epoch);
     if (isStale(entry, image.epoch)) {
       this.#fail(image, id, staleFault());
     } else if (image.gate.enter(entry)) {
@@ -131,15 +133,18 @@ export class Dispatcher {
       this.#fail(undefined, id, { code: 'image-failed', context: {} });
       return;
     }
-    image.beginEpoch(epoch);
-    for (const stale of image.gate.fence(image.epoch)) this.#fail(image, stale.id, staleFault());
+    this.#beginEpoch(image, epoch);
     image.fences.push(id);
     const run = this.#runs.find((one) => one.image === image);
-    if (run !== undefined && isStale(run, image.epoch)) {
-      run.cancel();
-    } else {
-      this.#answerFences(image);
-    }
+    if (run === undefined || !isStale(run, image.epoch)) this.#answerFences(image);
+  }
+
+  #beginEpoch(image: Image, epoch: number): void {
+    if (epoch <= image.epoch) return;
+    image.beginEpoch(epoch);
+    for (const stale of image.gate.fence(epoch)) this.#fail(image, stale.id, staleFault());
+    const run = this.#runs.find((one) => one.image === image);
+    if (run !== undefined && isStale(run, epoch)) run.cancel();
   }
 
   #answerFences(image: Image): void {

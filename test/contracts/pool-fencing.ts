@@ -61,6 +61,25 @@ export function poolFencingContract(name: string, start: (settings: PoolSettings
       await handle.run('createSnapshot', snapshotArgs('new'), { ...noRun, epoch: 1 });
     });
 
+    it('begins an epoch with the first change of it, whether the fence has come or not', async () => {
+      await using at = await bench(start, {});
+      const handle = await openOne(at);
+      const old = { ...noRun, epoch: 0 };
+      const run = handle.run('createSnapshot', snapshotArgs('old'), old);
+      const waiting = handle.call('write', write(0, bytesOf(1, 9)), old);
+      const outcomes = Promise.allSettled([run, waiting]);
+      await handle.call('write', write(0, bytesOf(1, 4)), { ...none, epoch: 1 });
+      for (const outcome of await outcomes) {
+        assert.equal(outcome.status, 'rejected');
+        assert.ok(isStale(outcome.reason));
+      }
+      const { snapshots } = await handle.call('describe', {}, none);
+      assert.deepEqual(snapshots, []);
+      await assert.rejects(handle.call('write', write(0, bytesOf(1, 5)), old), isStale);
+      const { bytes } = await handle.call('read', { offset: 0, length: 1 }, none);
+      assert.deepEqual([...bytes], [4]);
+    });
+
     it('leaves a check alone', async () => {
       await using at = await bench(start, {});
       await at.make('one', 4 * MiB);
