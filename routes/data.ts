@@ -214,13 +214,14 @@ function changes(services: Services): Routes {
           tags: ['data'],
           summary: 'Make every change that was answered before durable',
           params: ImageParams,
+          headers: ClaimHeaders,
           body: FlushImage.optional(),
           response: { 204: { description: 'Done; `Write-Epoch` says until when' }, ...problemResponse() },
         },
       },
       async (request, reply) => {
         const writeEpoch = request.body?.writeEpoch;
-        const receipt = await services.content.flush(request.params.image, { writeEpoch });
+        const receipt = await services.content.flush(request.params.image, { writeEpoch, claim: claimOf(request) });
         return answerReceipt(reply, { imageId: undefined, receipt });
       },
     );

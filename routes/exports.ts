@@ -5,8 +5,10 @@ import { conditionsOf } from '../src/http/conditional.ts';
 import { signalOf } from '../src/http/disconnect.ts';
 import type { ExportSession, Services } from '../src/services/services.ts';
 import { refuseOption } from './answers.ts';
+import { claimOf } from './claims.ts';
 import type { Routes } from './route-parts.ts';
 import { ImageParams } from './schemas/common.ts';
+import { ClaimHeaders } from './schemas/leases.ts';
 import { bytesResponses, problemResponse } from './schemas/problem.ts';
 import { ExportQuery } from './schemas/transfer.ts';
 
@@ -20,13 +22,14 @@ export function exportRoutes(services: Services): Routes {
         tags: ['transfer'],
         summary: 'The image as one standalone file',
         params: ImageParams,
+        headers: ClaimHeaders,
         querystring: ExportQuery,
         response: { ...bytesResponses(), ...problemResponse() },
       },
       handler: async (request, reply) => {
         const { format, snapshot, layer, compress, generation } = request.query;
         refuseOption('compress', compress);
-        const options = { format, snapshot, layer, signal: signalOf(reply) };
+        const options = { format, snapshot, layer, signal: signalOf(reply), claim: claimOf(request) };
         using session = await services.exports.openExport(request.params.image, options);
         const kind = layer === 'all' ? format : `${format}-${layer}`;
         void reply

@@ -5,10 +5,12 @@ import type { z } from 'zod';
 
 import { badCursor, pageCursors } from '../src/http/page-cursor.ts';
 import { sendChunks } from '../src/http/response-stream.ts';
-import type { ExtentsOptions, ImageExtents, Services } from '../src/services/services.ts';
+import type { ExtentsOptions, ImageExtents, LeaseClaim, Services } from '../src/services/services.ts';
+import { claimOf } from './claims.ts';
 import type { Routes } from './route-parts.ts';
 import { ImageParams, limitDefault, limitMax, SnapshotParams } from './schemas/common.ts';
 import { ExtentPage, ExtentsQuery, printExtent, SnapshotExtentsQuery } from './schemas/content.ts';
+import { ClaimHeaders } from './schemas/leases.ts';
 import { json, problemResponse } from './schemas/problem.ts';
 
 type Query = z.output<typeof ExtentsQuery>;
@@ -23,13 +25,14 @@ export function extentRoutes(services: Services): Routes {
           tags: ['data'],
           summary: 'The map of the image; `Accept: application/x-ndjson` streams all of it',
           params: ImageParams,
+          headers: ClaimHeaders,
           querystring: ExtentsQuery,
           response: { 200: json('One page', ExtentPage), ...problemResponse() },
         },
       },
       async (request, reply) => {
         const { image } = request.params;
-        return answerExtents({ services, image, query: request.query }, request, reply);
+        return answerExtents({ services, image, query: request.query, claim: claimOf(request) }, request, reply);
       },
     );
 
@@ -41,13 +44,18 @@ export function extentRoutes(services: Services): Routes {
           tags: ['snapshots'],
           summary: 'The map of a snapshot; `Accept: application/x-ndjson` streams all of it',
           params: SnapshotParams,
+          headers: ClaimHeaders,
           querystring: SnapshotExtentsQuery,
           response: { 200: json('One page', ExtentPage), ...problemResponse() },
         },
       },
       async (request, reply) => {
         const { image, snapshot } = request.params;
-        return answerExtents({ services, image, query: { ...request.query, snapshot } }, request, reply);
+        return answerExtents(
+          { services, image, query: { ...request.query, snapshot }, claim: claimOf(request) },
+          request,
+          reply,
+        );
       },
     );
   };
@@ -57,13 +65,14 @@ interface Asked {
   readonly services: Services;
   readonly image: string;
   readonly query: Query;
+  readonly claim: LeaseClaim | undefined;
 }
 
 async function answerExtents(asked: Asked, request: FastifyRequest, reply: FastifyReply) {
   const { services, image, query } = asked;
   if (request.headers.accept?.includes(linesMediaType) === true) return sendLines(asked, reply);
   const cursors = cursorsOf(asked);
-  const page = await services.content.extents(image, toOptions(query, cursors.parse(query.cursor)));
+  const page = await services.content.extents(image, toOptions(asked, cursors.parse(query.cursor)));
   return reply.header('image-generation', page.generation).send({
     virtualSize: page.virtualSize,
     generation: page.generation,
@@ -77,7 +86,7 @@ const linesMediaType = 'application/x-ndjson';
 /** One extent a line, page after page; each page is of one generation. */
 async function sendLines(asked: Asked, reply: FastifyReply): Promise<FastifyReply> {
   const { services, image, query } = asked;
-  const options = { ...toOptions(query, cursorsOf(asked).parse(query.cursor)), limit: limitMax };
+  const options = { ...toOptions(asked, cursorsOf(asked).parse(query.cursor)), limit: limitMax };
   const first = await services.content.extents(image, options);
   void reply.header('content-type', linesMediaType).header('image-generation', first.generation);
   const end = options.length === undefined ? undefined : options.offset + options.length;
@@ -103,7 +112,7 @@ function cursorsOf({ image, query }: Asked) {
 }
 
 /** The span of a query, from where the page before ended. */
-function toOptions(query: Query, from: string | undefined): ExtentsOptions {
+function toOptions({ query, claim }: Asked, from: string | undefined): ExtentsOptions {
   const start = query.offset ?? 0;
   const offset = from === undefined ? start : Number(from);
   const length = query.length === undefined ? undefined : query.length - (offset - start);
@@ -117,5 +126,6 @@ function toOptions(query: Query, from: string | undefined): ExtentsOptions {
     limit: query.limit ?? limitDefault,
     layer: query.layer,
     hostOffsets: query.hostOffset ?? false,
+    claim,
   };
 }

@@ -35,10 +35,12 @@ export function handOverRoutes(services: Services): Routes {
           tags: ['images'],
           summary: 'Take the file back as it is now; its generation is a new one',
           params: ImageParams,
+          headers: ClaimHeaders,
           response: { 200: json('The image, in state `ready`', Image), ...problemResponse() },
         },
       },
-      async (request, reply) => answerImage(reply, await services.images.attach(request.params.image)),
+      async (request, reply) =>
+        answerImage(reply, await services.images.attach(request.params.image, claimOf(request))),
     );
   };
 }

@@ -160,6 +160,7 @@ function updateRoute(services: Services): Routes {
           tags: ['images'],
           summary: 'Change name, description, labels or protection; with If-Match only of the version that is meant',
           params: ImageParams,
+          headers: ClaimHeaders,
           body: UpdateImage,
           response: { 200: json('The image; `ETag` is its new version', Image), ...problemResponse() },
         },
@@ -169,7 +170,8 @@ function updateRoute(services: Services): Routes {
         const judge = (version: number): void => {
           judgeChange(conditions, { etag: versionTag(version), facts: { version } });
         };
-        return answerImage(reply, await services.images.update(request.params.image, request.body, judge));
+        const terms = { judge, claim: claimOf(request) };
+        return answerImage(reply, await services.images.update(request.params.image, request.body, terms));
       },
     );
   };

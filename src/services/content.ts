@@ -26,6 +26,7 @@ export interface ExtentsOptions {
   readonly limit: number;
   readonly layer: 'all' | 'top';
   readonly hostOffsets: boolean;
+  readonly claim?: LeaseClaim | undefined;
 }
 
 /** One page of the map; `nextOffset` is where the rest of the span starts, undefined at its end. */
@@ -111,8 +112,11 @@ export class Content {
   }
 
   /** Durable when answered. Another epoch than the current one faults `writes-lost` {writeEpoch}. */
-  async flush(image: string, options: { readonly writeEpoch: string | undefined }): Promise<WriteReceipt> {
-    return this.#access.use(image, { changes: false }, async (visit) => {
+  async flush(
+    image: string,
+    options: { readonly writeEpoch: string | undefined; readonly claim?: LeaseClaim | undefined },
+  ): Promise<WriteReceipt> {
+    return this.#access.use(image, { changes: false, claim: options.claim }, async (visit) => {
       await visit.flush();
       const receipt = this.#receiptOf(visit);
       const { writeEpoch } = receipt;
@@ -122,8 +126,8 @@ export class Content {
   }
 
   async extents(image: string, options: ExtentsOptions): Promise<ImageExtents> {
-    const { offset, limit, layer, hostOffsets } = options;
-    return this.#access.use(image, { changes: false }, async (visit) => {
+    const { offset, limit, layer, hostOffsets, claim } = options;
+    return this.#access.use(image, { changes: false, claim }, async (visit) => {
       const snapshot = options.snapshot === undefined ? undefined : await findSnapshot(visit, options.snapshot);
       const size = snapshot?.virtualSize ?? visit.pulse.virtualSize;
       requireInside({ offset, length: 0 }, size);

@@ -6,6 +6,7 @@ import { Fault } from '../base/fault.ts';
 import type { CallOptions, EngineHandle } from '../pool/engine-pool.ts';
 import type { EngineCalls } from '../pool/protocol.ts';
 import type { ImageAccess } from './image-access.ts';
+import type { LeaseClaim } from './lease-book.ts';
 import { chunkLengthMax, inChunks } from './read-session.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { findSnapshot } from './snapshot-lookup.ts';
@@ -19,6 +20,7 @@ export interface ExportOptions {
   /** `top`: this image's own bytes only. */
   readonly layer: 'all' | 'top';
   readonly signal: AbortSignal | undefined;
+  readonly claim?: LeaseClaim | undefined;
 }
 
 /** A file laid out at one generation. Close it at the end, whatever happens. */
@@ -49,8 +51,8 @@ export class Exports {
 
   /** Faults `image-not-found`, `image-not-ready`, `snapshot-not-found`. */
   async openExport(image: string, options: ExportOptions): Promise<ExportSession> {
-    const { format, layer, signal } = options;
-    const visit = await this.#access.enter(image, { changes: false, signal });
+    const { format, layer, signal, claim } = options;
+    const visit = await this.#access.enter(image, { changes: false, signal, claim });
     try {
       const snapshot = options.snapshot === undefined ? undefined : await findSnapshot(visit, options.snapshot);
       const asked = snapshot === undefined ? { format, layer } : { format, layer, snapshot: snapshot.id };

@@ -120,7 +120,9 @@ export class ImageAccess {
   /** Flushes and closes the file and gives its locks back; the row remembers. Detached already is no harm. */
   async detach(image: string, claim?: LeaseClaim): Promise<ImageRecord> {
     const record = await this.find(image);
-    if (record.state !== 'detached') {
+    if (record.state === 'detached') {
+      this.admit(record.id, claim, { changes: false });
+    } else {
       const known = this.#keep(record);
       await known.retire(this.#judged(known.id, detachmentOf(this.#parts, known), claim));
     }
@@ -128,10 +130,26 @@ export class ImageAccess {
   }
 
   /** See {@link ImageInUse.attach}. Attached already is no harm. */
-  async attach(image: string): Promise<ImageRecord> {
+  async attach(image: string, claim?: LeaseClaim): Promise<ImageRecord> {
     const record = await this.find(image);
-    if (record.state !== 'ready') await this.#keep(record).attach();
+    if (record.state === 'ready') {
+      this.admit(record.id, claim, { changes: false });
+    } else {
+      await this.#keep(record).attach(() => this.admit(record.id, claim, { changes: true }));
+    }
     return this.find(record.id);
+  }
+
+  /** What the leases say of a request that does not visit the image. See {@link LeaseBook.admit}. */
+  admit(imageId: string, claim: LeaseClaim | undefined, use: { readonly changes: boolean }): void {
+    this.#parts.leases.admit(imageId, claim, use);
+  }
+
+  /** Faults `image-not-ready` or `image-detached` when the image is going away from here, or has gone. */
+  async requireKept(imageId: string): Promise<void> {
+    const closedTo = this.#images.get(imageId)?.closedTo;
+    if (closedTo !== undefined) throw closedTo;
+    await this.findReady(imageId);
   }
 
   /** See {@link deletionOf}; then what the leases say. */
@@ -226,12 +244,12 @@ export class ImageAccess {
 
   /** What cannot be retired in any case is refused for that, before the leases are asked. */
   #judged(imageId: string, retirement: Retirement, claim: LeaseClaim | undefined): Retirement {
-    const begin = async (): Promise<void> => {
+    const begin = async (close: () => void): Promise<void> => {
       const { state, dependentCount, protected: isProtected } = await this.find(imageId);
       const kept = retirement.keepsFile || !isProtected;
       const possible = kept && dependentCount === 0 && state !== 'creating' && state !== 'importing';
       if (possible) this.#parts.leases.admit(imageId, claim, { changes: true });
-      await retirement.begin();
+      await retirement.begin(close);
     };
     return { ...retirement, begin };
   }

@@ -4,6 +4,7 @@ import { Fault } from '../base/fault.ts';
 import type { Catalog, ImageEdit, ImageRecord, Labels } from '../catalog/catalog.ts';
 import type { Image } from './image-facts.ts';
 import type { ImageAccess } from './image-access.ts';
+import type { LeaseClaim } from './lease-book.ts';
 
 /** RFC 7396: what is undefined stays, null goes back to what a new image has. */
 export interface ImageChange {
@@ -14,8 +15,13 @@ export interface ImageChange {
   readonly protected?: boolean | null | undefined;
 }
 
-/** Throws when the client meant another version. */
-export type VersionJudge = (version: number) => void;
+/** On which terms a client asks for it. */
+export interface EditTerms {
+  /** Throws when the client meant another version. */
+  readonly judge: (version: number) => void;
+  /** The lease that the client has, if any. */
+  readonly claim: LeaseClaim | undefined;
+}
 
 export class ImageEdits {
   readonly #catalog: Catalog;
@@ -30,11 +36,13 @@ export class ImageEdits {
 
   /**
    * In any state but `deleting`. The judge sees the very version that is changed, and may see several. A change that
-   * changes nothing leaves the version as it is. Faults `name-conflict`, `invalid-request` for too many labels.
+   * changes nothing leaves the version as it is. Faults what the leases say (see {@link LeaseBook.admit}),
+   * `name-conflict`, `invalid-request` for too many labels.
    */
-  async apply(image: string, change: ImageChange, judge: VersionJudge): Promise<Image> {
+  async apply(image: string, change: ImageChange, { judge, claim }: EditTerms): Promise<Image> {
     for (;;) {
       const before = await this.#access.find(image);
+      this.#access.admit(before.id, claim, { changes: true });
       judge(before.version);
       const edit = editOf(before, change, this.#clock());
       if (changesNothing(before, edit)) return this.#access.live(before);

@@ -11,8 +11,9 @@ import type { ImageInUseParts } from './image-in-use-parts.ts';
 import { IdleWatch } from './idle-watch.ts';
 import { failIfBroken, leavesImageUnknown, markDoubtful } from './image-failures.ts';
 import type { Retirement } from './image-retirement.ts';
-import { abandonImage, closeImage, learn, openImage, requireDetached, requireUsable } from './opening.ts';
+import { abandonImage, closeImage, learn, requireDetached, requireUsable } from './opening.ts';
 import type { Opening } from './opening.ts';
+import { openWithRoom } from './opening-with-room.ts';
 import { Presence } from './presence.ts';
 import { explainStorage } from './storage-faults.ts';
 import { Turns } from './turns.ts';
@@ -70,6 +71,11 @@ export class ImageInUse {
 
   get open(): boolean {
     return this.#opening !== undefined;
+  }
+
+  /** Why nobody new comes in; undefined while everybody may. */
+  get closedTo(): Fault | undefined {
+    return this.#closedTo;
   }
 
   get writable(): boolean {
@@ -218,8 +224,10 @@ export class ImageInUse {
   async retire(retirement: Retirement): Promise<void> {
     const work = async (): Promise<void> => {
       if (this.#runs.count > 0) throw new Fault('image-in-use', { imageId: this.id, name: this.name });
-      await retirement.begin();
-      this.#closedTo = retirement.reason;
+      await retirement.judge();
+      await retirement.begin(() => {
+        this.#closedTo = retirement.reason;
+      });
       await this.#visits.emptyWithin(this.#parts.graceMs);
       await this.#cutOff(retirement.reason);
       if (!retirement.keepsFile) await this.#abandon('closing an image that is deleted');
@@ -235,14 +243,15 @@ export class ImageInUse {
     }
   }
 
-  /** Takes a file back that was detached: opened for writing first, so that nobody else has it. */
-  async attach(): Promise<void> {
+  /** Takes a file back that was detached: opened for writing first, so that nobody else has it. `judge` may refuse it. */
+  async attach(judge: () => void): Promise<void> {
     try {
       await this.#turns.take(async () => {
         if (this.#closedTo !== undefined) throw this.#closedTo;
         const detached = await requireDetached(this.#parts, this.id);
         if (detached === undefined) return;
-        this.#opening = await this.#openWithRoom(detached, { changes: true, signal: undefined, earlier: [] });
+        judge();
+        this.#opening = await openWithRoom(this.#parts, detached, { changes: true, earlier: [] });
         const record = await this.#parts.catalog.attachImage(this.id, { nowMs: this.#parts.clock() });
         this.#opening = { ...this.#opening, record };
       });
@@ -294,26 +303,8 @@ export class ImageInUse {
 
     const record = await requireUsable(this.#parts, this.id, caller);
     const earlier = this.#opening === undefined ? [] : [...this.#opening.earlier, this.#opening.handle];
-    this.#opening = await this.#openWithRoom(record, { ...caller, earlier });
+    this.#opening = await openWithRoom(this.#parts, record, { ...caller, earlier });
     return this.#opening;
-  }
-
-  /** When all threads are full of images, those that nobody uses make room. */
-  async #openWithRoom(
-    record: ImageRecord,
-    options: CallerOptions & { readonly earlier: readonly EngineHandle[] },
-  ): Promise<Opening> {
-    for (;;) {
-      try {
-        const epochOf = (): number => this.#parts.leases.epochOf(this.id);
-        return await openImage(this.#parts, record, { ...options, epochOf });
-      } catch (error) {
-        const full = error instanceof Fault && error.code === 'engine-busy';
-        if (full && (await this.#parts.makeRoom())) continue;
-        await failIfBroken(this.#parts, this.id, error);
-        throw error;
-      }
-    }
   }
 
   async #stop(): Promise<void> {

@@ -10,8 +10,10 @@ export interface Retirement {
   readonly reason: Fault;
   /** Whether the file is flushed and closed in good order, or let go of as it is. */
   readonly keepsFile: boolean;
-  /** Judges and prepares, while everybody is still in. */
-  readonly begin: () => Promise<unknown>;
+  /** Judges, while everybody is still in. Nothing has happened yet. */
+  readonly judge: () => Promise<unknown>;
+  /** From now on there is no way back; `close` lets nobody new in, and is called without a gap after what it stands on. */
+  readonly begin: (close: () => void) => Promise<unknown>;
   /** After the file was closed. */
   readonly end: () => Promise<unknown>;
 }
@@ -27,7 +29,11 @@ export function deletionOf(parts: OpeningParts, image: Retired): Retirement {
   return {
     reason: notReady(image, 'deleting'),
     keepsFile: false,
-    begin: () => catalog.beginDelete(image.id),
+    judge: async () => undefined,
+    begin: async (close) => {
+      await catalog.beginDelete(image.id);
+      close();
+    },
     end: async () => {
       await directory.remove('images', image.id);
       await catalog.removeImage(image.id);
@@ -41,7 +47,8 @@ export function detachmentOf(parts: OpeningParts, image: Retired): Retirement {
   return {
     reason: notReady(image, 'detached'),
     keepsFile: true,
-    begin: () => requireUsable(parts, image.id, { changes: true }),
+    judge: () => requireUsable(parts, image.id, { changes: true }),
+    begin: async (close) => close(),
     end: () => catalog.detachImage(image.id, { nowMs: clock() }),
   };
 }

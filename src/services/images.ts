@@ -8,7 +8,7 @@ import type { ImageState, LabelFilter, Labels } from '../catalog/catalog.ts';
 import type { CheckReport, CreateSpec, ImageDescription, RepairMode } from '../pool/protocol.ts';
 import type { ImageAccess, Marked } from './image-access.ts';
 import { ImageEdits } from './image-edits.ts';
-import type { ImageChange, VersionJudge } from './image-edits.ts';
+import type { EditTerms, ImageChange } from './image-edits.ts';
 import type { Image } from './image-facts.ts';
 import type { LeaseClaim } from './lease-book.ts';
 import { generationFirst } from './new-images.ts';
@@ -146,8 +146,8 @@ export class Images {
   }
 
   /** Changes what a client says of an image; see {@link ImageEdits}. */
-  async update(image: string, change: ImageChange, judge: VersionJudge): Promise<Image> {
-    return this.#edits.apply(image, change, judge);
+  async update(image: string, change: ImageChange, terms: EditTerms): Promise<Image> {
+    return this.#edits.apply(image, change, terms);
   }
 
   /** Readers get some seconds to finish. Faults `image-protected`, `image-has-dependents`, `image-in-use` while a run is under way. */
@@ -161,8 +161,8 @@ export class Images {
   }
 
   /** Takes the file back as it is now. Faults `image-in-use` while the other program has it. */
-  async attach(image: string): Promise<Image> {
-    return this.#access.live(await this.#access.attach(image));
+  async attach(image: string, claim?: LeaseClaim): Promise<Image> {
+    return this.#access.live(await this.#access.attach(image, claim));
   }
 
   /** Faults `shrink-not-allowed`, `snapshots-prevent-resize`, `image-has-dependents`; to shrink it also `image-protected`. */
@@ -190,7 +190,8 @@ export class Images {
   async check(image: string, options: { readonly repair: RepairMode }, control?: WorkControl): Promise<CheckReport> {
     const mode = options.repair;
     if (mode === 'none') {
-      return this.#access.use(image, { changes: false }, (visit) => visit.run('check', {}, control), control);
+      const visitor = { changes: false, claim: control?.claim };
+      return this.#access.use(image, visitor, (visit) => visit.run('check', {}, control), control);
     }
     const work = (visit: Visit, marked: Marked): Promise<CheckReport> =>
       marked(() => visit.run('repair', { mode }, control));

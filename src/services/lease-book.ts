@@ -191,10 +191,11 @@ export class LeaseBook {
 
   /** When the next lease may end, in milliseconds from now; undefined without leases. */
   get nextEndMs(): number | undefined {
-    const ends = [...this.#images.values()].flatMap(({ leases }) =>
-      [...leases.values()].map(({ endsAtMs }) => endsAtMs),
-    );
-    return ends.length === 0 ? undefined : Math.min(...ends) - this.#steadyClock();
+    let next = Infinity;
+    for (const { leases } of this.#images.values()) {
+      for (const { endsAtMs } of leases.values()) next = Math.min(next, endsAtMs);
+    }
+    return next === Infinity ? undefined : next - this.#steadyClock();
   }
 
   /** The leases of an image that are over and still in the catalog, by key. */

@@ -41,7 +41,12 @@ export class Leases {
     const { catalog, book, clock } = this.#parts;
     book.listen({
       ended: (imageId) => {
-        this.#inBackground('ending a lease', imageId, () => this.#inTurn(imageId, () => this.#settle(imageId)));
+        this.#inBackground('ending a lease', imageId, async () => {
+          // Not in turn: what is let in because the lease is over comes after the catalog knows. Otherwise a restart
+          // could bring back a lease behind which somebody else has changed the image.
+          await catalog.leases.end(book.endedOf(imageId));
+          await this.#inTurn(imageId, () => this.#settle(imageId));
+        });
       },
       used: ({ record }) => {
         const { key, imageId } = record;
@@ -68,7 +73,16 @@ export class Leases {
       const record = await catalog.leases.grant({ key: keyOf(id), imageId, mode, owner, ttlMs, ended, nowMs: clock() });
       book.dropEnded(imageId, ended);
       const lease = book.add(record);
-      await access.fence(imageId);
+      try {
+        // It may have begun to go away before the book knew of the lease; afterwards that asks the lease.
+        await access.requireKept(imageId);
+        await access.fence(imageId);
+      } catch (error) {
+        // Nobody would know of it, and it would keep everybody out.
+        book.end(lease);
+        await this.#settle(imageId);
+        throw error;
+      }
       this.#watch();
       return { id, ...book.view(lease) };
     });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import type { Test } from 'supertest';
+import type { Response, Test } from 'supertest';
 
 import { codeOf, pattern, pointersOf, startTestService } from '../support/test-service.ts';
 import type { ImageBody, TestService } from '../support/test-service.ts';
@@ -39,6 +39,10 @@ function put(image: string): Test {
   return service.put(`/v1/images/${image}/data`).set('content-range', 'bytes 0-511/*');
 }
 
+function answerOf(response: Response): readonly [number, string] {
+  return [response.status, codeOf(response)];
+}
+
 const bytes = pattern(512, 7);
 
 /** Every verb that changes an image, ready to be sent; the last one deletes it. */
@@ -54,6 +58,9 @@ function changesOf(image: string): readonly (readonly [string, () => Test])[] {
     ['delete snapshot', () => service.delete(`${at}/snapshots/s1`)],
     ['resize', () => service.post(`${at}/resize`, { virtualSize: 131_072 })],
     ['repair', () => service.post(`${at}/check`, { repair: 'leaks' })],
+    ['update', () => service.patch(at, { labels: { seen: 'yes' } })],
+    ['detach', () => service.post(`${at}/detach`)],
+    ['attach', () => service.post(`${at}/attach`)],
     ['delete', () => service.delete(at)],
   ];
 }
@@ -79,6 +86,8 @@ describe('an exclusive lease', () => {
     const image = await newImage();
     const lease = await acquire(image, { owner: 'me' });
     for (const [name, change] of changesOf(image)) {
+      // What is not detached need not come back.
+      if (name === 'attach') continue;
       const answer = await change();
       assert.equal(answer.status, 423, name);
       assert.equal(codeOf(answer), 'image-locked', name);
@@ -105,6 +114,28 @@ describe('an exclusive lease', () => {
     await service.get(`${at}/snapshots`).expect(200);
     await service.post(`${at}/check`).expect(200);
     await service.post(`${at}/flush`).expect(204);
+    await service.post(`${at}/attach`).expect(200);
+  });
+
+  test('keeps the file with the program that its holder gave it to', async () => {
+    const image = await newImage();
+    const { id } = await acquire(image);
+    const at = `/v1/images/${image}`;
+    await service.post(`${at}/detach`).set('lease-id', id).expect(200);
+    assert.deepEqual(answerOf(await service.post(`${at}/attach`)), [423, 'image-locked']);
+    assert.deepEqual(answerOf(await service.post(`${at}/attach`).set('lease-id', 'lse_other')), [412, 'lease-lost']);
+    assert.deepEqual(answerOf(await service.patch(at, { description: 'x' })), [423, 'image-locked']);
+    await service.post(`${at}/leases/${id}/renew`).expect(200);
+    await service.post(`${at}/attach`).set('lease-id', id).expect(200);
+    await put(image).set('lease-id', id).send(bytes).expect(204);
+  });
+
+  test('is asked before the version that a change is meant for', async () => {
+    const image = await newImage();
+    const { id } = await acquire(image);
+    const patch = (): Test => service.patch(`/v1/images/${image}`, { description: 'x' }).set('if-match', '"0"');
+    assert.deepEqual(answerOf(await patch()), [423, 'image-locked']);
+    assert.deepEqual(answerOf(await patch().set('lease-id', id)), [412, 'precondition-failed']);
   });
 
   test('keeps out every other lease', async () => {
@@ -147,6 +178,23 @@ describe('a lease that is not live', () => {
     await acquire(image);
     assert.equal(codeOf(await put(image).set('lease-id', stranger).send(bytes).expect(412)), 'lease-lost');
     assert.equal(codeOf(await service.get(`/v1/images/${image}/data`).set('lease-id', stranger)), 'lease-lost');
+  });
+
+  test('is lost for whoever only reads or flushes with it, too', async () => {
+    const image = await newImage();
+    const at = `/v1/images/${image}`;
+    const { id } = await acquire(image);
+    const uses = [
+      () => service.get(`${at}/data`),
+      () => service.get(`${at}/extents`),
+      () => service.get(`${at}/file`),
+      () => service.post(`${at}/check`),
+      () => service.post(`${at}/flush`),
+      () => service.post(`${at}/attach`),
+    ];
+    for (const use of uses) assert.equal((await use().set('lease-id', id)).status < 300, true);
+    await service.post(`${at}/leases/break`).expect(202);
+    for (const use of uses) assert.deepEqual(answerOf(await use().set('lease-id', id)), [412, 'lease-lost']);
   });
 });
 
