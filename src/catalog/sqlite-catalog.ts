@@ -45,9 +45,9 @@ export class SqliteCatalog implements Catalog {
   private constructor(database: Database, reserve: DiskReserve) {
     this.#database = database;
     this.#reserve = reserve;
-    this.jobs = new SqliteJobs(database);
-    this.idempotency = new SqliteIdempotency(database);
-    this.leases = new SqliteLeases(database);
+    this.jobs = new SqliteJobs(database, reserve);
+    this.idempotency = new SqliteIdempotency(database, reserve);
+    this.leases = new SqliteLeases(database, reserve);
   }
 
   /** Opens the file, makes it if needed, and brings its schema up to date. `:memory:` is one that nobody keeps. */

@@ -2,6 +2,8 @@
 
 import type { Database, Statement } from 'better-sqlite3';
 
+import { orFault } from './disk-reserve.ts';
+import type { DiskReserve } from './disk-reserve.ts';
 import type { IdempotencyRecord, IdempotencyStore } from './idempotency-store.ts';
 import type { WorkTrace } from './job-store.ts';
 
@@ -13,8 +15,10 @@ interface KeyRow {
   readonly answer: string | null;
 }
 
+/** A new key is no reason to give up the reserve, as the new thing it stands for is none; what became of it is one. */
 export class SqliteIdempotency implements IdempotencyStore {
   readonly #database: Database;
+  readonly #reserve: DiskReserve;
   readonly #find: Statement;
   readonly #insert: Statement;
   readonly #forget: Statement;
@@ -23,8 +27,9 @@ export class SqliteIdempotency implements IdempotencyStore {
   readonly #keep: Statement;
   readonly #release: Statement;
 
-  constructor(database: Database) {
+  constructor(database: Database, reserve: DiskReserve) {
     this.#database = database;
+    this.#reserve = reserve;
     this.#find = database.prepare('SELECT * FROM idempotency_keys WHERE id = ?');
     this.#insert = database.prepare(
       'INSERT INTO idempotency_keys (id, fingerprint, settled, created_at_ms) VALUES (?, ?, 0, ?)',
@@ -42,27 +47,26 @@ export class SqliteIdempotency implements IdempotencyStore {
     readonly nowMs: number;
     readonly forgetBeforeMs: number;
   }): Promise<IdempotencyRecord | undefined> {
-    return this.#database
-      .transaction(() => {
-        this.#forget.run(Math.floor(claim.forgetBeforeMs));
-        const row = this.#find.get(claim.id) as KeyRow | undefined;
-        if (row !== undefined) return toRecord(row);
-        this.#insert.run(claim.id, claim.fingerprint, Math.floor(claim.nowMs));
-        return undefined;
-      })
-      .immediate();
+    const work = this.#database.transaction(() => {
+      this.#forget.run(Math.floor(claim.forgetBeforeMs));
+      const row = this.#find.get(claim.id) as KeyRow | undefined;
+      if (row !== undefined) return toRecord(row);
+      this.#insert.run(claim.id, claim.fingerprint, Math.floor(claim.nowMs));
+      return undefined;
+    });
+    return orFault(() => work.immediate());
   }
 
   async note(id: string, subject: WorkTrace): Promise<void> {
-    this.#note.run(JSON.stringify(subject), id);
+    this.#reserve.using(() => this.#note.run(JSON.stringify(subject), id));
   }
 
   async keep(id: string, answer: unknown): Promise<void> {
-    this.#keep.run(JSON.stringify(answer), id);
+    this.#reserve.using(() => this.#keep.run(JSON.stringify(answer), id));
   }
 
   async release(id: string): Promise<void> {
-    this.#release.run(id);
+    this.#reserve.using(() => this.#release.run(id));
   }
 
   /** The effect is there: part of the step that makes it. */

@@ -3,6 +3,7 @@
 import type { Database, Statement } from 'better-sqlite3';
 
 import { present } from '../base/assert.ts';
+import type { DiskReserve } from './disk-reserve.ts';
 import type { JobKind, JobRecord, JobState, JobStore, StoredFault, WorkTrace } from './job-store.ts';
 
 interface JobRow {
@@ -22,6 +23,7 @@ interface JobRow {
   readonly ended_at_ms: number | null;
 }
 
+/** What work under way has to say may use the reserve, as what the images have to say may. */
 export class SqliteJobs implements JobStore {
   readonly #save: Statement;
   readonly #find: Statement;
@@ -30,9 +32,11 @@ export class SqliteJobs implements JobStore {
   readonly #pruneOld: Statement;
   readonly #pruneMany: Statement;
   readonly #database: Database;
+  readonly #reserve: DiskReserve;
 
-  constructor(database: Database) {
+  constructor(database: Database, reserve: DiskReserve) {
     this.#database = database;
+    this.#reserve = reserve;
     this.#save = database.prepare(
       `REPLACE INTO jobs (id, kind, image_id, state, options, trace, done, total, result, fault, request_id,
          created_at_ms, started_at_ms, ended_at_ms)
@@ -51,7 +55,7 @@ export class SqliteJobs implements JobStore {
   }
 
   async save(job: JobRecord): Promise<void> {
-    this.#save.run(toRow(job));
+    this.#reserve.using(() => this.#save.run(toRow(job)));
   }
 
   async find(id: string): Promise<JobRecord | undefined> {
@@ -70,12 +74,11 @@ export class SqliteJobs implements JobStore {
   }
 
   async prune(limits: { readonly endedBeforeMs: number; readonly endedMax: number }): Promise<void> {
-    this.#database
-      .transaction(() => {
-        this.#pruneOld.run(Math.floor(limits.endedBeforeMs));
-        this.#pruneMany.run(limits.endedMax);
-      })
-      .immediate();
+    const prune = this.#database.transaction(() => {
+      this.#pruneOld.run(Math.floor(limits.endedBeforeMs));
+      this.#pruneMany.run(limits.endedMax);
+    });
+    this.#reserve.using(() => prune.immediate());
   }
 }
 

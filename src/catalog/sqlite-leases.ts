@@ -4,6 +4,8 @@ import type { Database } from 'better-sqlite3';
 
 import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
+import { orFault } from './disk-reserve.ts';
+import type { DiskReserve } from './disk-reserve.ts';
 import type { FencingToken, LeaseGrant, LeaseRecord, LeaseStore } from './lease-store.ts';
 
 interface LeaseRow {
@@ -18,31 +20,34 @@ interface LeaseRow {
   readonly renewed_at_ms: number;
 }
 
+/** A new lease is no reason to give up the reserve; what becomes of those that there are is one. */
 export class SqliteLeases implements LeaseStore {
   readonly #database: Database;
+  readonly #reserve: DiskReserve;
 
-  constructor(database: Database) {
+  constructor(database: Database, reserve: DiskReserve) {
     this.#database = database;
+    this.#reserve = reserve;
   }
 
   async grant(grant: LeaseGrant): Promise<LeaseRecord> {
-    return this.#database.transaction(() => this.#grant(grant)).immediate();
+    return orFault(() => this.#database.transaction(() => this.#grant(grant)).immediate());
   }
 
   async renew(key: string, { nowMs }: { readonly nowMs: number }): Promise<void> {
-    this.#database.prepare('UPDATE leases SET renewed_at_ms = ? WHERE key = ?').run(Math.floor(nowMs), key);
+    const renew = this.#database.prepare('UPDATE leases SET renewed_at_ms = ? WHERE key = ?');
+    this.#reserve.using(() => renew.run(Math.floor(nowMs), key));
   }
 
   async break(imageId: string, { graceMs }: { readonly graceMs: number }): Promise<void> {
-    this.#database
-      .prepare(
-        'UPDATE leases SET breaking_ms = min(coalesce(breaking_ms, :graceMs), :graceMs) WHERE image_id = :imageId',
-      )
-      .run({ imageId, graceMs });
+    const shorten = this.#database.prepare(
+      'UPDATE leases SET breaking_ms = min(coalesce(breaking_ms, :graceMs), :graceMs) WHERE image_id = :imageId',
+    );
+    this.#reserve.using(() => shorten.run({ imageId, graceMs }));
   }
 
   async end(keys: readonly string[]): Promise<void> {
-    this.#database.transaction(() => this.#end(keys)).immediate();
+    this.#reserve.using(() => this.#database.transaction(() => this.#end(keys)).immediate());
   }
 
   async list(): Promise<readonly LeaseRecord[]> {
