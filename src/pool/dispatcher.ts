@@ -254,7 +254,8 @@ export class Dispatcher {
       if (outcome.kind === 'under-way') {
         this.#runs.push(run);
         if (run.tells(this.#clock(), this.#limits.progressIntervalMs)) {
-          this.#answer(run.image, { kind: 'progress', id: run.id, ...outcome.progress });
+          const { done, total } = outcome.progress;
+          this.#answer(run.image, { kind: 'progress', id: run.id, done, total });
         }
         return;
       }

@@ -18,7 +18,8 @@ export type ProgressListener = (done: number, total: number) => void;
 export interface CallOptions {
   /**
    * An aborted signal drops what has not started, and asks a run to stop at its next step; the promise is then
-   * rejected with the signal's reason, a run's once everything is undone. What was over by then is answered as usual.
+   * rejected with the signal's reason, a run's once everything is undone. What was over by then, or too far to be undone,
+   * is answered as usual.
    */
   readonly signal: AbortSignal | undefined;
   /**
@@ -57,7 +58,8 @@ export interface EngineHandle {
   ): Promise<EngineRuns[Name]['result']>;
   /**
    * Begins a new epoch of the image, and answers when nothing of an older one can change it any more: what has not
-   * started faults `fencing-token-stale`, and so does a run under way, once everything is undone.
+   * started faults `fencing-token-stale`, and so does a run under way, once everything is undone; one that is too far for
+   * that goes on to its end first.
    */
   fence(epoch: number): Promise<void>;
   /** Ends the handle, and the exports planned with it. Repeated releases are no harm; calls after it are a bug. */

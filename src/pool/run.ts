@@ -20,6 +20,7 @@ export class Run<Image extends OpenImage = OpenImage> {
   readonly #changes: boolean;
   #cancel = false;
   #undoing = false;
+  #isFinal = false;
   #toldAtMs = -Infinity;
 
   constructor(parts: {
@@ -36,7 +37,7 @@ export class Run<Image extends OpenImage = OpenImage> {
     this.epoch = parts.epoch;
   }
 
-  /** From its next step on the run goes back. */
+  /** From its next step on the run goes back, unless it is too far for that: then it goes on, and ends as if nobody had asked. */
   cancel(): void {
     this.#cancel = true;
   }
@@ -45,7 +46,10 @@ export class Run<Image extends OpenImage = OpenImage> {
   advance(): StepOutcome {
     if (this.#changes) this.image?.raise();
     const next = this.#next();
-    if (next.done !== true) return { kind: 'under-way', progress: next.value };
+    if (next.done !== true) {
+      this.#isFinal = next.value.isFinal === true;
+      return { kind: 'under-way', progress: next.value };
+    }
     return this.#undoing ? { kind: 'cancelled' } : { kind: 'finished', result: next.value };
   }
 
@@ -57,7 +61,7 @@ export class Run<Image extends OpenImage = OpenImage> {
   }
 
   #next(): IteratorResult<Progress, unknown> {
-    if (!this.#cancel || this.#undoing) return this.#steps.next();
+    if (!this.#cancel || this.#undoing || this.#isFinal) return this.#steps.next();
     this.#undoing = true;
     return this.#steps.return(undefined);
   }

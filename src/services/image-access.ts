@@ -12,6 +12,8 @@ import type { Retirement } from './image-retirement.ts';
 import type { LeaseBook, LeaseClaim } from './lease-book.ts';
 import { requireUsable } from './opening.ts';
 import type { OpeningParts } from './opening.ts';
+import { whileMarked } from './structural-mark.ts';
+import type { Marked } from './structural-mark.ts';
 import { Visit } from './visit.ts';
 import type { WorkControl } from './work-control.ts';
 
@@ -23,9 +25,6 @@ export interface ImageAccessParts extends OpeningParts {
   readonly processToken: string;
   readonly leases: LeaseBook;
 }
-
-/** Wraps the part of a structural work that must not be left half done. */
-export type Marked = <Inner>(inner: () => Promise<Inner>) => Promise<Inner>;
 
 /** Structural work: what changes the image stands inside `marked`. */
 export type StructuralWork<Result> = (visit: Visit, marked: Marked) => Promise<Result>;
@@ -99,13 +98,20 @@ export class ImageAccess {
     return await one.structural.take(async () => {
       control?.signal.throwIfAborted();
       control?.started();
-      return work(visit, async (inner) => this.#whileMarked(visit, operation, { work: inner, control }));
+      const marking = {
+        ...this.#parts,
+        operation,
+        control,
+        reopen: () => one.still(async () => undefined),
+      };
+      return work(visit, async (inner) => whileMarked(marking, visit, inner));
     });
   }
 
   /** Does a work while nobody changes the image; its file is not open for writing then. Faults `image-in-use`. */
   async still<Result>(visit: Visit, work: () => Promise<Result>): Promise<Result> {
-    return this.#inUse(visit).still(work);
+    const one = this.#inUse(visit);
+    return one.structural.take(() => one.still(work));
   }
 
   /** The image is called by another name from now on. */
@@ -215,33 +221,6 @@ export class ImageAccess {
     );
   }
 
-  async #whileMarked<Result>(
-    visit: Visit,
-    operation: StructuralOperation,
-    options: { readonly work: () => Promise<Result>; readonly control: WorkControl | undefined },
-  ): Promise<Result> {
-    const { catalog } = this.#parts;
-    const { work, control } = options;
-    visit.admit();
-    await catalog.markStructural(visit.imageId, operation);
-    let result: Result;
-    try {
-      result = await work();
-      await visit.flush();
-    } catch (error) {
-      if (isStop(error, control)) {
-        // Everything is undone by now, and durable before the row forgets that something was under way.
-        await visit.flush();
-        await visit.learn();
-      }
-      if (isStop(error, control) || changesNothing(error)) await catalog.clearStructural(visit.imageId);
-      throw error;
-    }
-    await visit.learn();
-    await catalog.clearStructural(visit.imageId, control?.key);
-    return result;
-  }
-
   /** What cannot be retired in any case is refused for that, before the leases are asked. */
   #judged(imageId: string, retirement: Retirement, claim: LeaseClaim | undefined): Retirement {
     const begin = async (close: () => void): Promise<void> => {
@@ -295,14 +274,3 @@ export class ImageAccess {
 
 /** How many idle images make room for one that is to be opened: they may be on other threads. */
 const closedAtOnce = 16;
-
-/** Whether the work stopped because it was asked to. */
-function isStop(error: unknown, control: WorkControl | undefined): boolean {
-  return control !== undefined && control.signal.aborted && error === control.signal.reason;
-}
-
-/** Refusals come before the first change; whatever else went wrong may have left something to mend. */
-function changesNothing(error: unknown): boolean {
-  const refusals = ['conflict', 'unprocessable', 'range', 'not_found', 'invalid'];
-  return error instanceof Fault && (refusals.includes(error.kind) || error.code === 'engine-busy');
-}

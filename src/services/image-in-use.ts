@@ -197,16 +197,14 @@ export class ImageInUse {
   }
 
   /**
-   * Does a work while nobody changes the image and its file is not open for writing; whoever is in goes on afterwards.
-   * Faults `image-in-use` when what is under way does not end in time.
+   * Does a work while nobody changes the image and its file is not open for writing; whoever is in goes on afterwards. In
+   * a turn of {@link structural}. Faults `image-in-use` when what is under way does not end in time.
    */
   async still<Result>(work: () => Promise<Result>): Promise<Result> {
-    return this.structural.take(async () =>
-      this.#turns.take(async () => {
-        if (this.writable) await this.#stop();
-        return work();
-      }),
-    );
+    return this.#turns.take(async () => {
+      if (this.writable) await this.#stop();
+      return work();
+    });
   }
 
   /** Closes the file if nobody uses the image. */

@@ -2,11 +2,12 @@
 
 import { Fault } from '../base/fault.ts';
 import type { SnapshotDescription } from '../pool/protocol.ts';
-import type { ImageAccess, Marked } from './image-access.ts';
+import type { ImageAccess } from './image-access.ts';
 import { snapshotIdMaxOf } from './image-facts.ts';
 import type { Image } from './image-facts.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { findSnapshot, requireSnapshot } from './snapshot-lookup.ts';
+import type { Marked } from './structural-mark.ts';
 import type { WorkControl } from './work-control.ts';
 import type { Visit } from './visit.ts';
 

@@ -239,6 +239,29 @@ describe('a run', { timeout: 60_000 }, () => {
     assert.equal(journalOf(at.pathOf('one')).at(-1), 'undone');
   });
 
+  it('that is too far to be undone goes on to its end, cancelled or fenced off', async () => {
+    let begun = 0;
+    const deleteSnapshot = function* (): Generator<{ done: number; total: number; isFinal: true }, void, undefined> {
+      begun += 1;
+      for (let done = 0; done < 100; done += 1) yield { done, total: 100, isFinal: true };
+    };
+    await using at = await bench(
+      startInlineWith(() => ({ deleteSnapshot })),
+      { limits: { progressIntervalMs: 0 } },
+    );
+    const handle = await openOne(at);
+    const controller = new AbortController();
+    const onProgress = (): void => controller.abort(new Error('too late'));
+    await handle.run('deleteSnapshot', { snapshot: 'one' }, { signal: controller.signal, onProgress });
+    assert.equal(controller.signal.aborted, true);
+    const order: string[] = [];
+    const run = handle.run('deleteSnapshot', { snapshot: 'two' }, { ...noRun, epoch: 0 }).then(() => order.push('run'));
+    while (begun < 2) await new Promise(setImmediate);
+    await handle.fence(1).then(() => order.push('fence'));
+    await run;
+    assert.deepEqual(order.toSorted(), ['fence', 'run']);
+  });
+
   it('is undone before the pool is closed', async () => {
     await using at = await bench(startInline, {});
     const made = at.make('large', 4 * GiB).catch((fault: unknown) => fault);

@@ -4,6 +4,8 @@
 export interface Progress {
   readonly done: number;
   readonly total: number;
+  /** The run cannot be undone any more: it goes on to its end, whoever wants it to stop. */
+  readonly isFinal?: true;
 }
 
 /**
@@ -28,14 +30,14 @@ export function* toTheEnd<Result>(steps: Steps<Result>): Steps<Result> {
   let next = steps.next();
   try {
     while (next.done !== true) {
-      yield next.value;
+      yield { ...next.value, isFinal: true };
       next = steps.next();
     }
     return next.value;
   } finally {
     while (next.done !== true) {
       next = steps.next();
-      if (next.done !== true) yield next.value;
+      if (next.done !== true) yield { ...next.value, isFinal: true };
     }
   }
 }
