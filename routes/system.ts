@@ -155,9 +155,9 @@ const limits = {
 
 /** Faults `not-ready` when something that every request needs is failing. */
 function readinessOf(health: HealthReport) {
-  const { catalog, dataDirectory, freeSpace } = health;
-  const checks = { catalog, dataDirectory, freeSpace, engine: 'ok' as const };
-  if (catalog === 'failing' || dataDirectory === 'failing') throw new Fault('not-ready', { checks });
+  const { catalog, dataDirectory, freeSpace, engine } = health;
+  const checks = { catalog, dataDirectory, freeSpace, engine };
+  if ([catalog, dataDirectory, engine].includes('failing')) throw new Fault('not-ready', { checks });
   return { status: freeSpace === 'low' ? ('degraded' as const) : ('ok' as const), checks };
 }
 

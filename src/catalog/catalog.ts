@@ -187,7 +187,7 @@ export interface Catalog {
   clearStructural(id: string, key?: string): Promise<void>;
   /** How many images there are, and the sum of their virtual sizes in bytes. */
   sumImages(): Promise<{ readonly images: number; readonly virtualBytes: number }>;
-  /** Proves that the catalog answers. */
+  /** Proves that the catalog can be read and written. Fault `insufficient-storage` when only the reserve is left to write to. */
   ping(): Promise<void>;
   close(): Promise<void>;
 }

@@ -354,8 +354,8 @@ export const problemTexts = {
     detail: undefined,
   },
   'not-ready': {
-    cause: 'The catalog or the data directory cannot be used.',
-    cure: 'See GET /readyz and the log of the service.',
+    cause: 'The catalog or the data directory cannot be used, or an engine thread does not answer.',
+    cure: '`checks` says which of them is failing, and the log of the service says why.',
     members: ['checks'],
     detail: undefined,
   },

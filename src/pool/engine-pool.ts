@@ -102,6 +102,11 @@ export interface EnginePool {
    */
   recycle(bytes: Uint8Array): void;
   figures(): PoolFigures;
+  /**
+   * Proves that every thread answers; in the place of one that has died a new one is started. Faults `engine-busy` {waitedMs}
+   * when one does not answer in time, and `engine-lost` when one ends over it.
+   */
+  ping(): Promise<void>;
   /** Stops the runs, flushes and closes everything and ends the threads. */
   close(): Promise<void>;
 }

@@ -48,6 +48,7 @@ export class LanePool implements EnginePool {
   readonly #idle = new Map<PinnedImage, NodeJS.Timeout>();
   readonly #losses = new Map<string, number>();
   readonly #spares = new SpareBuffers();
+  readonly #greetings = new Map<Lane, Promise<void>>();
   #lastNumber = 0;
   #threadsLost = 0;
   #closed = false;
@@ -115,6 +116,12 @@ export class LanePool implements EnginePool {
     };
   }
 
+  async ping(): Promise<void> {
+    if (this.#closed) throw closedFault();
+    const patience = { signal: undefined, waitMs: this.#options.limits.pingWaitMs };
+    await Promise.all(this.#lanes.map((lane) => patient(this.#greet(lane), patience)));
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     for (const lane of this.#lanes) lane.cancelAll(closedFault());
@@ -127,7 +134,16 @@ export class LanePool implements EnginePool {
 
   /** Starts every thread. */
   protected async wake(): Promise<void> {
-    await Promise.all(this.#lanes.map((lane) => this.#request(lane, { kind: 'hello' })));
+    await Promise.all(this.#lanes.map((lane) => this.#greet(lane)));
+  }
+
+  /** However many ask, a thread that does not answer is asked once. */
+  #greet(lane: Lane): Promise<void> {
+    const known = this.#greetings.get(lane);
+    if (known !== undefined) return known;
+    const greeting = this.#request(lane, { kind: 'hello' }).finally(() => this.#greetings.delete(lane));
+    this.#greetings.set(lane, greeting);
+    return greeting;
   }
 
   /** One thing nearer to the image being open as requested. */

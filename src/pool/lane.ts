@@ -46,6 +46,9 @@ export interface RequestOptions {
   readonly bytes: number;
 }
 
+/** Closing and fencing make room, and a thread with much to do is well: they must not fail for want of room. */
+const neverRefused: readonly RequestBody['kind'][] = ['close', 'fence', 'hello'];
+
 interface Pending {
   readonly kind: RequestBody['kind'];
   readonly resolve: (result: unknown) => void;
@@ -92,8 +95,7 @@ export class Lane {
     const { signal } = options;
     const { queueLengthMax, queueBytesMax } = this.#parts.limits;
     const full = this.#pending.size >= queueLengthMax || this.#pendingBytes + options.bytes > queueBytesMax;
-    // Closing and fencing make room; they must not fail for want of it.
-    if (full && body.kind !== 'close' && body.kind !== 'fence')
+    if (full && !neverRefused.includes(body.kind))
       return Promise.reject(new Fault('engine-busy', { queueLengthMax, queueBytesMax }));
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();

@@ -14,6 +14,8 @@ export interface PoolLimits {
   readonly exportPlansMax: number;
   /** How long something waits for a run on the same image, in milliseconds. */
   readonly gateWaitMs: number;
+  /** How long a thread may take to answer a ping, in milliseconds: many times the longest step of a run. */
+  readonly pingWaitMs: number;
   /** The shortest time between two messages about the progress of one run, in milliseconds. */
   readonly progressIntervalMs: number;
 }
@@ -24,5 +26,6 @@ export const poolLimits: PoolLimits = {
   queueBytesMax: 256 * MiB,
   exportPlansMax: 64,
   gateWaitMs: 10_000,
+  pingWaitMs: 3_000,
   progressIntervalMs: 100,
 };

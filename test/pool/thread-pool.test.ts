@@ -1,15 +1,18 @@
 // The contract suite over worker threads, and what happens when one of them dies.
 
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 
 import { KiB, MiB } from '../../src/base/units.ts';
+import type { EnginePool } from '../../src/pool/engine-pool.ts';
 import { ThreadPool } from '../../src/pool/thread-pool.ts';
 import { enginePoolContract } from '../contracts/engine-pool.ts';
 import { poolFencingContract } from '../contracts/pool-fencing.ts';
-import { journalOf, traps } from '../support/memory-image.ts';
-import { bench, bytesOf, noRun, none, write } from '../support/pool-bench.ts';
+import { goOn, journalOf, traps } from '../support/memory-image.ts';
+import { bench, bytesOf, noRun, none, snapshotArgs, write } from '../support/pool-bench.ts';
 import type { PoolSettings } from '../support/pool-bench.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 
 const entry = new URL('../support/memory-worker.ts', import.meta.url);
 
@@ -19,6 +22,16 @@ function startThreads(threads: number): (settings: PoolSettings) => Promise<Thre
 
 enginePoolContract('two threads', startThreads(2));
 poolFencingContract('two threads', startThreads(2));
+
+async function answers(pool: EnginePool): Promise<boolean> {
+  try {
+    await pool.ping();
+    return true;
+  } catch (error) {
+    assert.equal((error as { code: string }).code, 'engine-busy');
+    return false;
+  }
+}
 
 describe('a pool of threads', { timeout: 60_000 }, () => {
   for (const trap of [traps.exit, traps.throwLater]) {
@@ -90,6 +103,52 @@ describe('a pool of threads', { timeout: 60_000 }, () => {
       handles.map(({ lossCount }) => lossCount),
       [1, 0, 1, 0],
     );
+  });
+
+  it('knows a thread that stands still by its silence, and asks it once', async () => {
+    await using at = await bench(startThreads(1), { limits: { pingWaitMs: 50 } });
+    await at.make('stalled', 64 * KiB);
+    const stalled = await at.open('stalled', { writable: true });
+    const run = stalled.run('createSnapshot', snapshotArgs(traps.stall), noRun);
+    while (journalOf(at.pathOf('stalled')).at(-1) !== 'stall') await new Promise(setImmediate);
+    try {
+      for (let time = 0; time < 3; time += 1) {
+        await assert.rejects(at.pool.ping(), { code: 'engine-busy', context: { waitedMs: 50 } });
+        assert.equal(at.pool.figures().queuedRequests, 2, 'the run and one ping');
+      }
+    } finally {
+      goOn(at.pathOf('stalled'));
+    }
+    await run;
+    while (!(await answers(at.pool)));
+  });
+
+  it('starts another thread for a ping in the place of one that has died', async () => {
+    await using at = await bench(startThreads(1), { limits: { pingWaitMs: 60_000 } });
+    await at.make('doomed', 64 * KiB);
+    const doomed = await at.open('doomed', { writable: true });
+    await assert.rejects(doomed.run('createSnapshot', snapshotArgs(traps.exit), noRun), { code: 'engine-lost' });
+    await at.pool.ping();
+    assert.equal(at.pool.figures().threadsLost, 1);
+  });
+
+  it('tells of a thread that dies again and again', async () => {
+    using folder = tempFolder();
+    const mark = join(folder.path, 'started');
+    const source = `import { existsSync, writeFileSync } from 'node:fs';
+      const mark = ${JSON.stringify(mark)};
+      if (existsSync(mark)) process.exit(1);
+      writeFileSync(mark, '');
+      await import(${JSON.stringify(entry.href)});`;
+    const once = new URL(`data:text/javascript,${encodeURIComponent(source)}`);
+    await using at = await bench(
+      (settings) => ThreadPool.start({ ...settings, threads: 1, entry: once, locks: 'qemu' }),
+      {},
+    );
+    await at.make('doomed', 64 * KiB);
+    const doomed = await at.open('doomed', { writable: true });
+    await assert.rejects(doomed.run('createSnapshot', snapshotArgs(traps.exit), noRun), { code: 'engine-lost' });
+    for (let time = 0; time < 2; time += 1) await assert.rejects(at.pool.ping(), { code: 'engine-lost' });
   });
 
   it('says why it cannot start', async () => {

@@ -27,7 +27,13 @@ export const recoverySteps = 3;
  * Names of snapshots that nobody can take: what happens instead is what the pool has to survive. `close` lets the
  * snapshot be taken, and fails the closing of the image later.
  */
-export const traps = { bug: 'trap-bug', exit: 'trap-exit', throwLater: 'trap-throw-later', close: 'trap-close' };
+export const traps = {
+  bug: 'trap-bug',
+  exit: 'trap-exit',
+  throwLater: 'trap-throw-later',
+  close: 'trap-close',
+  stall: 'trap-stall',
+};
 
 interface Snapshot {
   readonly id: string;
@@ -206,6 +212,10 @@ class MemoryImage implements EngineImage {
     assert(options.name !== traps.bug, 'nobody steps into the trap');
     if (options.name === traps.exit) process.exit(1);
     if (options.name === traps.throwLater) throwLater();
+    if (options.name === traps.stall) {
+      this.#note('stall');
+      standStill(this.#path);
+    }
     let done = false;
     const { snapshots } = this.#content;
     const id = Math.max(options.idFloor, ...snapshots.map((snapshot) => Number(snapshot.id) + 1));
@@ -305,6 +315,17 @@ const cleanReport: CheckReport = {
   clean: true,
   findings: [],
 };
+
+/** The thread of the image at `path` goes on after it was stalled. */
+export function goOn(path: string): void {
+  writeFileSync(`${path}.go`, '');
+}
+
+/** Nothing on this thread goes on until {@link goOn}. */
+function standStill(path: string): void {
+  const nobodyWakes = new Int32Array(new SharedArrayBuffer(4));
+  while (!existsSync(`${path}.go`)) Atomics.wait(nobodyWakes, 0, 0, 10);
+}
 
 function load(path: string): Content {
   if (!existsSync(path)) throw new Fault('io-error', { call: 'open', error: 'ENOENT' });

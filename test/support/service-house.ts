@@ -7,9 +7,11 @@ import { IdSource } from '../../src/base/id-source.ts';
 import { SqliteCatalog } from '../../src/catalog/sqlite-catalog.ts';
 import type { Catalog } from '../../src/catalog/catalog.ts';
 import type { Engine } from '../../src/pool/engine.ts';
+import type { EnginePool } from '../../src/pool/engine-pool.ts';
 import { InlinePool } from '../../src/pool/inline-pool.ts';
 import { poolLimits } from '../../src/pool/limits.ts';
 import type { PoolLimits } from '../../src/pool/limits.ts';
+import { ThreadPool } from '../../src/pool/thread-pool.ts';
 import type { CreateOptions } from '../../src/services/images.ts';
 import type { ImportOptions } from '../../src/services/imports.ts';
 import { createServices } from '../../src/services/services.ts';
@@ -22,7 +24,7 @@ export interface ServiceHouse extends AsyncDisposable {
   readonly services: Services;
   readonly catalog: Catalog;
   readonly directory: DataDirectory;
-  readonly pool: InlinePool;
+  readonly pool: EnginePool;
   /** What was reported while nobody was waiting for it. */
   readonly failures: readonly BackgroundFailure[];
   /** The files of a folder, without journals of the tests' own engine. */
@@ -32,6 +34,8 @@ export interface ServiceHouse extends AsyncDisposable {
 export interface HouseOptions {
   readonly engine: Engine;
   /** A folder that outlives the services; otherwise they have their own. */
+  /** Runs images on threads of this entry, instead of here with `engine`. */
+  readonly entry?: URL;
   readonly path?: string;
   readonly imageIdleMs?: number;
   readonly freeBytesMin?: number;
@@ -56,7 +60,12 @@ export async function openHouse(options: HouseOptions): Promise<ServiceHouse> {
   const ids = new IdSource({ clock, entropy });
   const imageIdleMs = options.imageIdleMs ?? longIdleMs;
   const limits = { ...poolLimits, ...options.limits };
-  const pool = new InlinePool({ engine: options.engine, imageIdleMs, limits, clock: () => performance.now(), report });
+  const shared = { imageIdleMs, limits, report };
+  const { engine, entry } = options;
+  const pool =
+    entry === undefined
+      ? new InlinePool({ ...shared, engine, clock: () => performance.now() })
+      : await ThreadPool.start({ ...shared, threads: 2, entry, locks: 'qemu' });
   const services = createServices({
     catalog,
     directory,
