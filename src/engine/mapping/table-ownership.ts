@@ -2,9 +2,12 @@
 
 import { assert } from '../../base/assert.ts';
 import { clusterAt } from '../allocation/refcount-growth.ts';
-import { hostOffset } from '../format/offsets.ts';
+import { viewOf } from '../format/big-endian.ts';
+import { entryOffset, ownedBit } from '../format/l1-entry.ts';
+import { hostCluster, hostOffset } from '../format/offsets.ts';
 import type { HostOffset } from '../format/offsets.ts';
 import type { WriteParts } from '../image-parts.ts';
+import { isOwnedPlace, readEntry, writeEntry } from './l2-entries.ts';
 
 /**
  * The L2 table of a slot, made if it is not there, copied if it is shared. The slot reaches the disk after the table
@@ -19,7 +22,10 @@ export function ensureOwnTable(parts: WriteParts, l1Index: number): HostOffset {
     return before;
   }
   const bytes = new Uint8Array(geometry.clusterSize);
-  if (before !== undefined) readTable(parts, before, bytes);
+  if (before !== undefined) {
+    readTable(parts, before, bytes);
+    disownShared(parts, bytes);
+  }
   const run = parts.allocator.allocateUpTo(1);
   const table = hostOffset(run.first * geometry.clusterSize);
   try {
@@ -47,5 +53,22 @@ function readTable(parts: WriteParts, table: HostOffset, target: Uint8Array): vo
     const { bytes } = mapping.slice(table, at / geometry.l2EntrySize);
     target.set(bytes, at);
     at += bytes.length;
+  }
+}
+
+/**
+ * A shared table may hold flags that are older than the sharing. Believed, they would let a write into a cluster that a
+ * snapshot reads: in the copy only a refcount of 1 keeps the flag (MAP-04, T01).
+ */
+function disownShared(parts: WriteParts, table: Uint8Array): void {
+  const { geometry, refcounts } = parts;
+  const view = viewOf(table);
+  for (let index = 0; index < geometry.l2Entries; index += 1) {
+    const entry = readEntry(view, geometry, index);
+    const offset = entryOffset(entry.high, entry.low);
+    // A broken place is met, and told, by whoever asks for its cluster.
+    if (!isOwnedPlace(entry) || offset % geometry.clusterSize !== 0) continue;
+    if (refcounts.get(hostCluster(offset / geometry.clusterSize)) === 1) continue;
+    writeEntry(view, geometry, index, { ...entry, high: (entry.high & ~ownedBit) >>> 0 });
   }
 }
