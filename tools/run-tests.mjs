@@ -1,4 +1,5 @@
-// Runs the tests: "unit" needs only Node, "qemu" compares with qemu-img and qemu-io.
+// Runs the tests: "unit" needs only Node, "qemu" compares with qemu-img and qemu-io, "coverage" tells what the engine's own
+// tests leave out.
 //
 //   npm test                                   every unit test
 //   npm test -- mapping                        test files with "mapping" in their path
@@ -10,12 +11,37 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const filesAtOnce = 2;
-/** Characters of the runner's last words that are kept to find the summary in. */
-const tailLengthMax = 16_384;
+/** Characters of the last words of the runner that are kept to find the summary in; a table of coverage comes behind it. */
+const tailLengthMax = 65_536;
 
 const modes = {
-  unit: { title: 'unit tests (only Node needed)', include: 'test/**/*.test.ts', exclude: ['test/interop/**'] },
-  qemu: { title: 'tests against qemu-img and qemu-io', include: 'test/interop/**/*.test.ts', exclude: [] },
+  unit: {
+    title: 'unit tests (only Node needed)',
+    include: ['test/**/*.test.ts'],
+    exclude: ['test/interop/**'],
+    options: [],
+  },
+  qemu: {
+    title: 'tests against qemu-img and qemu-io',
+    include: ['test/interop/**/*.test.ts'],
+    exclude: [],
+    options: [],
+  },
+  // Not the simulation, which reaches nearly everything and judges only what a crash leaves; not what watches memory and
+  // processor time, which the counting itself takes.
+  coverage: {
+    title: "the engine's unit tests, and what of src/engine/ they run",
+    include: ['test/engine/*/**/*.test.ts', 'test/fuzz/**/*.test.ts'],
+    exclude: [],
+    options: [
+      '--experimental-test-coverage',
+      '--test-coverage-include=src/engine/**',
+      '--test-coverage-branches=90',
+      // A function that never runs has no branches to miss.
+      '--test-coverage-functions=90',
+      '--test-coverage-lines=95',
+    ],
+  },
 };
 
 const [modeName = '', ...rest] = process.argv.slice(2);
@@ -23,12 +49,12 @@ const mode = modes[modeName];
 if (mode === undefined) fail(`usage: run-tests.mjs ${Object.keys(modes).join('|')} [part of a path …] [--option=…]`);
 if (modeName === 'qemu') requireQemu();
 
-const options = rest.filter((word) => word.startsWith('-'));
+const options = [...mode.options, ...rest.filter((word) => word.startsWith('-'))];
 const filters = rest.filter((word) => !word.startsWith('-'));
 const files = globSync(mode.include, { cwd: root, exclude: mode.exclude })
   .filter((file) => filters.length === 0 || filters.some((filter) => file.includes(filter)))
   .toSorted();
-if (files.length === 0) fail(`no test file for "${[modeName, ...filters].join(' ')}" (${mode.include})`);
+if (files.length === 0) fail(`no test file for "${[modeName, ...filters].join(' ')}" (${mode.include.join(', ')})`);
 
 process.stdout.write(`${mode.title}: ${files.length} files, ${filesAtOnce} at a time, Node ${process.versions.node}\n`);
 for (const file of files) process.stdout.write(`  ${file}\n`);
