@@ -20,6 +20,8 @@ async function main(): Promise<void> {
   const config = loadConfig(process.env, { cores: availableParallelism() });
   const application = await createApplication({ config, identity: readIdentity(), engine: 'threads' });
   endOnSignals(application);
+  // A file that may not grow (RLIMIT_FSIZE) is answered as a full disk, and ends nothing.
+  process.on('SIGXFSZ', () => undefined);
   if (config.http.tokensFile !== undefined || config.http.tls !== undefined) reloadOnHangUp(application);
   try {
     const url = await application.listen();

@@ -5,6 +5,8 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
+import { KiB } from '../../src/base/units.ts';
+
 /** A process that answers. */
 export interface ServiceProcess extends AsyncDisposable {
   readonly url: string;
@@ -26,9 +28,20 @@ const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 /** Only a watchdog: a busy machine starts threads slowly. */
 const startMsMax = 60_000;
 
+/** What the system allows the process; undefined for everything. */
+export interface ProcessLimits {
+  /** Bytes of any one file, in whole KiB: a write beyond fails as on a full disk. */
+  readonly fileLengthMax: number | undefined;
+}
+
+const unlimited: ProcessLimits = { fileLengthMax: undefined };
+
 /** Starts the service with some settings and waits until it says where it listens. */
-export async function startService(settings: Readonly<Record<string, string>>): Promise<ServiceProcess> {
-  const child = launch({ QCOWD_PORT: '0', ...settings });
+export async function startService(
+  settings: Readonly<Record<string, string>>,
+  limits: ProcessLimits = unlimited,
+): Promise<ServiceProcess> {
+  const child = launch({ QCOWD_PORT: '0', ...settings }, limits);
   const url = await readUrl(child);
   const end = async (signal: 'SIGTERM' | 'SIGINT'): Promise<number | null> => {
     if (child.exitCode === null && child.signalCode === null) {
@@ -50,7 +63,7 @@ export async function startService(settings: Readonly<Record<string, string>>): 
 
 /** Runs the service with settings that it cannot start with. */
 export async function failToStart(settings: Readonly<Record<string, string>>): Promise<Ending> {
-  return gather(launch(settings));
+  return gather(launch(settings, unlimited));
 }
 
 /** Runs shell lines; any that fails ends them. */
@@ -79,9 +92,12 @@ export const firstDayLines = [
   `curl -sf -X DELETE $B/v1/images/vm1`,
 ] as const;
 
-function launch(settings: Readonly<Record<string, string>>): ChildProcess {
+function launch(settings: Readonly<Record<string, string>>, { fileLengthMax }: ProcessLimits): ChildProcess {
   const inherited = Object.entries(process.env).filter(([key]) => !key.startsWith('QCOWD_'));
-  return spawn(process.execPath, [main], {
+  const words = [process.execPath, main];
+  if (fileLengthMax !== undefined) words.unshift('bash', '-c', `ulimit -f ${fileLengthMax / KiB} && exec "$0" "$@"`);
+  const [command = '', ...args] = words;
+  return spawn(command, args, {
     cwd: root,
     env: { ...Object.fromEntries(inherited), ...settings },
     stdio: ['ignore', 'pipe', 'pipe'],
