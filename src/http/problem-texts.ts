@@ -333,7 +333,7 @@ export const problemTexts = {
     cause: 'A body without Content-Range replaces the whole content and must be exactly as long as the image.',
     cure: 'Send as many bytes as `virtualSize`, or say with Content-Range where a part belongs.',
     members: ['expected', 'received', 'size'],
-    detail: undefined,
+    detail: (context) => `The image holds ${textOf(context, 'size')} bytes.`,
   },
   'image-corrupt': {
     cause: 'The image breaks the rules of its format at the place that was read or changed.',

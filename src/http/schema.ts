@@ -76,7 +76,8 @@ function placeOf(httpPart: string | undefined): RequestError['in'] {
 function toFault(error: z.ZodError, place: RequestError['in']): Fault {
   const found = error.issues.flatMap((issue): readonly RequestError[] => {
     if (issue.code !== 'unrecognized_keys') {
-      return [{ pointer: pointerTo(issue.path), in: place, message: issue.message }];
+      const message = issue.message.endsWith('received undefined') ? 'is missing' : issue.message;
+      return [{ pointer: pointerTo(issue.path), in: place, message }];
     }
     const message = place === 'query' ? 'no such query parameter' : 'no such member';
     return issue.keys.map((key) => ({ pointer: pointerTo([...issue.path, key]), in: place, message }));

@@ -95,6 +95,13 @@ test('problems name what they are about', async () => {
   assert.match((many.body as { detail: string }).detail, /^The request asks for 17 separate ranges, .* at most 16\./);
 });
 
+test('a member that is missing is said to be', async () => {
+  const answer = await service.post('/v1/images/vm/zero', { offset: 0 });
+  assert.match((answer.body as { detail: string }).detail, /^\/length: is missing\./);
+  const short = await service.put('/v1/images/vm/data').send(Buffer.from('x'));
+  assert.match((short.body as { detail: string }).detail, /^The image holds 1048576 bytes\. /);
+});
+
 test('a value that breaks several rules is named once, with the narrowest of them', async () => {
   const answer = await service.post('/v1/images/vm/zero', { offset: -(2 ** 60), length: 2 ** 60 });
   assert.deepEqual([answer.status, pointersOf(answer)], [400, ['/offset', '/length']]);
