@@ -1,6 +1,8 @@
 // The head of the OpenAPI document: title, description and tags.
 
 import type { DocumentHead } from '../src/http/server.ts';
+import { contractOf, headerProblems } from './operation-contracts.ts';
+import { problemMembers, problemMemberSchemas } from './schemas/problem-members.ts';
 
 /** The document of a version of the service. */
 export function documentHead(version: string): DocumentHead {
@@ -19,5 +21,6 @@ export function documentHead(version: string): DocumentHead {
       { name: 'leases', description: 'Claims on an image, with fencing tokens' },
       { name: 'transfer', description: 'Whole files in and out' },
     ],
+    facts: { contractOf, headerProblems, problemMembers, problemMemberSchemas },
   };
 }

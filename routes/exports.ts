@@ -9,7 +9,7 @@ import { claimOf } from './claims.ts';
 import type { Routes } from './route-parts.ts';
 import { ImageParams } from './schemas/common.ts';
 import { ClaimHeaders } from './schemas/leases.ts';
-import { bytesResponses, problemResponse } from './schemas/problem.ts';
+import { bytesMediaType, bytesResponses, problemResponse } from './schemas/problem.ts';
 import { ExportQuery } from './schemas/transfer.ts';
 
 export function exportRoutes(services: Services): Routes {
@@ -24,7 +24,7 @@ export function exportRoutes(services: Services): Routes {
         params: ImageParams,
         headers: ClaimHeaders,
         querystring: ExportQuery,
-        response: { ...bytesResponses(), ...problemResponse() },
+        response: { ...bytesResponses([qcow2MediaType, bytesMediaType]), ...problemResponse() },
       },
       handler: async (request, reply) => {
         const { format, snapshot, layer, compress, generation } = request.query;
@@ -33,7 +33,7 @@ export function exportRoutes(services: Services): Routes {
         using session = await services.exports.openExport(request.params.image, options);
         const kind = layer === 'all' ? format : `${format}-${layer}`;
         void reply
-          .header('content-type', format === 'qcow2' ? qcow2MediaType : 'application/octet-stream')
+          .header('content-type', format === 'qcow2' ? qcow2MediaType : bytesMediaType)
           .header('content-disposition', `attachment; filename="${session.imageName}.${format}"`)
           .header('cache-control', 'private, no-cache');
         return await answerBytes(request, reply, {

@@ -9,9 +9,11 @@ import type { ExtentsOptions, ImageExtents, LeaseClaim, Services } from '../src/
 import { claimOf } from './claims.ts';
 import type { Routes } from './route-parts.ts';
 import { ImageParams, limitDefault, limitMax, SnapshotParams } from './schemas/common.ts';
-import { ExtentPage, ExtentsQuery, printExtent, SnapshotExtentsQuery } from './schemas/content.ts';
+import { ExtentLines, ExtentPage, ExtentsQuery, printExtent, SnapshotExtentsQuery } from './schemas/content.ts';
 import { ClaimHeaders } from './schemas/leases.ts';
-import { json, problemResponse } from './schemas/problem.ts';
+import { problemResponse } from './schemas/problem.ts';
+
+const linesMediaType = 'application/x-ndjson';
 
 type Query = z.output<typeof ExtentsQuery>;
 
@@ -27,7 +29,7 @@ export function extentRoutes(services: Services): Routes {
           params: ImageParams,
           headers: ClaimHeaders,
           querystring: ExtentsQuery,
-          response: { 200: json('One page', ExtentPage), ...problemResponse() },
+          response: { 200: pageOrLines(), ...problemResponse() },
         },
       },
       async (request, reply) => {
@@ -46,7 +48,7 @@ export function extentRoutes(services: Services): Routes {
           params: SnapshotParams,
           headers: ClaimHeaders,
           querystring: SnapshotExtentsQuery,
-          response: { 200: json('One page', ExtentPage), ...problemResponse() },
+          response: { 200: pageOrLines(), ...problemResponse() },
         },
       },
       async (request, reply) => {
@@ -58,6 +60,14 @@ export function extentRoutes(services: Services): Routes {
         );
       },
     );
+  };
+}
+
+/** A new object for each operation, as the document wants it. */
+function pageOrLines() {
+  return {
+    description: 'One page, or all extents as lines of JSON',
+    content: { 'application/json': { schema: ExtentPage }, [linesMediaType]: { schema: ExtentLines } },
   };
 }
 
@@ -80,8 +90,6 @@ async function answerExtents(asked: Asked, request: FastifyRequest, reply: Fasti
     nextCursor: cursors.print(page.nextOffset),
   });
 }
-
-const linesMediaType = 'application/x-ndjson';
 
 /** One extent a line, page after page; each page is of one generation. */
 async function sendLines(asked: Asked, reply: FastifyReply): Promise<FastifyReply> {

@@ -6,7 +6,7 @@ import type { FaultCode } from '../src/base/fault-codes.ts';
 import { Fault } from '../src/base/fault.ts';
 import { sendAnswer } from '../src/http/answer.ts';
 import type { Answer } from '../src/http/answer.ts';
-import { waitMsOf } from '../src/http/preferences.ts';
+import { patienceOf } from '../src/http/preferences.ts';
 import { toProblem } from '../src/http/problem.ts';
 import type { Job as JobValue, JobKind, JobResults, Services, WorkControl } from '../src/services/services.ts';
 import { createdAnswer, imageAnswer, receiptAnswer } from './answers.ts';
@@ -38,9 +38,15 @@ export async function performWork<Kind extends JobKind>(
   { work, ...asked }: LongWork<Kind>,
 ): Promise<Answer> {
   const claim = claimOf(request);
-  const waiting = { waitMs: waitMsOf(request.headers), requestId: request.id };
+  const { waitMs, applied } = patienceOf(request.headers);
+  const waiting = { waitMs, requestId: request.id };
   const outcome = await services.jobs.perform({ ...asked, ...waiting }, (control) => work({ ...control, claim }));
-  return outcome.kind === 'over' ? answers[asked.kind](outcome.value, outcome.imageId) : acceptedAnswer(outcome.job);
+  const answer =
+    outcome.kind === 'over' ? answers[asked.kind](outcome.value, outcome.imageId) : acceptedAnswer(outcome.job);
+  // Who wanted an answer at once and got the usual one has not been followed.
+  const followed = asked.waitsFrom !== 'never' && (outcome.kind !== 'over' || waitMs > 0);
+  if (applied === undefined || !followed) return answer;
+  return { ...answer, headers: { ...answer.headers, 'preference-applied': applied } };
 }
 
 /** The same for verbs without more to say: on an image, without a key. */

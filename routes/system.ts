@@ -11,7 +11,7 @@ import type { RouteConfig } from '../src/http/server.ts';
 import type { HealthReport } from '../src/services/services.ts';
 import type { RouteParts, Routes } from './route-parts.ts';
 import { limitMax } from './schemas/common.ts';
-import { json, ProblemExplanation, problemResponse, ProblemTable } from './schemas/problem.ts';
+import { json, ProblemExplanation, ProblemParams, problemResponse, ProblemTable } from './schemas/problem.ts';
 import { Liveness, OpenApiDocument, Readiness, ServiceInfo, Welcome } from './schemas/system.ts';
 
 export function systemRoutes({ services, identity, isDraining }: RouteParts): Routes {
@@ -96,13 +96,14 @@ export function systemRoutes({ services, identity, isDraining }: RouteParts): Ro
       async () => ({ items: [...explainProblems()] }),
     );
 
-    app.get<{ Params: { code: string } }>(
+    app.get(
       '/problems/:code',
       {
         schema: {
           operationId: 'getProblem',
           tags: ['system'],
           summary: 'Cause and cure of one problem',
+          params: ProblemParams,
           response: { 200: json('The problem explained', ProblemExplanation), ...problemResponse() },
         },
       },

@@ -101,7 +101,7 @@ export const Limit = queryNumber({ min: 1, max: limitMax })
   .optional()
   .meta({ description: `At most so many items; ${String(limitDefault)} when left out` });
 
-export const Cursor = z.string().min(1).max(256).meta({ description: '`nextCursor` of the page before' });
+export const Cursor = z.string().min(1).max(256).optional().meta({ description: '`nextCursor` of the page before' });
 
 /** `label=key:value`, once or several times. */
 export const QueryLabels = z

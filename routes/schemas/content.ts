@@ -40,15 +40,18 @@ export const FlushImage = z
   .meta({ id: 'FlushImage' });
 
 const extentsQuery = {
-  offset: QuerySize.optional(),
+  offset: QuerySize.optional().meta({ description: 'From here on; 0 when left out' }),
   length: QuerySize.optional().meta({ description: 'To the end when left out' }),
   limit: Limit,
-  cursor: Cursor.optional(),
-  layer: z.enum(['all', 'top']).default('all'),
+  cursor: Cursor,
+  layer: z.enum(['all', 'top']).default('all').meta({ description: '`top`: only what this image itself holds' }),
   hostOffset: QueryFlag.optional().meta({ description: 'Tell host offsets, and split extents where they jump' }),
 };
 
-export const ExtentsQuery = z.strictObject({ ...extentsQuery, snapshot: SnapshotKey.optional() });
+export const ExtentsQuery = z.strictObject({
+  ...extentsQuery,
+  snapshot: SnapshotKey.optional().meta({ description: 'The map of this snapshot' }),
+});
 export const SnapshotExtentsQuery = z.strictObject(extentsQuery);
 
 export const Extent = z
@@ -71,6 +74,9 @@ export const ExtentPage = z
     nextCursor: z.string().nullable(),
   })
   .meta({ id: 'ExtentPage' });
+
+/** The map as a stream: the document has no word for it, so it is text. */
+export const ExtentLines = z.string().meta({ id: 'ExtentLines', description: 'One Extent as JSON on each line' });
 
 /** An extent as the wire has it. */
 export function printExtent(item: ItemValue): z.input<typeof Extent> {

@@ -151,11 +151,11 @@ export const UpdateImage = z
 
 export const ListImagesQuery = z.strictObject({
   limit: Limit,
-  cursor: Cursor.optional(),
-  name: z.string().optional(),
-  label: QueryLabels.optional(),
-  state: ImageState.optional(),
-  backing: ImageKey.optional(),
+  cursor: Cursor,
+  name: z.string().optional().meta({ description: 'Only the image of this name' }),
+  label: QueryLabels.optional().meta({ description: 'Only images with this label, `key:value`; several are AND' }),
+  state: ImageState.optional().meta({ description: 'Only images in this state' }),
+  backing: ImageKey.optional().meta({ description: 'Only images that are built on this one, by id or name' }),
 });
 
 export const ImagePage = z

@@ -24,7 +24,7 @@ export const JobQuery = z.strictObject({
     .meta({ description: 'Wait so many seconds for the end of the job' }),
 });
 
-export const ListJobsQuery = z.strictObject({ limit: Limit, cursor: Cursor.optional() });
+export const ListJobsQuery = z.strictObject({ limit: Limit, cursor: Cursor });
 
 export const JobProgress = z
   .object({

@@ -53,7 +53,10 @@ export const BreakLease = z
   })
   .meta({ id: 'BreakLease' });
 
-export const LeaseParams = z.strictObject({ image: ImageKey, lease: z.string().min(1).max(255) });
+export const LeaseParams = z.strictObject({
+  image: ImageKey,
+  lease: z.string().min(1).max(255).meta({ description: 'The id of the lease, which is its secret' }),
+});
 
 /** What a change says of the lease that it is done with. */
 export const ClaimHeaders = z.looseObject({

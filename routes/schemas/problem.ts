@@ -30,6 +30,10 @@ export const ProblemExplanation = z
   .object({ code: z.string(), status: z.int(), title: z.string(), cause: z.string(), cure: z.string() })
   .meta({ id: 'ProblemExplanation' });
 
+export const ProblemParams = z.strictObject({
+  code: z.string().meta({ description: 'The `code` of a problem', examples: ['image-not-found'] }),
+});
+
 export const ProblemTable = z.object({ items: z.array(ProblemExplanation) }).meta({ id: 'ProblemTable' });
 
 /**
@@ -60,19 +64,24 @@ export const bytesBody = {
   content: { 'application/octet-stream': { schema: Bytes } },
 };
 
-/** All bytes, a part of them, or none because the client has them. */
-export function bytesResponses(): BytesResponses {
-  const content = { 'application/octet-stream': { schema: Bytes } };
+/** All bytes, a part of them, or none because the client has them. `mediaTypes` are those that whole bytes may have. */
+export function bytesResponses(mediaTypes: readonly string[] = [bytesMediaType]): BytesResponses {
+  const content = Object.fromEntries(mediaTypes.map((type) => [type, { schema: Bytes }]));
   return {
     200: { description: 'All bytes', content },
-    206: { description: 'The range asked for; several ranges are multipart/byteranges', content },
+    206: {
+      description: 'The range asked for; several ranges are multipart/byteranges',
+      content: { ...content, 'multipart/byteranges': { schema: Bytes } },
+    },
     304: { description: 'The content is the one of If-None-Match' },
   };
 }
 
+export const bytesMediaType = 'application/octet-stream';
+
 interface BytesResponse {
   description: string;
-  content: { 'application/octet-stream': { schema: typeof Bytes } };
+  content: Record<string, { schema: typeof Bytes }>;
 }
 
 interface BytesResponses {

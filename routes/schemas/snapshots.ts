@@ -32,7 +32,7 @@ export const Snapshot = z
   })
   .meta({ id: 'Snapshot' });
 
-export const ListSnapshotsQuery = z.strictObject({ limit: Limit, cursor: Cursor.optional() });
+export const ListSnapshotsQuery = z.strictObject({ limit: Limit, cursor: Cursor });
 
 export const SnapshotPage = z
   .object({ items: z.array(Snapshot), nextCursor: z.string().nullable() })

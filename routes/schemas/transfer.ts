@@ -34,18 +34,24 @@ export const ImportQuery = z
     digest: z
       .string()
       .regex(/^sha256:[0-9a-fA-F]{64}$/, { error: 'a digest is sha256: and 64 hexadecimal digits' })
-      .optional(),
+      .optional()
+      .meta({ description: 'The SHA-256 of the file, `sha256:` and hexadecimal; another one is `digest-mismatch`' }),
     backing: ImageKey.optional().meta({ description: 'The image that the backing name in the file stands for' }),
-    repair: z.enum(['leaks', 'all']).optional(),
-    clusterSize: QuerySize.optional(),
-    compat: Compat.optional(),
-    refcountBits: queryNumber({ min: 0, max: 1024 }).optional(),
-    lazyRefcounts: QueryFlag.optional(),
-    extendedL2: QueryFlag.optional(),
-    compressionType: CompressionType.optional(),
-    preallocation: Preallocation.optional(),
-    description: Description.optional(),
-    label: QueryNewLabels.optional(),
+    repair: z
+      .enum(['leaks', 'all'])
+      .optional()
+      .meta({ description: 'qcow2: `all` mends corruptions first; leaks are always given back' }),
+    clusterSize: QuerySize.optional().meta({ description: 'raw: of the new image, 65536 when left out' }),
+    compat: Compat.optional().meta({ description: 'raw: the version of the new image' }),
+    refcountBits: queryNumber({ min: 0, max: 1024 })
+      .optional()
+      .meta({ description: 'raw: the refcount width of the new image' }),
+    lazyRefcounts: QueryFlag.optional().meta({ description: 'raw: whether refcounts may lag behind' }),
+    extendedL2: QueryFlag.optional().meta({ description: 'raw: whether L2 entries have subclusters' }),
+    compressionType: CompressionType.optional().meta({ description: 'raw: how clusters are packed' }),
+    preallocation: Preallocation.optional().meta({ description: 'raw: what is allocated at once' }),
+    description: Description.optional().meta({ description: 'The description of the new image' }),
+    label: QueryNewLabels.optional().meta({ description: 'Labels of the new image, `key:value`' }),
   })
   .superRefine((query, context) => {
     const foreign = query.format === 'raw' ? qcow2Only : rawOnly;
@@ -57,8 +63,8 @@ export const ImportQuery = z
   });
 
 export const ExportQuery = z.strictObject({
-  format: z.enum(['qcow2', 'raw']).default('qcow2'),
-  snapshot: SnapshotKey.optional(),
+  format: z.enum(['qcow2', 'raw']).default('qcow2').meta({ description: 'What the file is to be' }),
+  snapshot: SnapshotKey.optional().meta({ description: 'The file of this snapshot, by id or name' }),
   layer: z.enum(['all', 'top']).default('all').meta({ description: '`top`: only what this image itself holds' }),
   compress: QueryFlag.optional().meta({ description: 'Only `false` can be honoured' }),
   generation: QuerySize.optional().meta({ description: '412 when the content is of another generation' }),

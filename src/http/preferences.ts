@@ -5,19 +5,31 @@ import type { IncomingHttpHeaders } from 'node:http';
 const waitSecondsDefault = 5;
 export const waitSecondsMax = 60;
 
+/** How long a client waits. */
+export interface Patience {
+  readonly waitMs: number;
+  /** The preference that says so, for `Preference-Applied`; undefined when the client said nothing of it. */
+  readonly applied: string | undefined;
+}
+
 /**
- * The wait in milliseconds: `wait=N` in seconds, at most 60; `respond-async` alone does not wait; 5 seconds without.
- * Preferences are wishes: one that cannot be read, or is not known, is as if it were not there.
+ * `wait=N` in seconds, at most 60; `respond-async` alone does not wait; 5 seconds without. Preferences are wishes: one
+ * that cannot be read, or is not known, is as if it were not there.
  */
-export function waitMsOf(headers: IncomingHttpHeaders): number {
+export function patienceOf(headers: IncomingHttpHeaders): Patience {
   const given = headers['prefer'];
-  if (given === undefined) return waitSecondsDefault * 1000;
+  const usual = { waitMs: waitSecondsDefault * 1000, applied: undefined };
+  if (given === undefined) return usual;
   const preferences = (Array.isArray(given) ? given.join(',') : given)
     .split(',')
     .map((text) => text.trim().toLowerCase());
   const wait = preferences.map(waitOf).find((seconds) => seconds !== undefined);
-  if (wait !== undefined) return Math.min(wait, waitSecondsMax) * 1000;
-  return preferences.some((text) => nameOf(text) === 'respond-async') ? 0 : waitSecondsDefault * 1000;
+  if (wait !== undefined) {
+    const seconds = Math.min(wait, waitSecondsMax);
+    return { waitMs: seconds * 1000, applied: `wait=${seconds}` };
+  }
+  const atOnce = preferences.some((text) => nameOf(text) === 'respond-async');
+  return atOnce ? { waitMs: 0, applied: 'respond-async' } : usual;
 }
 
 function waitOf(preference: string): number | undefined {

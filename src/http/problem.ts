@@ -107,6 +107,11 @@ export function findProblem(code: string): ProblemExplanation | undefined {
   return Object.hasOwn(problemTexts, code) ? explainProblem(code as WireCode) : undefined;
 }
 
+/** The members that a problem of this code may have beside those that all have. */
+export function shownMembersOf(code: WireCode): readonly string[] {
+  return code === 'image-corrupt' ? [...problemTexts[code].members, 'checkHint'] : problemTexts[code].members;
+}
+
 function explainProblem(code: WireCode): ProblemExplanation {
   const { cause, cure } = problemTexts[code];
   return { code, status: statusOf(code), title: titleOf(code), cause, cure };

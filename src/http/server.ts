@@ -18,6 +18,7 @@ import { readJson } from './json-body.ts';
 import { KnownPaths } from './known-paths.ts';
 import { answerParserError } from './parser-errors.ts';
 import { tidyDocument } from './openapi-document.ts';
+import type { DocumentFacts } from './openapi-document.ts';
 import { toProblem } from './problem.ts';
 import type { RequestMetrics } from './request-metrics.ts';
 import { sendProblem } from './refusal.ts';
@@ -37,6 +38,8 @@ export interface DocumentHead {
   readonly version: string;
   readonly description: string;
   readonly tags: readonly { readonly name: string; readonly description: string }[];
+  /** What the routes' own schemas do not say. */
+  readonly facts: Omit<DocumentFacts, 'demandOf'>;
 }
 
 export interface ServerOptions {
@@ -128,7 +131,10 @@ export async function createServer(options: ServerOptions): Promise<App> {
     hideUntagged: true,
     transform: fastifyZodOpenApiTransformers.transform,
     transformObject: (document) =>
-      tidyDocument(fastifyZodOpenApiTransformers.transformObject(document), { demandOf: options.demandOf }),
+      tidyDocument(fastifyZodOpenApiTransformers.transformObject(document), {
+        ...options.document.facts,
+        demandOf: options.demandOf,
+      }),
   });
   await app.register(documentPage);
   return app;

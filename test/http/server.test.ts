@@ -18,6 +18,8 @@ const content = Buffer.from(Array.from({ length: 3_000_000 }, (_, index) => inde
 const state = { draining: false, generation: 1, generationOfBytes: 1, failAt: Infinity, sentLength: 0 };
 let app: App;
 
+const noFacts = { contractOf: () => undefined, headerProblems: {}, problemMembers: {}, problemMemberSchemas: {} };
+
 before(async () => {
   app = await createServer({
     logLevel: 'silent',
@@ -28,7 +30,7 @@ before(async () => {
     tls: undefined,
     metrics: new RequestMetrics(),
     isDraining: () => state.draining,
-    document: { title: 'test', version: '1', description: 'a test', tags: [] },
+    document: { title: 'test', version: '1', description: 'a test', tags: [], facts: noFacts },
   });
   app.post(
     '/things',

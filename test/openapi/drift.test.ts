@@ -67,9 +67,18 @@ describe('the OpenAPI document', () => {
     for (const { where, operation } of operations) {
       for (const [status, response] of Object.entries(operation.responses)) {
         for (const { schema } of Object.values(response.content ?? {})) {
-          assert.ok('$ref' in schema || ('type' in schema && schema.type === 'string'), `${where} ${status}`);
+          const named = 'oneOf' in schema ? (schema.oneOf as readonly object[]) : [schema];
+          for (const each of named) {
+            assert.ok('$ref' in each || ('type' in each && each.type === 'string'), `${where} ${status}`);
+          }
         }
       }
+    }
+  });
+
+  test('tells the problems and headers of every operation', () => {
+    for (const { where, operation } of operations) {
+      assert.ok('400' in operation.responses && '503' in operation.responses, `${where} has a row of its own`);
     }
   });
 

@@ -2,26 +2,22 @@
 
 import type { Server } from 'node:http';
 
-import request from 'supertest';
-import type { Test } from 'supertest';
-
 import { documentHead } from '../../routes/document.ts';
 import { allRoutes } from '../../routes/index.ts';
 import { demandOf } from '../../routes/operation-scopes.ts';
 import { RequestMetrics } from '../../src/http/request-metrics.ts';
 import { createServer } from '../../src/http/server.ts';
+import { requestsTo } from './http-client.ts';
+import type { HttpClient } from './http-client.ts';
 import type { ServiceHouse } from './service-house.ts';
 
 /** Requests to a house. Disposing of it ends the house too. */
-export interface ServedHouse extends AsyncDisposable {
+export interface ServedHouse extends AsyncDisposable, HttpClient {
   readonly house: ServiceHouse;
-  readonly get: (path: string) => Test;
-  readonly post: (path: string, body?: object) => Test;
-  readonly put: (path: string) => Test;
-  readonly delete: (path: string) => Test;
+  readonly server: Server;
 }
 
-export async function serveHouse(house: ServiceHouse): Promise<ServedHouse> {
+export async function serveHouse(house: ServiceHouse, isDraining: () => boolean = () => false): Promise<ServedHouse> {
   const metrics = new RequestMetrics();
   const server = await createServer({
     logLevel: 'silent',
@@ -31,21 +27,18 @@ export async function serveHouse(house: ServiceHouse): Promise<ServedHouse> {
     demandOf,
     tls: undefined,
     metrics,
-    isDraining: () => false,
+    isDraining,
     document: documentHead('0.0.0-test'),
   });
   const identity = { name: 'qcowd', version: '0.0.0-test' };
   await server.register(
-    allRoutes({ services: house.services, identity, isDraining: () => false, metrics, processFigures: noFigures }),
+    allRoutes({ services: house.services, identity, isDraining, metrics, processFigures: noFigures }),
   );
   await server.listen({ host: '127.0.0.1', port: 0 });
-  const http: Server = server.server;
   return {
     house,
-    get: (url) => request(http).get(url),
-    post: (url, body) => (body === undefined ? request(http).post(url) : request(http).post(url).send(body)),
-    put: (url) => request(http).put(url),
-    delete: (url) => request(http).delete(url),
+    server: server.server,
+    ...requestsTo(server.server),
     [Symbol.asyncDispose]: async () => {
       house.services.jobs.letGo();
       await server.close();

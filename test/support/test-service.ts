@@ -1,25 +1,18 @@
 // The whole service over a folder of its own, on the calling thread, for tests of its routes.
 
-import request from 'supertest';
-import type { Response, Test } from 'supertest';
+import type { Response } from 'supertest';
 
 import { createApplication } from '../../src/app.ts';
 import type { Application } from '../../src/app.ts';
 import { loadConfig } from '../../src/config.ts';
+import { requestsTo } from './http-client.ts';
+import type { HttpClient } from './http-client.ts';
 import { tempFolder } from './temp-folder.ts';
 
 /** A running service, and requests to it. */
-export interface TestService extends AsyncDisposable {
+export interface TestService extends AsyncDisposable, HttpClient {
   readonly application: Application;
   readonly folder: string;
-  readonly get: (path: string) => Test;
-  readonly head: (path: string) => Test;
-  readonly post: (path: string, body?: object) => Test;
-  readonly put: (path: string) => Test;
-  readonly patch: (path: string, body: object | string) => Test;
-  readonly delete: (path: string) => Test;
-  /** GET whose body is a Buffer. */
-  readonly bytes: (path: string) => Test;
   /** Makes an image; the body of the answer. */
   readonly create: (body: Readonly<Record<string, unknown>>) => Promise<ImageBody>;
   /** Writes bytes at an offset. */
@@ -46,27 +39,21 @@ export async function startTestService(change: Readonly<Record<string, string>> 
     engine: 'inline',
   });
   await application.listen();
-  const { server } = application.server;
+  const client = requestsTo(application.server.server);
   const write = async (image: string, offset: number, bytes: Buffer): Promise<Response> =>
-    request(server)
+    client
       .put(`/v1/images/${image}/data`)
       .set('Content-Range', `bytes ${offset}-${offset + bytes.length - 1}/*`)
       .send(bytes)
       .expect(204);
   const create = async (body: Readonly<Record<string, unknown>>): Promise<ImageBody> => {
-    const answer = await request(server).post('/v1/images').send(body).expect(201);
+    const answer = await client.post('/v1/images', body).expect(201);
     return answer.body as ImageBody;
   };
   return {
     application,
     folder: folder.path,
-    get: (path) => request(server).get(path),
-    head: (path) => request(server).head(path),
-    post: (path, body) => (body === undefined ? request(server).post(path) : request(server).post(path).send(body)),
-    put: (path) => request(server).put(path),
-    patch: (path, body) => request(server).patch(path).send(body),
-    delete: (path) => request(server).delete(path),
-    bytes: (path) => request(server).get(path).buffer(true).parse(gather),
+    ...client,
     create,
     write,
     [Symbol.asyncDispose]: async () => {
@@ -96,11 +83,4 @@ export function pattern(length: number, seed: number): Buffer {
     bytes[index] = state >>> 24;
   }
   return bytes;
-}
-
-function gather(answer: Response, done: (error: Error | null, body: Buffer) => void): void {
-  const stream = answer as unknown as NodeJS.ReadableStream;
-  const pieces: Buffer[] = [];
-  stream.on('data', (piece: Buffer) => pieces.push(piece));
-  stream.on('end', () => done(null, Buffer.concat(pieces)));
 }
