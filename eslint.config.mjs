@@ -18,7 +18,7 @@ const withoutAsync = [
 ];
 
 export default tseslint.config(
-  { ignores: ['node_modules/', 'data/', 'coverage/', 'openapi/openapi.json'] },
+  { ignores: ['node_modules/', 'data/', 'coverage/', 'openapi/openapi.json', 'docs/'] },
   {
     files: ['**/*.ts'],
     extends: [tseslint.configs.strictTypeChecked],
