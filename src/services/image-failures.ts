@@ -12,7 +12,17 @@ const losses: readonly FaultCode[] = ['engine-lost', 'image-failed'];
  */
 export function leavesImageUnknown(error: unknown, verb: { readonly changes: boolean }): error is Fault {
   if (!(error instanceof Fault)) return false;
-  return losses.includes(error.code) || (verb.changes && error.code === 'io-error');
+  return losses.includes(error.code) || (verb.changes && leavesDoubts(error));
+}
+
+/** Whether the disk has failed a change: what was not flushed may be there or not. */
+export function leavesDoubts(error: unknown): boolean {
+  return error instanceof Fault && error.code === 'io-error';
+}
+
+/** Another write epoch: nobody knows what the disk has kept of what was not flushed. */
+export function countDoubt({ doubts }: { readonly doubts: Map<string, number> }, imageId: string): void {
+  doubts.set(imageId, (doubts.get(imageId) ?? 0) + 1);
 }
 
 /** An image whose disk failed a change is verified by a repair before anybody gets in again. */

@@ -9,7 +9,7 @@ import { callOptionsOf } from './image-caller.ts';
 import type { CallerOptions, ImagePulse } from './image-caller.ts';
 import type { ImageInUseParts } from './image-in-use-parts.ts';
 import { IdleWatch } from './idle-watch.ts';
-import { failIfBroken, leavesImageUnknown, markDoubtful } from './image-failures.ts';
+import { countDoubt, failIfBroken, leavesDoubts, leavesImageUnknown, markDoubtful } from './image-failures.ts';
 import type { Retirement } from './image-retirement.ts';
 import { abandonImage, closeImage, learn, requireDetached, requireUsable } from './opening.ts';
 import type { Opening } from './opening.ts';
@@ -261,6 +261,8 @@ export class ImageInUse {
   /** Cuts whoever is in and closes the file. */
   async shutDown(reason: Fault): Promise<void> {
     this.#closedTo = reason;
+    // Now: somebody may have a turn in which they wait for a run.
+    this.#cutting.abort(reason);
     try {
       await this.#turns.take(async () => {
         await this.#cutOff(reason);
@@ -319,7 +321,15 @@ export class ImageInUse {
 
   async #close(): Promise<void> {
     const opening = this.#take();
-    await closeImage(this.#parts, opening);
+    try {
+      await closeImage(this.#parts, opening);
+    } catch (error) {
+      if (opening.writable && leavesDoubts(error)) {
+        countDoubt(this.#parts, this.id);
+        await markDoubtful(this.#parts, this.id);
+      }
+      throw error;
+    }
   }
 
   async #cutOff(reason: Fault): Promise<void> {
@@ -345,15 +355,14 @@ export class ImageInUse {
     await this.#calls.untilEmpty();
     await this.#abandon('closing an image that failed');
     this.#lost = undefined;
-    if (lost.code === 'io-error') await markDoubtful(this.#parts, this.id);
+    if (leavesDoubts(lost)) await markDoubtful(this.#parts, this.id);
     await failIfBroken(this.#parts, this.id, lost);
   }
 
   #judge(error: unknown, verb: { readonly changes: boolean }): void {
     if (!leavesImageUnknown(error, verb) || this.#lost !== undefined) return;
     this.#lost = error;
-    const { doubts } = this.#parts;
-    if (error.code === 'io-error') doubts.set(this.id, (doubts.get(this.id) ?? 0) + 1);
+    if (leavesDoubts(error)) countDoubt(this.#parts, this.id);
     this.#inBackground('giving up an image that is lost', () => this.#turns.take(() => this.#giveUp(error)));
   }
 

@@ -7,6 +7,8 @@ import { generationsReserved } from '../../src/catalog/catalog.ts';
 import type { Catalog } from '../../src/catalog/catalog.ts';
 import type { Engine, EngineImage } from '../../src/pool/engine.ts';
 import type { WriteOptions } from '../../src/services/services.ts';
+import { brakedEngine } from '../support/braked-service.ts';
+import type { Brake } from '../support/braked-service.ts';
 import { journalOf, markDirty, memoryEngine, traps } from '../support/memory-image.ts';
 import { faultOf } from '../support/service-faults.ts';
 import { bodyIn, newImage, openHouse, readAll, writeAt } from '../support/service-house.ts';
@@ -272,6 +274,24 @@ describe('a disk that fails a change', () => {
     assert.equal((await readAll(services, 'vm1')).toString('latin1', 0, 5), 'again');
   });
 
+  test('leaves doubts also when it does so while the image closes', async () => {
+    const faulty = failingOnce('flush', new Fault('io-error', {}));
+    await using house = await openHouse({ engine: faulty, imageIdleMs: 20 });
+    const { services } = house;
+    const { id } = await services.images.create(newImage({ name: 'vm1' }));
+    let writeEpoch: string;
+    {
+      using session = await services.content.openWrite('vm1', { signal: undefined });
+      const body = bodyIn(Buffer.from('abc'), 3);
+      ({ writeEpoch } = await session.write({ offset: 0, length: 3 }, body, { ...plain, flush: false }));
+    }
+    await until(() => house.failures.some(({ doing, imageId }) => doing.startsWith('closing') && imageId === id));
+    await assert.rejects(services.content.flush('vm1', { writeEpoch }), faultOf('writes-lost'));
+    const [, , ...after] = journalOf(house.directory.imagePath(id));
+    assert.equal(after.includes('open-writable'), true, 'it is repaired before anybody gets in again');
+    await writeAt(services, 'vm1', 0, Buffer.from('again'));
+  });
+
   test('does not doubt what was only read', async () => {
     await using house = await openHouse({ engine: failingOnce('read', new Fault('io-error', {})) });
     const { services } = house;
@@ -298,6 +318,24 @@ describe('the end', () => {
     await assert.rejects(services.images.create(newImage({ name: 'vm2' })), faultOf('draining'));
     await house.pool.close();
     await house.catalog.close();
+  });
+
+  test('cuts a run, also while a writer waits for it', async () => {
+    const brake: Brake = { held: false };
+    await using house = await openHouse({ engine: brakedEngine(brake) });
+    const { services } = house;
+    await services.images.create(newImage({ name: 'vm1' }));
+    brake.held = true;
+    const check = services.images.check('vm1', { repair: 'none' });
+    while (house.pool.figures().queuedRequests === 0) await new Promise((resolve) => setImmediate(resolve));
+    const writer = writeAt(services, 'vm1', 0, Buffer.from('late'));
+    const cut = Promise.all([assert.rejects(check, faultOf('draining')), Promise.allSettled([writer])]);
+    await new Promise((resolve) => setImmediate(resolve));
+    await services.stop();
+    await cut;
+    const [end] = await Promise.allSettled([writer]);
+    // Without the cut it would have lost patience.
+    if (end.status === 'rejected') assert.ok(faultOf('draining')(end.reason));
   });
 
   test('reports an image that cannot be closed, and closes the others', async () => {
