@@ -6,9 +6,14 @@ import { houseEngine } from './service-engine.ts';
 import { serveHouse } from './served-house.ts';
 import type { ServedHouse } from './served-house.ts';
 
-/** Holds every run at its first steps. */
+/** Holds runs. */
 export interface Brake {
+  /** Every run stands still before its first step. */
   held: boolean;
+  /** Every run stands still when it has done so many steps. */
+  heldAt?: number | undefined;
+  /** A run has got there. */
+  reached?: boolean;
 }
 
 export interface BrakedService extends ServedHouse {
@@ -16,8 +21,7 @@ export interface BrakedService extends ServedHouse {
 }
 
 /** `path`: a folder that outlives the service. */
-export async function startBrakedService(path: string): Promise<BrakedService> {
-  const brake: Brake = { held: false };
+export async function startBrakedService(path: string, brake: Brake = { held: false }): Promise<BrakedService> {
   return { ...(await serveHouse(await openHouse({ engine: brakedEngine(brake), path }))), brake };
 }
 
@@ -58,5 +62,28 @@ type Steps<Result> = Generator<{ readonly done: number; readonly total: number }
 
 function* braked<Result>(brake: Brake, begin: () => Steps<Result>): Steps<Result> {
   while (brake.held) yield { done: 1, total: 4 };
-  return yield* begin();
+  return yield* brake.heldAt === undefined ? begin() : heldOnItsWay(brake, begin());
+}
+
+/** While it stands still it says again what it said last. */
+function* heldOnItsWay<Result>(brake: Brake, run: Steps<Result>): Steps<Result> {
+  let next: ReturnType<typeof run.next> | undefined;
+  let last: { readonly done: number; readonly total: number } = { done: 0, total: 1 };
+  try {
+    for (let steps = 0; next?.done !== true; steps += 1) {
+      while (brake.heldAt === steps) {
+        brake.reached = true;
+        yield last;
+      }
+      next = run.next();
+      if (next.done === true) break;
+      last = next.value;
+      yield last;
+    }
+    return next.value;
+  } finally {
+    if (next?.done !== true) {
+      for (let undone = run.return(undefined as Result); undone.done !== true; undone = run.next()) yield undone.value;
+    }
+  }
 }
