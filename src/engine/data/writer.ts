@@ -6,6 +6,7 @@ import type { GuestOffset } from '../format/offsets.ts';
 import type { ReadParts, WriteParts } from '../image-parts.ts';
 import { lookup } from '../mapping/lookup.ts';
 import { writeUnowned } from '../mapping/mapper.ts';
+import { isKnownZero } from './known-zeroes.ts';
 import { read } from './reader.ts';
 
 /**
@@ -36,8 +37,11 @@ function writeSome(parts: WriteParts, at: GuestOffset, rest: Uint8Array): number
   const source = rest.subarray(0, extentEnd(parts, at, rest.length));
   return writeUnowned(parts, at, {
     source,
-    readBefore: (offset, target) => {
-      read(parts, offset, target);
+    before: {
+      read: (offset, target) => {
+        read(parts, offset, target);
+      },
+      isZero: (offset, length) => isKnownZero(parts, { offset, length }),
     },
   });
 }

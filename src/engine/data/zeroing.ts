@@ -14,7 +14,7 @@ import { entryAt, setEntry } from '../mapping/mapper.ts';
 import { dropReferences, referencesOf } from '../mapping/references.ts';
 import { bitsBetween } from '../mapping/subclusters.ts';
 import { ensureOwnTable } from '../mapping/table-ownership.ts';
-import { ImageLayer } from './image-layer.ts';
+import { isKnownZero } from './known-zeroes.ts';
 import { write } from './writer.ts';
 
 /** Turns an entry into its successor; the same entry for "no change". */
@@ -84,26 +84,14 @@ function zeroPart(parts: WriteParts, span: ByteSpan, options: ZeroOptions): void
   const end = Math.min(start + subclusterSize, diskEnd);
   const restIsZero =
     (parts.version === 3 || parts.backing === undefined) &&
-    readsAsZero(parts, { offset: start, length: span.offset - start }) &&
-    readsAsZero(parts, { offset: endOf(span), length: end - endOf(span) });
+    isKnownZero(parts, { offset: start, length: span.offset - start }) &&
+    isKnownZero(parts, { offset: endOf(span), length: end - endOf(span) });
   const here = lookup(parts, guestOffset(span.offset), { lengthMax: 1 });
   if (restIsZero && (here.kind === 'zero' || here.kind === 'absent')) {
     drain(zeroWhole(parts, { offset: start, length: end - start }, options));
     return;
   }
   write(parts, guestOffset(span.offset), new Uint8Array(span.length));
-}
-
-/** Whether all layers say that a span is zero, without reading data. */
-function readsAsZero(parts: WriteParts, span: ByteSpan): boolean {
-  const layer = new ImageLayer(parts, { size: parts.header.virtualSize, close: () => undefined });
-  let at = span.offset;
-  while (at < endOf(span)) {
-    const extent = layer.extentAt(guestOffset(at), endOf(span) - at);
-    if (extent.kind === 'data') return false;
-    at += extent.length;
-  }
-  return true;
 }
 
 /** Whole subclusters; the last may be cut by the end of the disk. */

@@ -1,7 +1,9 @@
 // Makes a stretch of the disk writable. Finds places, fills what the caller does not, and points the L2 entries there.
 
 import { assert } from '../../base/assert.ts';
-import { guestOffset, hostOffset } from '../format/offsets.ts';
+import { endOf } from '../../base/byte-span.ts';
+import { alignUp } from '../../base/integers.ts';
+import { hostOffset } from '../format/offsets.ts';
 import type { GuestOffset, HostOffset } from '../format/offsets.ts';
 import type { WriteParts } from '../image-parts.ts';
 import type { ClusterRun } from '../metadata/refcount-tables.ts';
@@ -10,10 +12,9 @@ import { isOwnedPlace, judgeEntry, ownedEntry, placeOf, readEntry, writeEntry } 
 import type { L2Entry } from './l2-entries.ts';
 import { dropReferences, referencesOf } from './references.ts';
 import { planSubclusters } from './subclusters.ts';
+import { writeSurrounded } from './surroundings.ts';
+import type { GuestBefore } from './surroundings.ts';
 import { ensureOwnTable } from './table-ownership.ts';
-
-/** Fills `target` with what the guest finds from `at` on before the write. */
-export type ReadBefore = (at: GuestOffset, target: Uint8Array) => void;
 
 /** Where entries of one L2 table are, within its current slice. */
 export interface Place {
@@ -24,7 +25,7 @@ export interface Place {
 /** What is written to one cluster, and the entry that it has now. */
 interface ClusterWrite {
   readonly source: Uint8Array;
-  readonly readBefore: ReadBefore;
+  readonly before: GuestBefore;
   readonly place: Place;
   readonly entry: L2Entry;
 }
@@ -37,7 +38,7 @@ interface ClusterWrite {
 export function writeUnowned(
   parts: WriteParts,
   at: GuestOffset,
-  write: { readonly source: Uint8Array; readonly readBefore: ReadBefore },
+  write: { readonly source: Uint8Array; readonly before: GuestBefore },
 ): number {
   const { geometry, mapping } = parts;
   const table = ensureOwnTable(parts, Math.floor(at / geometry.l2Span));
@@ -53,7 +54,7 @@ export function writeUnowned(
   assert(used.count === run.count, 'every allocated cluster is written');
   fill(parts, run, () => {
     const start = hostOffset(run.first * geometry.clusterSize);
-    writeAround(parts, { start, at, source: write.source.subarray(0, length), readBefore: write.readBefore });
+    writeClusters(parts, { start, at, source: write.source.subarray(0, length), before: write.before });
   });
   link(parts, place, run);
   assert(mapping.l2Table(Math.floor(at / geometry.l2Span)) === table, 'the L2 table stays');
@@ -67,12 +68,7 @@ function writeKeptPlace(parts: WriteParts, at: GuestOffset, write: ClusterWrite)
   assert(host !== undefined, 'a kept place is there');
   parts.overlap.admitData(host, geometry.clusterSize);
   const length = Math.min(write.source.length, geometry.clusterSize - (at % geometry.clusterSize));
-  writeAround(parts, {
-    start: host,
-    at,
-    source: write.source.subarray(0, length),
-    readBefore: write.readBefore,
-  });
+  writeClusters(parts, { start: host, at, source: write.source.subarray(0, length), before: write.before });
   parts.order.dataWritten();
   setEntry(parts, write.place, ownedEntry(host, { zeroes: 0, allocated: 0 }));
   return length;
@@ -88,13 +84,16 @@ function writeSubclusters(parts: WriteParts, at: GuestOffset, write: ClusterWrit
   const run = owned ? undefined : parts.allocator.allocateUpTo(1);
   const host = run === undefined ? placeOf(write.entry, geometry) : hostOffset(run.first * geometry.clusterSize);
   assert(host !== undefined, 'a written cluster has a place');
-  const span = plan.copied;
-  const bytes = new Uint8Array(span.length);
-  const before = guestOffset(at - inCluster + span.offset);
+  const { copied } = plan;
   const put = (): void => {
-    if (span.length > length) write.readBefore(before, bytes);
-    bytes.set(write.source.subarray(0, length), inCluster - span.offset);
-    parts.file.writeAt(hostOffset(host + span.offset), bytes);
+    writeSurrounded(parts.file, {
+      host: hostOffset(host + inCluster),
+      at,
+      source: write.source.subarray(0, length),
+      headLength: inCluster - copied.offset,
+      tailLength: endOf(copied) - (inCluster + length),
+      before: write.before,
+    });
   };
   if (run === undefined) {
     parts.overlap.admitData(host, geometry.clusterSize);
@@ -109,34 +108,21 @@ function writeSubclusters(parts: WriteParts, at: GuestOffset, write: ClusterWrit
   return length;
 }
 
-/**
- * Writes `source` and, around it, what its first and last cluster hold besides (T06). `start`: where the first cluster
- * lies. What reads as zeroes beyond the end of the file anyway is not written.
- */
-function writeAround(
+/** Writes `source` into clusters of its own. `start`: where the first cluster lies. */
+function writeClusters(
   parts: WriteParts,
   write: {
     readonly start: HostOffset;
     readonly at: GuestOffset;
     readonly source: Uint8Array;
-    readonly readBefore: ReadBefore;
+    readonly before: GuestBefore;
   },
 ): void {
-  const { geometry, file } = parts;
-  const { clusterSize } = geometry;
-  const headLength = write.at % clusterSize;
-  const end = headLength + write.source.length;
-  const tailLength = (clusterSize - (end % clusterSize)) % clusterSize;
-  if (headLength === 0 && tailLength === 0) {
-    file.writeAt(write.start, write.source);
-    return;
-  }
-  const whole = new Uint8Array(end + tailLength);
-  const guestStart = write.at - headLength;
-  if (headLength > 0) write.readBefore(guestOffset(guestStart), whole.subarray(0, headLength));
-  if (tailLength > 0) write.readBefore(guestOffset(guestStart + end), whole.subarray(end));
-  whole.set(write.source, headLength);
-  file.writeAt(write.start, whole);
+  const { clusterSize } = parts.geometry;
+  const { start, at, source, before } = write;
+  const headLength = at % clusterSize;
+  const tailLength = alignUp(headLength + source.length, clusterSize) - (headLength + source.length);
+  writeSurrounded(parts.file, { host: hostOffset(start + headLength), at, source, headLength, tailLength, before });
 }
 
 /** Runs `put`; when it fails the clusters are given back, since nothing names them yet (OPS-12, T50). */

@@ -71,10 +71,14 @@ function compareSnapshots(
   rmSync(place, { recursive: true });
 }
 
-/** The runs without host offsets, merged again where only they differed. */
+/**
+ * The runs without what depends on the host file, merged again where only that differed: where data lies, and whether
+ * the file has a hole there, which QEMU looks for in images with many of them.
+ */
 function withoutPlaces(runs: readonly MapRun[]): readonly Omit<MapRun, 'offset'>[] {
   const merged: Omit<MapRun, 'offset'>[] = [];
-  for (const { start, length, depth, present, zero, data } of runs) {
+  for (const { start, length, depth, present, data, ...run } of runs) {
+    const zero = run.zero && !data;
     const last = merged.at(-1);
     const same = last?.depth === depth && last.present === present && last.zero === zero && last.data === data;
     if (last !== undefined && same) merged[merged.length - 1] = { ...last, length: last.length + length };
