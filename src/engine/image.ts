@@ -1,12 +1,10 @@
 // The face of the engine: one method a verb, no logic of its own. The only engine file that others import.
 
-import { assert } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import { ImageLayer } from './data/image-layer.ts';
 import { read } from './data/reader.ts';
 import { overwrites, write } from './data/writer.ts';
 import { writeDetectingZeroes } from './data/zero-detection.ts';
-import { discard, zero } from './data/zeroing.ts';
 import type { ByteFile } from './file/byte-file.ts';
 import { NodeFile } from './file/node-file.ts';
 import type { FileLocks } from './file/node-file.ts';
@@ -18,6 +16,7 @@ import { admit } from './operations/admit.ts';
 import type { Admitted } from './operations/admit.ts';
 import { check } from './operations/check.ts';
 import type { CheckReport, RepairMode } from './operations/check-report.ts';
+import { discardInSteps, zeroInSteps } from './operations/clear.ts';
 import { createFile } from './operations/create-file.ts';
 import type { CreateSpec } from './operations/create-spec.ts';
 import { describe, describeSnapshots } from './operations/describe.ts';
@@ -158,13 +157,13 @@ export class Image {
   zero(offset: GuestOffset, length: number, options: { readonly unmap: boolean }): Steps<void> {
     this.#session.admitSpan(offset, length);
     const span = { offset, length };
-    return this.#session.changeInSteps((parts) => paced(zero(parts, span, options), span));
+    return this.#session.changeInSteps((parts) => zeroInSteps(parts, span, options));
   }
 
   discard(offset: GuestOffset, length: number): Steps<void> {
     this.#session.admitSpan(offset, length);
     const span = { offset, length };
-    return this.#session.changeInSteps((parts) => paced(discard(parts, span), span));
+    return this.#session.changeInSteps((parts) => discardInSteps(parts, span));
   }
 
   /**
@@ -251,20 +250,4 @@ export class Image {
 
 function layerOver(parts: ReadParts | ImageParts, size: number): Layer {
   return new ImageLayer(parts, { size, close: () => undefined });
-}
-
-/** Slices that one step passes. */
-const slicesPerStep = 32;
-
-/** Work slice by slice as a run. */
-function* paced(
-  slices: Generator<number, void, undefined>,
-  span: { readonly offset: number; readonly length: number },
-): Steps<void> {
-  let count = 0;
-  for (const done of slices) {
-    assert(done >= span.offset, 'work goes forwards');
-    count += 1;
-    if (count % slicesPerStep === 0) yield { done: done - span.offset, total: span.length };
-  }
 }
