@@ -206,7 +206,7 @@ async function startPool(
   if (engine === 'inline') {
     return new InlinePool({
       ...shared,
-      engine: qcow2Engine({ locks: config.pool.locks }),
+      engine: qcow2Engine({ locks: config.pool.locks, cacheBytes: config.pool.cacheBytes }),
       clock: () => performance.now(),
     });
   }
@@ -215,6 +215,7 @@ async function startPool(
     threads: config.pool.engineThreads,
     entry: workerEntry,
     locks: config.pool.locks,
+    cacheBytes: config.pool.cacheBytes,
   });
 }
 

@@ -3,6 +3,7 @@
 import { z } from 'zod';
 
 import { isLoopback } from './base/loopback.ts';
+import { MiB, TiB } from './base/units.ts';
 
 /** Each part of the service receives its slice. */
 export interface Config {
@@ -29,6 +30,8 @@ export interface Config {
     readonly engineThreads: number;
     /** `qemu`: open images hold QEMU's byte locks. */
     readonly locks: 'qemu' | 'none';
+    /** How much memory the cached tables of all open images may take together, in bytes. */
+    readonly cacheBytes: number;
   };
   readonly images: { readonly idleMs: number };
 }
@@ -41,6 +44,10 @@ export class ConfigError extends Error {
 const prefix = 'QCOWD_';
 const threadsMin = 4;
 const threadsMax = 256;
+/** Every open image keeps a little in any case, so less than this would be no limit. */
+const cacheBytesMin = 1 * MiB;
+const cacheBytesDefault = 256 * MiB;
+const cacheBytesMax = 1 * TiB;
 const idleMsMax = 24 * 60 * 60 * 1000;
 
 const Settings = z.strictObject({
@@ -49,6 +56,7 @@ const Settings = z.strictObject({
   QCOWD_DATA_DIR: z.string().min(1, { error: 'a folder' }).default('./data'),
   QCOWD_ENGINE_THREADS: wholeNumber({ min: 1, max: threadsMax }).optional(),
   QCOWD_IMAGE_IDLE_MS: wholeNumber({ min: 0, max: idleMsMax }).default(10_000),
+  QCOWD_CACHE_BYTES: wholeNumber({ min: cacheBytesMin, max: cacheBytesMax }).default(cacheBytesDefault),
   QCOWD_QEMU_LOCKS: z.enum(['on', 'off']).default('on'),
   QCOWD_HOSTS: z
     .string()
@@ -95,6 +103,7 @@ export function loadConfig(
     pool: Object.freeze({
       engineThreads: settings.QCOWD_ENGINE_THREADS ?? Math.max(threadsMin, machine.cores),
       locks: settings.QCOWD_QEMU_LOCKS === 'on' ? 'qemu' : 'none',
+      cacheBytes: settings.QCOWD_CACHE_BYTES,
     }),
     images: Object.freeze({ idleMs: settings.QCOWD_IMAGE_IDLE_MS }),
   });

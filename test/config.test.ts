@@ -11,7 +11,7 @@ describe('the settings', () => {
       http: { host: '127.0.0.1', port: 8080, hosts: [], tls: undefined, tokensFile: undefined, isLoopback: true },
       log: { level: 'info' },
       data: { directory: './data', quotaBytes: undefined },
-      pool: { engineThreads: 8, locks: 'qemu' },
+      pool: { engineThreads: 8, locks: 'qemu', cacheBytes: 268_435_456 },
       images: { idleMs: 10_000 },
     });
     assert.equal(loadConfig({}, { cores: 1 }).pool.engineThreads, 4);
@@ -23,6 +23,7 @@ describe('the settings', () => {
         QCOWD_PORT: '0',
         QCOWD_HOSTS: 'A.example, b.example',
         QCOWD_ENGINE_THREADS: '2',
+        QCOWD_CACHE_BYTES: '1048576',
         QCOWD_DATA_DIR: '',
         PATH: '/bin',
       },
@@ -31,6 +32,7 @@ describe('the settings', () => {
     assert.equal(config.http.port, 0);
     assert.deepEqual(config.http.hosts, ['a.example', 'b.example']);
     assert.equal(config.pool.engineThreads, 2);
+    assert.equal(config.pool.cacheBytes, 1_048_576);
     assert.equal(config.data.directory, './data');
   });
 

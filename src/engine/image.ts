@@ -12,6 +12,7 @@ import type { GuestOffset } from './format/offsets.ts';
 import type { ImageParts, ReadParts } from './image-parts.ts';
 import type { Layer } from './layer/layer.ts';
 import type { BackingFile } from './layer/open-gate.ts';
+import type { CacheBudget } from './metadata/cache-budget.ts';
 import { admit } from './operations/admit.ts';
 import type { Admitted } from './operations/admit.ts';
 import { check } from './operations/check.ts';
@@ -33,6 +34,7 @@ import { planExport } from './operations/virtual-export.ts';
 import type { VirtualFile } from './operations/virtual-file.ts';
 
 export type { FileLocks } from './file/node-file.ts';
+export { CacheBudget } from './metadata/cache-budget.ts';
 export type { BackingFile } from './layer/open-gate.ts';
 export type { CheckFinding, CheckReport, RepairMode } from './operations/check-report.ts';
 export type { CreateSpec } from './operations/create-spec.ts';
@@ -49,6 +51,8 @@ export interface OpenOptions {
   readonly locks: FileLocks;
   /** The chain below, nearest first. An image that names anything else is refused (`backing-refused`). */
   readonly backing: readonly BackingFile[];
+  /** What the caches of all images that are opened with it share; undefined for as much as they want. */
+  readonly caches?: CacheBudget | undefined;
 }
 
 export interface OpenFileOptions {
@@ -93,6 +97,7 @@ export class Image {
         writable: options.writable,
         chain: options.backing,
         locks: options.locks,
+        caches: options.caches,
       }),
     );
   }

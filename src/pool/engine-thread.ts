@@ -12,6 +12,8 @@ import type { Message } from './messages.ts';
 export interface EngineThreadData {
   readonly limits: PoolLimits;
   readonly locks: FileLocks;
+  /** The thread's part of the memory for caches. */
+  readonly cacheBytes: number;
 }
 
 /** Serves until the port closes; what is still open then is let go of as it is. */

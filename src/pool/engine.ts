@@ -13,8 +13,8 @@ import type {
 /** An open image as the pool uses it. */
 export type EngineImage = Pick<Image, keyof Image>;
 
-/** What decides how one image is opened; locks are the engine's own matter. */
-export type EngineOpenOptions = Omit<OpenOptions, 'locks'>;
+/** What decides how one image is opened; locks and caches are the engine's own matter. */
+export type EngineOpenOptions = Omit<OpenOptions, 'locks' | 'caches'>;
 
 /** How images are opened, made and judged; see the static methods of {@link Image}. */
 export interface Engine {

@@ -1,14 +1,21 @@
 // The engine that the product runs on: QCOW2 files.
 
-import { Image, judgeHead } from '../engine/image.ts';
+import { CacheBudget, Image, judgeHead } from '../engine/image.ts';
 import type { FileLocks } from '../engine/image.ts';
 import type { Engine } from './engine.ts';
 
-/** `locks`: whether open images keep other programs out, see {@link FileLocks}. */
-export function qcow2Engine(settings: { readonly locks: FileLocks }): Engine {
-  const { locks } = settings;
+export interface Qcow2EngineSettings {
+  /** Whether open images keep other programs out. */
+  readonly locks: FileLocks;
+  /** What the tables of all its open images may take of the memory together, in bytes. */
+  readonly cacheBytes: number;
+}
+
+/** One engine, for one thread. */
+export function qcow2Engine({ locks, cacheBytes }: Qcow2EngineSettings): Engine {
+  const caches = new CacheBudget(cacheBytes);
   return {
-    open: (options) => Image.open({ ...options, locks }),
+    open: (options) => Image.open({ ...options, locks, caches }),
     create: (path, spec) => Image.create(path, spec),
     judgeHead,
     admit: (options) => Image.admit({ ...options, locks }),

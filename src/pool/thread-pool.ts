@@ -17,6 +17,8 @@ export interface ThreadPoolOptions extends PoolOptions {
   readonly entry: URL;
   /** Whether open images keep other programs out. */
   readonly locks: FileLocks;
+  /** What the caches of all threads together may take of the memory: each has the same part. */
+  readonly cacheBytes: number;
 }
 
 /** The thread's entry of the product. */
@@ -47,7 +49,8 @@ export class ThreadPool extends LanePool {
 }
 
 function startThread(options: ThreadPoolOptions, events: ConnectionEvents): Connection {
-  const workerData: EngineThreadData = { limits: options.limits, locks: options.locks };
+  const { limits, locks, cacheBytes, threads } = options;
+  const workerData: EngineThreadData = { limits, locks, cacheBytes: Math.floor(cacheBytes / threads) };
   const worker = new Worker(options.entry, { workerData, name: 'engine' });
   let reason = 'the engine thread has ended';
   worker.on('message', (answers: readonly Answer[]) => events.receive(answers));

@@ -11,7 +11,7 @@ const data = workerData as EngineThreadData;
 
 serveEngine({
   port: present(parentPort, 'this file runs in a worker thread'),
-  engine: qcow2Engine({ locks: data.locks }),
+  engine: qcow2Engine(data),
   data,
   clock: () => performance.now(),
 });

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before } from 'node:test';
 
+import { MiB } from '../../src/base/units.ts';
 import { InlinePool } from '../../src/pool/inline-pool.ts';
 import { qcow2Engine } from '../../src/pool/qcow2-engine.ts';
 import { ThreadPool, workerEntry } from '../../src/pool/thread-pool.ts';
@@ -23,9 +24,13 @@ after(() => {
 enginePoolContract(
   'qcow2, inline',
   async (settings) =>
-    new InlinePool({ ...settings, engine: qcow2Engine({ locks: 'qemu' }), clock: () => performance.now() }),
+    new InlinePool({
+      ...settings,
+      engine: qcow2Engine({ locks: 'qemu', cacheBytes: 64 * MiB }),
+      clock: () => performance.now(),
+    }),
 );
 
 enginePoolContract('qcow2, one thread', (settings) =>
-  ThreadPool.start({ ...settings, threads: 1, entry: workerEntry, locks: 'qemu' }),
+  ThreadPool.start({ ...settings, threads: 1, entry: workerEntry, locks: 'qemu', cacheBytes: 64 * MiB }),
 );

@@ -3,6 +3,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
+import { MiB } from '../../src/base/units.ts';
 import { IdSource } from '../../src/base/id-source.ts';
 import { SqliteCatalog } from '../../src/catalog/sqlite-catalog.ts';
 import type { Catalog } from '../../src/catalog/catalog.ts';
@@ -65,7 +66,7 @@ export async function openHouse(options: HouseOptions): Promise<ServiceHouse> {
   const pool =
     entry === undefined
       ? new InlinePool({ ...shared, engine, clock: () => performance.now() })
-      : await ThreadPool.start({ ...shared, threads: 2, entry, locks: 'qemu' });
+      : await ThreadPool.start({ ...shared, threads: 2, entry, locks: 'qemu', cacheBytes: 64 * MiB });
   const services = createServices({
     catalog,
     directory,

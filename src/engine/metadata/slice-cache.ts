@@ -5,6 +5,7 @@ import type { ByteFile } from '../file/byte-file.ts';
 import { viewOf } from '../format/big-endian.ts';
 import { hostOffset } from '../format/offsets.ts';
 import type { HostOffset } from '../format/offsets.ts';
+import type { LimitedCache } from './cache-budget.ts';
 
 /**
  * A cached stretch of one table. Whoever changes its bytes calls {@link SliceCache.markDirty} before anything else is
@@ -20,7 +21,7 @@ export interface SliceCacheParts {
   readonly file: ByteFile;
   /** Bytes of one slice; slices start at multiples of it. */
   readonly sliceLength: number;
-  /** At most so many slices are kept. */
+  /** So many slices are kept, or fewer where {@link SliceCache.limit} says so. */
   readonly slicesMax: number;
   /** Called before dirty slices are written: makes what they refer to durable first. */
   readonly beforeWrite: () => void;
@@ -46,9 +47,9 @@ class CachedSlice implements Slice {
 }
 
 /** Keeps slices by the clock rule: one that was not asked for since the hand's last round goes first. */
-export class SliceCache {
+export class SliceCache implements LimitedCache {
   readonly #parts: SliceCacheParts;
-  readonly #slicesMax: number;
+  #slicesMax: number;
   /** In the order of the clock: the hand is at the front. */
   readonly #slices = new Map<number, CachedSlice>();
   readonly #dirty = new Set<CachedSlice>();
@@ -57,6 +58,20 @@ export class SliceCache {
   constructor(parts: SliceCacheParts) {
     this.#parts = parts;
     this.#slicesMax = Math.max(slicesMin, parts.slicesMax);
+  }
+
+  get lengthWanted(): number {
+    return this.#parts.slicesMax * this.#parts.sliceLength;
+  }
+
+  /** Drops clean slices at once; changed ones leave when they have been written and room is needed. */
+  limit(length: number): void {
+    const slices = Math.floor(length / this.#parts.sliceLength);
+    this.#slicesMax = Math.max(slicesMin, Math.min(slices, this.#parts.slicesMax));
+    for (const slice of this.#slices.values()) {
+      if (this.#slices.size <= this.#slicesMax) break;
+      if (!slice.dirty && slice !== this.#latest) this.#remove(slice);
+    }
   }
 
   get isDirty(): boolean {
@@ -73,7 +88,7 @@ export class SliceCache {
       return known;
     }
     assert(offset % this.#parts.sliceLength === 0, 'a slice starts at a multiple of its length');
-    if (this.#slices.size >= this.#slicesMax) this.#evictOne();
+    while (this.#slices.size >= this.#slicesMax) this.#evictOne();
     const slice = new CachedSlice(offset, new Uint8Array(this.#parts.sliceLength));
     this.#parts.file.readAt(offset, slice.bytes);
     this.#slices.set(offset, slice);

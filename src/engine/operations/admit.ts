@@ -50,7 +50,7 @@ export function* admit(untracked: ByteFile, wish: AdmitWish): Steps<Admitted> {
   file.flush();
   const chain = wish.backing === undefined ? [] : [wish.backing, ...wish.below];
   const area = HeaderArea.read(file, { forCheck: false });
-  const backing = openBacking(area, chain, wish.locks);
+  const backing = openBacking(area, chain, { locks: wish.locks, caches: undefined });
   try {
     return { description: describe(refusing(() => readParts(file, area, backing))), report };
   } finally {

@@ -2,7 +2,6 @@
 
 import { Fault } from '../../base/fault.ts';
 import type { ByteFile } from '../file/byte-file.ts';
-import type { FileLocks } from '../file/node-file.ts';
 import { TrackedFile } from '../file/tracked-file.ts';
 import type { SnapshotRecord } from '../format/snapshot-table.ts';
 import type { ImageParts, ReadParts, WriteParts } from '../image-parts.ts';
@@ -11,12 +10,14 @@ import type { Layer } from '../layer/layer.ts';
 import type { BackingFile } from '../layer/open-gate.ts';
 import { HeaderArea } from '../metadata/header-area.ts';
 import type { CheckReport } from './check-report.ts';
-import { openBacking, readParts, refuseUnsupported, snapshotTree, writeParts } from './open.ts';
+import type { CacheBudget } from '../metadata/cache-budget.ts';
+import { cachesOf, openBacking, readParts, refuseUnsupported, snapshotTree, writeParts } from './open.ts';
+import type { LayerOptions } from './open.ts';
 import { repair } from './repair.ts';
 import type { Steps } from './steps.ts';
 
 export type SessionOptions =
-  | { readonly writable: boolean; readonly chain: readonly BackingFile[]; readonly locks: FileLocks }
+  | ({ readonly writable: boolean; readonly chain: readonly BackingFile[] } & LayerOptions)
   | { readonly writable: boolean; readonly layer: Layer | undefined };
 
 /** A snapshot's tree to read from, and the size of its disk. */
@@ -36,6 +37,7 @@ export class ImageSession {
   readonly writable: boolean;
   readonly #file: TrackedFile;
   readonly #backing: Layer | undefined;
+  readonly #caches: CacheBudget | undefined;
   #header: HeaderArea;
   #read: ImageParts | undefined;
   #write: WriteParts | undefined;
@@ -53,10 +55,12 @@ export class ImageSession {
     readonly header: HeaderArea;
     readonly backing: Layer | undefined;
     readonly writable: boolean;
+    readonly caches: CacheBudget | undefined;
   }) {
     this.writable = open.writable;
     this.#file = open.file;
     this.#backing = open.backing;
+    this.#caches = open.caches;
     this.#header = open.header;
     this.#load();
   }
@@ -68,8 +72,9 @@ export class ImageSession {
       const file = new TrackedFile(untracked);
       const header = HeaderArea.read(file, { forCheck: true });
       refuseUnsupported(header);
-      if ('chain' in options) backing = openBacking(header, options.chain, options.locks);
-      return new ImageSession({ file, header, backing, writable: options.writable });
+      if ('chain' in options) backing = openBacking(header, options.chain, options);
+      const caches = 'chain' in options ? options.caches : undefined;
+      return new ImageSession({ file, header, backing, writable: options.writable, caches });
     } catch (error) {
       backing?.close();
       untracked.close();
@@ -194,6 +199,7 @@ export class ImageSession {
 
   /** Closes the files and writes nothing more. */
   release(): void {
+    this.#leaveCaches();
     try {
       this.#backing?.close();
     } finally {
@@ -202,6 +208,7 @@ export class ImageSession {
   }
 
   #load(): void {
+    this.#leaveCaches();
     this.#read = undefined;
     this.#write = undefined;
     this.#broken = undefined;
@@ -212,10 +219,16 @@ export class ImageSession {
       this.#header = header;
       if (this.writable) this.#write = writeParts(this.#file, header, this.#backing);
       else this.#read = readParts(this.#file, header, this.#backing);
+      this.#caches?.join(cachesOf(this.parts));
     } catch (error) {
       if (!(error instanceof Fault) || error.kind !== 'corrupt') throw error;
       this.#broken = error;
     }
+  }
+
+  #leaveCaches(): void {
+    const parts = this.#write ?? this.#read;
+    if (parts !== undefined) this.#caches?.leave(cachesOf(parts));
   }
 
   #changeable(): WriteParts {

@@ -20,6 +20,7 @@ import type { BackingFile } from '../layer/open-gate.ts';
 import { RawLayer } from '../layer/raw-layer.ts';
 import { BitmapsInUse } from '../metadata/bitmaps-in-use.ts';
 import { HeaderArea } from '../metadata/header-area.ts';
+import type { CacheBudget, LimitedCache } from '../metadata/cache-budget.ts';
 import { MappingTables } from '../metadata/mapping-tables.ts';
 import type { ClusterRun } from '../metadata/refcount-tables.ts';
 import { RefcountTables } from '../metadata/refcount-tables.ts';
@@ -32,26 +33,39 @@ import { UnpackedClusters } from '../transform/unpacked-clusters.ts';
 const mappingCacheLength = 8 * 1024 * 1024;
 const refcountCacheLength = 1024 * 1024;
 
+/** How the files of a chain are opened. */
+export interface LayerOptions {
+  readonly locks: FileLocks;
+  /** What their caches share; undefined for as much as they want. */
+  readonly caches: CacheBudget | undefined;
+}
+
 /** The layers below an image, opened read-only, nearest first; undefined without a backing name. */
-export function openBacking(header: HeaderArea, chain: readonly BackingFile[], locks: FileLocks): Layer | undefined {
+export function openBacking(
+  header: HeaderArea,
+  chain: readonly BackingFile[],
+  options: LayerOptions,
+): Layer | undefined {
   const { backingName: fileName } = header;
   if (fileName === undefined) return undefined;
   const { file, below } = admitBacking({ fileName, format: header.extensions.backingFormat }, chain);
-  return openLayer(file, below, locks);
+  return openLayer(file, below, options);
 }
 
-function openLayer(source: BackingFile, below: readonly BackingFile[], locks: FileLocks): Layer {
-  const file = new TrackedFile(openBelow(source, locks));
+function openLayer(source: BackingFile, below: readonly BackingFile[], options: LayerOptions): Layer {
+  const file = new TrackedFile(openBelow(source, options.locks));
   let backing: Layer | undefined;
   try {
     if (source.format === 'raw') return new RawLayer(file);
     const header = HeaderArea.read(file, { forCheck: false });
     refuseUnsupported(header);
-    backing = openBacking(header, below, locks);
+    backing = openBacking(header, below, options);
     const parts = readParts(file, header, backing);
+    options.caches?.join(cachesOf(parts));
     return new ImageLayer(parts, {
       size: header.virtualSize,
       close: () => {
+        options.caches?.leave(cachesOf(parts));
         backing?.close();
         file.close();
       },
@@ -179,6 +193,11 @@ function sharedParts(open: {
       compressionType,
     }),
   };
+}
+
+/** What of an open image counts for a {@link CacheBudget}. */
+export function cachesOf(parts: ImageParts | WriteParts): readonly LimitedCache[] {
+  return 'refcountCache' in parts ? [parts.mappingCache, parts.refcountCache] : [parts.mappingCache];
 }
 
 /** The mapping tree of a snapshot over the same cache. */
