@@ -51,6 +51,8 @@ const a1 = done(exclusive, granted('a', 1));
 
 describe('a history that could have happened', () => {
   const slow = operation(write('a', 1), ok);
+  const early = operation(write(), ok);
+  const acquiring = operation(exclusive, granted('a', 1));
   const cases: Readonly<Record<string, readonly HistoryEvent[]>> = {
     'a lease, its use, its end and the next one': [
       ...a1,
@@ -78,6 +80,14 @@ describe('a history that could have happened', () => {
       advance(10_000),
       ...done(exclusive, granted('b', 2)),
     ],
+    'a change that was let in before a lease was granted, and happens before that is answered': [
+      begin(early),
+      begin(acquiring),
+      ...done(write(), locked),
+      { kind: 'applied', operation: early },
+      end(acquiring),
+      end(early),
+    ],
     'shared leases beside each other': [
       ...done(shared, granted('s', 0)),
       ...done(shared, granted('t', 0)),
@@ -95,6 +105,7 @@ describe('a history that cannot have happened', () => {
   const slow = operation(write('a', 1), ok);
   const applied: HistoryEvent = { kind: 'applied', operation: slow };
   const refused = operation(write(), locked);
+  const slow0 = operation(write(), ok);
   const cases: Readonly<Record<string, readonly HistoryEvent[]>> = {
     'two holders': [...a1, ...done(exclusive, granted('b', 2))],
     'two holders after a restart': [...a1, restart, advance(9_999), ...done(exclusive, granted('b', 2))],
@@ -125,6 +136,11 @@ describe('a history that cannot have happened', () => {
       advance(10_000),
       ...done(exclusive, granted('b', 2)),
       applied,
+    ],
+    'a change that was let in before a lease was granted, and happens after that was answered': [
+      begin(slow0),
+      ...a1,
+      { kind: 'applied', operation: slow0 },
     ],
     'a change after its lease was given back': [
       ...a1,

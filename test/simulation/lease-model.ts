@@ -9,6 +9,8 @@ import type { Ask, Claim, HistoryEvent, Operation } from './lease-history.ts';
 
 interface Lease {
   readonly key: string;
+  /** The operation that acquired it: until that is answered, what was let in before may still happen. */
+  readonly by: number;
   readonly mode: 'exclusive' | 'shared';
   readonly ttlMs: number;
   /** It holds at least until then, and no longer than until then: uses that overlap leave the two apart. */
@@ -83,7 +85,8 @@ class Judge {
         const [first, ...pending] = world.pending;
         if (first?.id !== id) return [];
         const own = leaseOf(ask);
-        const alone = this.#without({ ...world, pending }, ({ key }) => key !== own);
+        const grantedSince = ({ by }: Lease): boolean => first.stale && this.#underWay.has(by);
+        const alone = this.#without({ ...world, pending }, (lease) => lease.key !== own && !grantedSince(lease));
         if (alone === undefined) return [];
         // Long work keeps its lease until its end.
         if (own === undefined || !isLong(ask)) return [alone];
@@ -185,7 +188,7 @@ class Judge {
     if (outcome.kind === 'granted' && outcome.token !== token) return [];
     const key = outcome.kind === 'granted' ? outcome.lease : `nobody's ${String(id)}`;
     const ends = this.#now + ttlMs;
-    const lease: Lease = { key, mode, ttlMs, endsMin: ends, endsMax: ends, breakingMs: undefined };
+    const lease: Lease = { key, by: id, mode, ttlMs, endsMin: ends, endsMax: ends, breakingMs: undefined };
     const granted = { ...staled(alone), token, leases: byKey([...alone.leases, lease]) };
     if (outcome.kind === 'granted') return [granted];
     // It may be held by nobody who knows, or have been taken back; then only its token is gone.
