@@ -330,7 +330,7 @@ describe('the end', () => {
     while (house.pool.figures().queuedRequests === 0) await new Promise((resolve) => setImmediate(resolve));
     const writer = writeAt(services, 'vm1', 0, Buffer.from('late'));
     const cut = Promise.all([assert.rejects(check, faultOf('draining')), Promise.allSettled([writer])]);
-    await new Promise((resolve) => setImmediate(resolve));
+    while (house.pool.figures().queuedRequests < 2) await new Promise((resolve) => setImmediate(resolve));
     await services.stop();
     await cut;
     const [end] = await Promise.allSettled([writer]);
