@@ -1,4 +1,4 @@
-// Sends chunks as fast as the client takes them: the next one is fetched while the last one is on its way.
+// Sends chunks as fast as the client takes them: the next one is asked for when the last one has left.
 
 import type { FastifyReply } from 'fastify';
 
@@ -26,8 +26,8 @@ export async function sendChunks(
     reply.raw.writeHead(reply.statusCode, headers as Record<string, string>);
     while (next.done !== true) {
       const chunk = next.value;
-      const taken = reply.raw.write(chunk, onSent && (() => onSent(chunk))) ? Promise.resolve() : drained(reply);
-      [next] = await Promise.all([iterator.next(), taken]);
+      if (!reply.raw.write(chunk, onSent && (() => onSent(chunk)))) await drained(reply);
+      next = await iterator.next();
     }
     reply.raw.end();
   } catch (error) {

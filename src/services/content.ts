@@ -4,10 +4,11 @@ import { endOf } from '../base/byte-span.ts';
 import type { ByteSpan } from '../base/byte-span.ts';
 import { Fault } from '../base/fault.ts';
 import type { EnginePool } from '../pool/engine-pool.ts';
-import type { ExtentPage } from '../pool/protocol.ts';
+import type { EngineCalls, ExtentPage } from '../pool/protocol.ts';
 import { clusterSizeOf } from './image-facts.ts';
 import type { ImageAccess } from './image-access.ts';
 import type { LeaseClaim } from './lease-book.ts';
+import type { ReadAhead } from './read-ahead.ts';
 import { ImageReadSession } from './read-session.ts';
 import type { ReadSession } from './read-session.ts';
 import { findSnapshot } from './snapshot-lookup.ts';
@@ -41,12 +42,15 @@ export class Content {
   readonly #access: ImageAccess;
   readonly #pool: Pick<EnginePool, 'recycle'>;
   readonly #usage: Pick<Usage, 'requireQuota'>;
+  readonly #ahead: ReadAhead;
 
   constructor(parts: {
     readonly access: ImageAccess;
     readonly pool: Pick<EnginePool, 'recycle'>;
     readonly usage: Pick<Usage, 'requireQuota'>;
+    readonly ahead: ReadAhead;
   }) {
+    this.#ahead = parts.ahead;
     this.#usage = parts.usage;
     this.#access = parts.access;
     this.#pool = parts.pool;
@@ -64,7 +68,7 @@ export class Content {
     const visit = await this.#access.enter(image, { changes: false, signal: options.signal, claim: options.claim });
     try {
       const snapshot = options.snapshot === undefined ? undefined : await findSnapshot(visit, options.snapshot);
-      return new ImageReadSession(visit, snapshot);
+      return new ImageReadSession(visit, { snapshot, ahead: this.#ahead });
     } catch (error) {
       visit.leave();
       throw error;
@@ -129,16 +133,19 @@ export class Content {
     const { offset, limit, layer, hostOffsets, claim } = options;
     return this.#access.use(image, { changes: false, claim }, async (visit) => {
       const snapshot = options.snapshot === undefined ? undefined : await findSnapshot(visit, options.snapshot);
-      const size = snapshot?.virtualSize ?? visit.pulse.virtualSize;
-      requireInside({ offset, length: 0 }, size);
-      const length = Math.min(options.length ?? size, size - offset);
       const { imageId } = visit;
-      if (length === 0) {
-        return { imageId, virtualSize: size, generation: visit.pulse.generation, items: [], nextOffset: undefined };
+      for (;;) {
+        const size = snapshot?.virtualSize ?? visit.pulse.virtualSize;
+        requireInside({ offset, length: 0 }, size);
+        const length = Math.min(options.length ?? size, size - offset);
+        if (length === 0) {
+          return { imageId, virtualSize: size, generation: visit.pulse.generation, items: [], nextOffset: undefined };
+        }
+        const query = { offset, length, limit, layer, hostOffsets };
+        const asked = snapshot === undefined ? query : { ...query, snapshot: snapshot.id };
+        const page = await pageOrResized(visit, asked, size);
+        if (page?.virtualSize === size) return { imageId, ...page };
       }
-      const query = { offset, length, limit, layer, hostOffsets };
-      const page = await visit.call('extents', snapshot === undefined ? query : { ...query, snapshot: snapshot.id });
-      return { imageId, ...page };
     });
   }
 
@@ -160,5 +167,20 @@ export class Content {
 
   #receiptOf(visit: Visit): WriteReceipt {
     return { generation: visit.pulse.generation, writeEpoch: this.#access.writeEpoch(visit) };
+  }
+}
+
+/** Undefined when the image has become too short for what was asked at this size: it is to be asked again. */
+async function pageOrResized(
+  visit: Visit,
+  query: EngineCalls['extents']['args'],
+  size: number,
+): Promise<EngineCalls['extents']['result'] | undefined> {
+  try {
+    return await visit.call('extents', query);
+  } catch (error) {
+    const isOutside = error instanceof Fault && error.code === 'range-not-satisfiable';
+    if (isOutside && visit.pulse.virtualSize !== size) return undefined;
+    throw error;
   }
 }

@@ -7,6 +7,7 @@ import type { CallOptions, EngineHandle } from '../pool/engine-pool.ts';
 import type { EngineCalls } from '../pool/protocol.ts';
 import type { ImageAccess } from './image-access.ts';
 import type { LeaseClaim } from './lease-book.ts';
+import type { ReadAhead } from './read-ahead.ts';
 import { chunkLengthMax, inChunks } from './read-session.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { findSnapshot } from './snapshot-lookup.ts';
@@ -43,9 +44,11 @@ export interface ExportSession extends Disposable {
 export class Exports {
   readonly #access: ImageAccess;
   readonly #report: ServiceParts['report'];
+  readonly #ahead: ReadAhead;
 
-  constructor(parts: Pick<ServiceParts, 'report'> & { readonly access: ImageAccess }) {
+  constructor(parts: Pick<ServiceParts, 'report'> & { readonly access: ImageAccess; readonly ahead: ReadAhead }) {
     this.#access = parts.access;
+    this.#ahead = parts.ahead;
     this.#report = parts.report;
   }
 
@@ -57,7 +60,7 @@ export class Exports {
       const snapshot = options.snapshot === undefined ? undefined : await findSnapshot(visit, options.snapshot);
       const asked = snapshot === undefined ? { format, layer } : { format, layer, snapshot: snapshot.id };
       const plan = await visit.during((handle, callOptions) => planOn(handle, asked, callOptions));
-      return new PlannedExport({ visit, asked, plan, report: this.#report });
+      return new PlannedExport({ visit, asked, plan, report: this.#report, ahead: this.#ahead });
     } catch (error) {
       visit.leave();
       throw error;
@@ -77,6 +80,7 @@ class PlannedExport implements ExportSession {
   readonly #visit: Visit;
   readonly #asked: PlanArgs;
   readonly #report: ServiceParts['report'];
+  readonly #ahead: ReadAhead;
   readonly #turns = new Turns();
   #plan: Plan;
   #closed = false;
@@ -86,6 +90,7 @@ class PlannedExport implements ExportSession {
     readonly asked: PlanArgs;
     readonly plan: Plan;
     readonly report: ServiceParts['report'];
+    readonly ahead: ReadAhead;
   }) {
     const { visit, asked, plan } = parts;
     this.imageId = visit.imageId;
@@ -97,6 +102,7 @@ class PlannedExport implements ExportSession {
     this.#asked = asked;
     this.#plan = plan;
     this.#report = parts.report;
+    this.#ahead = parts.ahead;
   }
 
   async read({ offset, length }: ByteSpan): Promise<Uint8Array> {
@@ -110,7 +116,7 @@ class PlannedExport implements ExportSession {
   }
 
   chunks(span: ByteSpan): AsyncIterable<Uint8Array> {
-    return inChunks(span, (part) => this.read(part));
+    return inChunks(span, { read: (part) => this.read(part), ahead: this.#ahead });
   }
 
   close(): void {

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 
 import { Fault } from '../base/fault.ts';
 import { alignUp } from '../base/integers.ts';
+import { releaseBytes } from '../base/spent-bytes.ts';
 import { GiB, MiB, PiB, sectorSize } from '../base/units.ts';
 import type { EngineHandle } from '../pool/engine-pool.ts';
 import type { CreateSpec, ImageDescription } from '../pool/protocol.ts';
@@ -103,7 +104,13 @@ async function fill(handle: EngineHandle, incoming: IncomingRaw, signal: AbortSi
   try {
     for await (const chunk of bodyChunks(body, rule)) {
       await target.reach(chunk.offset + chunk.bytes.length);
-      for (const part of withoutZeroes(chunk, unit)) await target.write(part);
+      let passedOn = false;
+      for (const part of withoutZeroes(chunk, unit)) {
+        passedOn ||= part === chunk;
+        await target.write(part);
+      }
+      // What was written of it was copied, the rest was zero; a chunk without zeroes is on its way to the thread.
+      if (!passedOn) releaseBytes(chunk.bytes);
     }
     incoming.onTaken();
     await target.finish();

@@ -5,6 +5,7 @@ import { endOf } from '../base/byte-span.ts';
 import type { ByteSpan } from '../base/byte-span.ts';
 import { readLengthMax } from '../pool/protocol.ts';
 import type { SnapshotDescription } from '../pool/protocol.ts';
+import type { ReadAhead } from './read-ahead.ts';
 import type { Visit } from './visit.ts';
 
 /** What `read` may be asked for at once, in bytes. */
@@ -25,11 +26,11 @@ export interface ReadSession extends Disposable {
   readonly imageId: string;
   /** The id in the file of the snapshot that is read; it never comes back. Undefined for the live image. */
   readonly snapshotId: string | undefined;
-  /** Guest-visible bytes. */
+  /** Guest-visible bytes; those of the live image as far as is known now. */
   readonly size: number;
   /** The generation of the guest data when the session was opened. */
   readonly generation: number;
-  /** The span lies inside `size` and is at most {@link chunkLengthMax} long. */
+  /** At most {@link chunkLengthMax} bytes. Faults `range-not-satisfiable` {size} when the image is shorter by now. */
   read(span: ByteSpan): Promise<ReadChunk>;
   /** The whole span in chunks of at most {@link chunkLengthMax}, read when they are asked for. */
   chunks(span: ByteSpan): AsyncIterable<Uint8Array>;
@@ -40,28 +41,37 @@ export interface ReadSession extends Disposable {
 export class ImageReadSession implements ReadSession {
   readonly imageId: string;
   readonly snapshotId: string | undefined;
-  readonly size: number;
   readonly generation: number;
   readonly #visit: Visit;
+  readonly #snapshotSize: number | undefined;
+  readonly #ahead: ReadAhead;
 
-  constructor(visit: Visit, snapshot: SnapshotDescription | undefined) {
+  constructor(
+    visit: Visit,
+    options: { readonly snapshot: SnapshotDescription | undefined; readonly ahead: ReadAhead },
+  ) {
+    const { snapshot } = options;
     this.imageId = visit.imageId;
     this.snapshotId = snapshot?.id;
-    this.size = snapshot?.virtualSize ?? visit.pulse.virtualSize;
+    this.#snapshotSize = snapshot?.virtualSize;
     this.generation = visit.pulse.generation;
     this.#visit = visit;
+    this.#ahead = options.ahead;
+  }
+
+  get size(): number {
+    return this.#snapshotSize ?? this.#visit.pulse.virtualSize;
   }
 
   async read({ offset, length }: ByteSpan): Promise<ReadChunk> {
     assert(length <= chunkLengthMax, 'a chunk is not longer than a chunk may be');
-    assert(offset + length <= this.size, 'a chunk lies inside what is read');
     if (this.snapshotId === undefined) return this.#visit.call('read', { offset, length });
     const { bytes } = await this.#visit.call('readSnapshot', { snapshot: this.snapshotId, offset, length });
     return { bytes, generation: this.generation };
   }
 
   chunks(span: ByteSpan): AsyncIterable<Uint8Array> {
-    return inChunks(span, async (part) => (await this.read(part)).bytes);
+    return inChunks(span, { read: async (part) => (await this.read(part)).bytes, ahead: this.#ahead });
   }
 
   close(): void {
@@ -73,22 +83,40 @@ export class ImageReadSession implements ReadSession {
   }
 }
 
-/** While one chunk is used the next one is read: the consumer and the image's thread work side by side. */
+/** While one chunk is used the next one is read, as far as `ahead` allows: the consumer and the thread work side by side. */
 export async function* inChunks(
   span: ByteSpan,
-  read: (part: ByteSpan) => Promise<Uint8Array>,
+  options: { readonly read: (part: ByteSpan) => Promise<Uint8Array>; readonly ahead: ReadAhead },
 ): AsyncGenerator<Uint8Array> {
-  const begin = (offset: number): Promise<Uint8Array> | undefined => {
-    if (offset >= endOf(span)) return undefined;
-    const started = read({ offset, length: Math.min(chunkLengthMax, endOf(span) - offset) });
-    // Whoever asks for the chunk gets its failure; when nobody does, it concerns nobody.
-    started.catch(() => undefined);
-    return started;
+  const { read, ahead } = options;
+  let early: Promise<Uint8Array> | undefined;
+  let earlyLength = 0;
+  const giveBack = (): void => {
+    ahead.give(earlyLength);
+    earlyLength = 0;
   };
-  let next = begin(span.offset);
-  for (let offset = span.offset + chunkLengthMax; next !== undefined; offset += chunkLengthMax) {
-    const bytes = await next;
-    next = begin(offset);
-    yield bytes;
+  try {
+    for (const part of chunksOf(span)) {
+      const bytes = await (early ?? read(part));
+      giveBack();
+      const nextOffset = endOf(part);
+      const nextLength = Math.min(chunkLengthMax, endOf(span) - nextOffset);
+      early = undefined;
+      if (nextLength > 0 && ahead.take(nextLength)) {
+        earlyLength = nextLength;
+        early = read({ offset: nextOffset, length: nextLength });
+        // Whoever asks for the chunk gets its failure; when nobody does, it concerns nobody.
+        early.catch(() => undefined);
+      }
+      yield bytes;
+    }
+  } finally {
+    giveBack();
+  }
+}
+
+function* chunksOf(span: ByteSpan): Generator<ByteSpan> {
+  for (let { offset } = span; offset < endOf(span); offset += chunkLengthMax) {
+    yield { offset, length: Math.min(chunkLengthMax, endOf(span) - offset) };
   }
 }

@@ -12,6 +12,7 @@ import { Jobs } from './jobs.ts';
 import { NewImages } from './new-images.ts';
 import { LeaseBook } from './lease-book.ts';
 import { Leases } from './leases.ts';
+import { ReadAhead, readAheadMax } from './read-ahead.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { Snapshots } from './snapshots.ts';
 import { Usage } from './usage.ts';
@@ -72,13 +73,14 @@ export function createServices(parts: ServiceParts): Services {
   const images = new Images({ ...parts, access, newImages, usage });
   const snapshots = new Snapshots({ ...parts, access });
   const jobs = new Jobs({ ...parts, access, images });
+  const ahead = new ReadAhead({ bytesMax: readAheadMax });
   const janitor = new Janitor({ ...parts, access, jobs });
   return {
     images,
-    content: new Content({ ...parts, access, usage }),
+    content: new Content({ ...parts, access, usage, ahead }),
     snapshots,
     imports: new Imports({ ...parts, newImages, usage }),
-    exports: new Exports({ ...parts, access }),
+    exports: new Exports({ ...parts, access, ahead }),
     jobs,
     idempotency: new Idempotency({ ...parts, access, snapshots }),
     leases,

@@ -1,14 +1,15 @@
 // Hostile images over HTTP: each is answered soon, in little memory, leaves nothing, and holds nobody up.
 
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 
-import { KiB, MiB } from '../../src/base/units.ts';
+import { MiB } from '../../src/base/units.ts';
 import type { HostileImage } from '../support/hostile-headers.ts';
 import { hostileImages } from '../support/hostile-images.ts';
+import { residentBytes } from '../support/process-memory.ts';
 import { startService } from '../support/service-process.ts';
 import type { ServiceProcess } from '../support/service-process.ts';
 import { tempFolder } from '../support/temp-folder.ts';
@@ -146,12 +147,7 @@ async function settledMemory(service: ServiceProcess): Promise<number> {
   let least = Infinity;
   for (let look = 0; look < 10; look += 1) {
     await pause(200);
-    least = Math.min(least, memoryOf(service));
+    least = Math.min(least, residentBytes(service.child));
   }
   return least;
-}
-
-function memoryOf({ child }: ServiceProcess): number {
-  const status = readFileSync(`/proc/${child.pid ?? 0}/status`, 'utf8');
-  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]) * KiB;
 }
