@@ -81,7 +81,9 @@ async function readData(services: Services, request: FastifyRequest, reply: Fast
   void reply.header('content-type', 'application/octet-stream').header('cache-control', 'private, no-cache');
   return await answerBytes(request, reply, {
     source: {
-      size: session.size,
+      get size() {
+        return session.size;
+      },
       generation: session.generation,
       etagOf: (current) => dataTag(session.imageId, current),
       read: (span) => session.read(span),

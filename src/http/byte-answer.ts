@@ -6,6 +6,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 
 import { present } from '../base/assert.ts';
 import type { ByteSpan } from '../base/byte-span.ts';
+import { Fault } from '../base/fault.ts';
 import { MiB } from '../base/units.ts';
 import { parseRange, printContentRange, resolveRange } from './byte-range.ts';
 import type { RangePart } from './byte-range.ts';
@@ -17,12 +18,15 @@ import { sendChunks } from './response-stream.ts';
 
 /** What is served: its length, its state, and its bytes when they are asked for. */
 export interface ByteSource {
-  /** In bytes. */
+  /** In bytes, as far as is known now. */
   readonly size: number;
   readonly generation: number;
   /** The strong entity tag of a generation, with its quotes. */
   readonly etagOf: (generation: number) => string;
-  /** At most {@link answerLengthMax} bytes, with the generation that they belong to. */
+  /**
+   * At most {@link answerLengthMax} bytes, with the generation that they belong to. Faults `range-not-satisfiable` when
+   * there are fewer by now; `size` tells then how many.
+   */
   readonly read: (span: ByteSpan) => Promise<{ readonly bytes: Uint8Array; readonly generation: number }>;
   readonly chunks: (span: ByteSpan) => AsyncIterable<Uint8Array>;
   /** Told of bytes that nobody needs any more, so that other bytes may have their buffer. */
@@ -63,15 +67,16 @@ export async function answerBytes(
   let state = stateOf(source, source.generation);
   void reply.header('accept-ranges', 'bytes');
   for (let attempt = 0; ; attempt += 1) {
+    const { size } = source;
     const verdict = judgeRead(conditions, state);
     describe(reply, state);
     if (verdict === 'not-modified') return reply.code(304).send();
-    const spans = range !== undefined && rangeCounts(conditions, state) ? resolveRange(range, source.size) : [];
-    if (request.method === 'HEAD') return reply.header('content-length', source.size).send();
+    const spans = range !== undefined && rangeCounts(conditions, state) ? resolveRange(range, size) : [];
+    if (request.method === 'HEAD') return reply.header('content-length', size).send();
     const [span] = spans;
     if (spans.length > 1) return sendParts(request, reply, { source, spans });
-    const wanted = span ?? { offset: 0, length: source.size };
-    if (span !== undefined) void reply.code(206).header('content-range', printContentRange(span, source.size));
+    const wanted = span ?? { offset: 0, length: size };
+    if (span !== undefined) void reply.code(206).header('content-range', printContentRange(span, size));
     if (wanted.length === 0) return reply.send(Buffer.alloc(0));
     const digested = request.method === 'GET' && wantsSha256(request.headers['want-content-digest']);
     if (wanted.length > answerLengthMax) {
@@ -89,7 +94,12 @@ export async function answerBytes(
       await sendChunks(reply, source.chunks(wanted), { onSent: source.recycle });
       return reply;
     }
-    const { bytes, generation } = await source.read(wanted);
+    const read = await readOrResized(source, wanted, size);
+    if (read === undefined) {
+      void reply.code(200).removeHeader('content-range');
+      continue;
+    }
+    const { bytes, generation } = read;
     // A change came between the judgement and the bytes: the client must not get them under the old tag.
     if (generation !== state.facts.generation) {
       state = stateOf(source, generation);
@@ -112,6 +122,21 @@ export async function answerBytes(
  * more, so the bytes just read are right under the tag they belong to.
  */
 const rereadsMax = 2;
+
+/** Undefined when the span was inside `size`, but the content is shorter or longer by now: it is to be resolved again. */
+async function readOrResized(
+  source: ByteSource,
+  span: ByteSpan,
+  size: number,
+): Promise<Awaited<ReturnType<ByteSource['read']>> | undefined> {
+  try {
+    return await source.read(span);
+  } catch (error) {
+    const isResized = error instanceof Fault && error.code === 'range-not-satisfiable' && source.size !== size;
+    if (isResized) return undefined;
+    throw error;
+  }
+}
 
 function lengthOf(part: RangePart): number {
   if (part.kind === 'suffix') return part.length;

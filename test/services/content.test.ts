@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 
 import { Fault } from '../../src/base/fault.ts';
 import { KiB, MiB } from '../../src/base/units.ts';
 import type { WriteOptions } from '../../src/services/services.ts';
 import { chunkLengthMax } from '../../src/services/services.ts';
 import { verifiedFirstMax } from '../../src/services/write-session.ts';
+import { brakedEngine } from '../support/braked-service.ts';
 import { Prng } from '../support/prng.ts';
 import { houseEngine } from '../support/service-engine.ts';
 import { faultOf } from '../support/service-faults.ts';
@@ -298,6 +300,29 @@ describe('extents', () => {
       faultOf('range-not-satisfiable', { size: MiB }),
     );
     await assert.rejects(content.extents('vm1', { ...whole, snapshot: 's1' }), faultOf('snapshot-not-found'));
+  });
+
+  test('are those of the size that the image has by then', async () => {
+    let [holds, isHeld] = [false, false];
+    const brake = {
+      get held() {
+        return (isHeld = holds);
+      },
+    };
+    await using house = await openHouse({ engine: brakedEngine(brake) });
+    const { content, images } = house.services;
+    await images.create(newImage({ name: 'vm1', virtualSize: 2 * MiB }));
+    for (const virtualSize of [MiB, 3 * MiB]) {
+      holds = true;
+      const resize = images.resize('vm1', { virtualSize, allowShrink: true, preallocation: 'off' });
+      while (!isHeld) await turn();
+      const asked = content.extents('vm1', whole);
+      for (let turns = 0; turns < 10; turns += 1) await turn();
+      holds = false;
+      const [page] = await Promise.all([asked, resize]);
+      const end = page.items.reduce((sum, { length }) => sum + length, 0);
+      assert.deepEqual([page.virtualSize, end], [virtualSize, virtualSize]);
+    }
   });
 });
 
