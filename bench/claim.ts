@@ -21,7 +21,13 @@ export interface Comparison {
   readonly cost: { readonly ours: readonly number[]; readonly theirs: readonly number[] } | undefined;
 }
 
+/** A comparison that this machine cannot make, and why. */
+export interface Missing {
+  readonly name: string;
+  readonly missing: string;
+}
+
 export interface Claim {
   readonly name: string;
-  readonly measure: (bench: Bench) => AsyncGenerator<Comparison>;
+  readonly measure: (bench: Bench) => AsyncGenerator<Comparison | Missing>;
 }

@@ -7,6 +7,8 @@ export interface LoadOrder {
   /** Path and query. */
   readonly path: string;
   readonly connections: number;
+  /** Lines besides those that every request has. */
+  readonly headers: readonly string[];
   /** Of each request, in bytes. */
   readonly rangeLength: number;
   /** Of the content, in bytes. */
@@ -25,6 +27,7 @@ export interface UploadOrder {
   readonly port: number;
   readonly path: string;
   readonly file: string;
+  readonly headers: readonly string[];
 }
 
 export interface LoadResult {

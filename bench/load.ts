@@ -54,7 +54,8 @@ async function drive(
   const { order, next, latencies } = work;
   const { method, rangeLength } = order;
   const expected = method === 'GET' ? { status: 206, length: rangeLength } : { status: 204, length: 0 };
-  const start = `${method} ${order.path} HTTP/1.1\r\nhost: 127.0.0.1:${order.port}\r\n`;
+  const lines = [`${method} ${order.path} HTTP/1.1`, `host: 127.0.0.1:${order.port}`, ...order.headers, ''];
+  const start = lines.join('\r\n');
   for (let offset = next(); offset !== undefined; offset = next()) {
     const last = offset + rangeLength - 1;
     const head =
@@ -90,13 +91,14 @@ function* pieces(length: number): Generator<Uint8Array> {
   }
 }
 
-async function upload({ port, path, file }: UploadOrder): Promise<LoadResult> {
+async function upload({ port, path, file, headers }: UploadOrder): Promise<LoadResult> {
   const descriptor = openSync(file, 'r');
   const { size } = fstatSync(descriptor);
   const line = await HttpLine.open(port);
   const startedAt = performance.now();
   try {
-    const head = `PUT ${path} HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\ncontent-length: ${size}\r\n\r\n`;
+    const lines = [`PUT ${path} HTTP/1.1`, `host: 127.0.0.1:${port}`, `content-length: ${size}`, ...headers, '', ''];
+    const head = lines.join('\r\n');
     const { status } = await line.ask(head, contentOf(descriptor, size));
     if (status !== 201) throw new Error(`PUT ${path}: status ${status}`);
   } finally {

@@ -14,9 +14,13 @@ export const connectionCounts = [1, 16] as const;
 export const diskLength = 0.5 * GiB;
 
 /** Who serves the disk, and where. */
-interface Target {
+export interface Target {
   readonly server: { readonly port: number; readonly cpuSeconds: number };
   readonly path: string;
+  /** Lines of the request besides the usual ones. */
+  readonly headers?: readonly string[];
+  /** What goes on meanwhile. */
+  readonly around?: { readonly begin: () => void; readonly end: () => void } | undefined;
 }
 
 /** One disk of random bytes as a raw file, as an image of QEMU's, and as an image of ours. */
@@ -44,7 +48,7 @@ export async function makeSameDisk(site: Site, bench: Bench): Promise<SameDisk> 
   const qemuPath = site.path('disk.qcow2');
   runCommand('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, qemuPath]);
   const service = await site.service();
-  await bench.upload({ port: service.port, path: '/v1/imports/same-disk', file: qemuPath });
+  await bench.upload({ port: service.port, path: '/v1/imports/same-disk', file: qemuPath, headers: [] });
   return {
     plain: { server: await site.serve(raw), path: '/' },
     service: { server: service, path: '/v1/images/same-disk/data' },
@@ -52,13 +56,21 @@ export async function makeSameDisk(site: Site, bench: Bench): Promise<SameDisk> 
   };
 }
 
-/** Figures in requests a second, or in MiB a second when the disk is gone through. */
 export async function againstPlainServer(bench: Bench, disk: SameDisk, job: RangeJob): Promise<Comparison> {
-  const ours = (): Promise<Figure> => runJob(bench, job, { ...disk.service, query: job.query.ours });
-  const theirs = (): Promise<Figure> => runJob(bench, job, { ...disk.plain, query: job.query.theirs });
+  return againstServer(bench, { ours: disk.service, theirs: disk.plain, peer: 'plain node:http server' }, job);
+}
+
+/** Figures in requests a second, or in MiB a second when the disk is gone through. */
+export async function againstServer(
+  bench: Bench,
+  sides: { readonly ours: Target; readonly theirs: Target; readonly peer: string },
+  job: RangeJob,
+): Promise<Comparison> {
+  const ours = (): Promise<Figure> => runJob(bench, job, { ...sides.ours, query: job.query.ours });
+  const theirs = (): Promise<Figure> => runJob(bench, job, { ...sides.theirs, query: job.query.theirs });
   return {
-    name: `${job.title}; plain node:http server`,
-    peer: `${job.method} /${job.query.theirs} of a raw file`,
+    name: `${job.title}; ${sides.peer}`,
+    peer: `${job.method} ${sides.theirs.path}${job.query.theirs}`,
     unit: unitOf(job),
     better: 'more',
     goal: job.goal,
@@ -107,17 +119,21 @@ async function runJob(bench: Bench, job: RangeJob, at: Target & { readonly query
   const { method, connections, rangeLength } = job;
   const through = job.order === 'through';
   const cpuBefore = at.server.cpuSeconds;
-  const { requests, bytes, seconds } = await bench.load({
+  at.around?.begin();
+  const done = await bench.load({
     port: at.server.port,
     path: `${at.path}${at.query}`,
     method,
     connections,
     rangeLength,
     contentLength: diskLength,
+    headers: at.headers ?? [],
     order: through
       ? { kind: 'each', stride: rangeLength, requests: diskLength / rangeLength }
       : { kind: 'random', seconds: bench.options.seconds },
   });
+  at.around?.end();
+  const { requests, bytes, seconds } = done;
   const work = through ? bytes / MiB : requests;
   return { value: work / seconds, cost: ((at.server.cpuSeconds - cpuBefore) / work) * 1e6 };
 }

@@ -3,7 +3,7 @@
 import { availableParallelism, cpus, loadavg, release, totalmem } from 'node:os';
 
 import { GiB } from '../src/base/units.ts';
-import type { Comparison } from './claim.ts';
+import type { Comparison, Missing } from './claim.ts';
 import { runCommand } from './processes.ts';
 import { ratiosOf, sumUp } from './rounds.ts';
 import type { Summary } from './rounds.ts';
@@ -51,6 +51,11 @@ export function printLine({ name, unit, ours, theirs, ratio, goal, cost }: Repor
     verdictOf(ratio.median, goal),
   ];
   return `| ${cells.join(' | ')} |`;
+}
+
+/** The row of what could not be compared. */
+export function printMissing({ name, missing }: Missing): string {
+  return `| ${name} | not measured: ${missing} | | | | |`;
 }
 
 export const tableHead = [

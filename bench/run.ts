@@ -12,15 +12,32 @@ import type { Claim } from './claim.ts';
 import { check } from './claims/check.ts';
 import { create } from './claims/create.ts';
 import { durableWrite } from './claims/durable-write.ts';
+import { features } from './claims/features.ts';
 import { firstWrite } from './claims/first-write.ts';
 import { importImage } from './claims/import.ts';
+import { info } from './claims/info.ts';
+import { nginx } from './claims/nginx.ts';
 import { read } from './claims/read.ts';
+import { sharedFlushes } from './claims/shared-flushes.ts';
 import { snapshot } from './claims/snapshot.ts';
 import { write } from './claims/write.ts';
-import { describeLoad, describeMachine, lineOf, printLine, tableHead } from './report.ts';
+import { describeLoad, describeMachine, lineOf, printLine, printMissing, tableHead } from './report.ts';
 import { Bench } from './workplace.ts';
 
-const claims: readonly Claim[] = [read, write, firstWrite, durableWrite, importImage, check, create, snapshot];
+const claims: readonly Claim[] = [
+  read,
+  nginx,
+  write,
+  firstWrite,
+  durableWrite,
+  sharedFlushes,
+  features,
+  importImage,
+  check,
+  info,
+  create,
+  snapshot,
+];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -57,6 +74,11 @@ async function prove(claim: Claim): Promise<void> {
   });
   try {
     for await (const comparison of claim.measure(bench)) {
+      if ('missing' in comparison) {
+        const { name, missing } = comparison;
+        console.log(values.json ? JSON.stringify({ claim: claim.name, name, missing }) : printMissing(comparison));
+        continue;
+      }
       const line = lineOf(claim.name, comparison);
       console.log(values.json ? JSON.stringify(line) : printLine(line));
     }

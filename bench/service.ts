@@ -18,9 +18,13 @@ export class Service {
     this.#dataFolder = parts.dataFolder;
   }
 
-  /** `nodeOptions` go to Node: `--cpu-prof` shows where the time goes. */
-  static async start(dataFolder: string, nodeOptions: readonly string[]): Promise<Service> {
-    const environment = { QCOWD_PORT: '0', QCOWD_DATA_DIR: dataFolder, QCOWD_LOG_LEVEL: 'info' };
+  /** `nodeOptions` go to Node: `--cpu-prof` shows where the time goes. `more` is added to the environment. */
+  static async start(
+    dataFolder: string,
+    nodeOptions: readonly string[],
+    more: Readonly<Record<string, string>>,
+  ): Promise<Service> {
+    const environment = { ...more, QCOWD_PORT: '0', QCOWD_DATA_DIR: dataFolder, QCOWD_LOG_LEVEL: 'info' };
     const child = new Child({ file: entry, words: [], environment }, nodeOptions);
     const [, port = ''] = await child.untilPrinted(/"url":"http:\/\/127\.0\.0\.1:(\d+)"/);
     return new Service({ port: Number(port), child, dataFolder });

@@ -99,7 +99,7 @@ export class Site {
 
   /** Started when it is first asked for. */
   async service(): Promise<Service> {
-    this.#service ??= Service.start(this.path('data'), this.#nodeOptions);
+    this.#service ??= Service.start(this.path('data'), this.#nodeOptions, {});
     return this.#service;
   }
 

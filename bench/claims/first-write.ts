@@ -21,6 +21,7 @@ export const firstWrite: Claim = {
           path: '/v1/images/first/data?flush=false',
           connections: depth,
           rangeLength,
+          headers: [],
           contentLength: virtualSize,
           order: { kind: 'each', stride, requests: virtualSize / stride },
         });

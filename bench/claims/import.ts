@@ -18,7 +18,12 @@ export const importImage: Claim = {
     const copy = disk.path('copy');
     const take = async (file: string, query: string): Promise<number> => {
       settleDisk();
-      const { seconds } = await bench.upload({ port: service.port, path: `/v1/imports/incoming${query}`, file });
+      const { seconds } = await bench.upload({
+        port: service.port,
+        path: `/v1/imports/incoming${query}`,
+        file,
+        headers: [],
+      });
       await service.remove('incoming');
       return imageLength / MiB / seconds;
     };
@@ -36,6 +41,14 @@ export const importImage: Claim = {
       better: 'more',
       goal: 0.7,
       ...(await inTurns({ ours: () => take(qcow2, ''), theirs: () => make('cp', [qcow2, copy]) }, options)),
+    };
+    yield {
+      name: 'import of a raw file; cp and sync',
+      peer: `cp ${raw} ${copy} && sync ${copy}`,
+      unit: 'MiB/s',
+      better: 'more',
+      goal: 0.7,
+      ...(await inTurns({ ours: () => take(raw, '?format=raw'), theirs: () => make('cp', [raw, copy]) }, options)),
     };
     const convert = ['convert', '-f', 'raw', '-O', 'qcow2', raw, copy];
     yield {
