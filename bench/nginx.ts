@@ -1,4 +1,4 @@
-// nginx over one folder: the peer that sends files without a copy. Debian: `apt-get install nginx-light`.
+// The peer that sends files without a copy: nginx over one folder. Debian: `apt-get install nginx-light`.
 
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
