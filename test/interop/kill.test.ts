@@ -15,14 +15,18 @@ import type { ServiceProcess } from '../support/service-process.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 const seed = Number(process.env['SEED'] ?? Math.floor(performance.now() * 1000) % 1_000_000);
-const rounds = 5;
+/** How often the process is killed; `ROUNDS=20` takes a longer look. */
+const rounds = Number(process.env['ROUNDS'] ?? 6);
+const names = ['vm1', 'vm2'] as const;
+/** Each writer has slots of its own, so that what a slot holds is what its writer was last answered. */
+const writersPerImage = 2;
 const slotLength = 64 * 1024;
 const slotCount = 64;
 /** Exit codes of `qemu-img check` (CHK-14): clean, or leaks. */
 const soundExits: readonly number[] = [0, 3];
 
 describe(`a process that is killed, seed ${seed}`, () => {
-  test('has everything that it answered, and nothing half made', { timeout: 300_000 }, async () => {
+  test('has everything that it answered, and nothing half made', { timeout: 60_000 * (rounds + 1) }, async () => {
     const prng = new Prng(seed);
     using folder = tempFolder();
     const data = join(folder.path, 'data');
@@ -30,22 +34,22 @@ describe(`a process that is killed, seed ${seed}`, () => {
     qemuImg('create', '-q', '-f', 'qcow2', cloud, '64M');
     qemuIo(cloud, ['write -P 7 1M 12M'], { format: 'qcow2', readOnly: false, syncs: false, discard: 'unmap' });
 
-    /** What each slot of the image was last answered to hold, and what it may hold since. */
-    const slots = Array.from({ length: slotCount }, () => ({ durable: 0, tried: new Set<number>([0]) }));
+    const logs = names.map((name): ImageLog => ({ name, slots: emptySlots(), unanswered: undefined }));
     for (let round = 0; round <= rounds; round += 1) {
       await using service = await startService({ QCOWD_DATA_DIR: data });
       if (round === 0) {
-        await post(service, '/v1/images', { name: 'vm1', virtualSize: slotLength * slotCount });
+        for (const name of names) await post(service, '/v1/images', { name, virtualSize: slotLength * slotCount });
       }
-      await judge(service, slots);
+      for (const log of logs) await judge(service, log);
+      for (const log of logs) await repeatUnanswered(service, log);
       await judgeFiles(service, data);
       if (round === rounds) return;
       const work = Promise.allSettled([
-        writeSlots(service, slots, new Prng(seed * 31 + round)),
-        changeStructure(service, round),
+        ...logs.flatMap((log) => writersOf(service, log, new Prng(seed * 31 + round))),
+        ...logs.map((log) => changeStructure(service, round, log)),
         importFiles(service, round, cloud),
       ]);
-      await pause(150 + prng.below(900));
+      await pause(50 + prng.below(400));
       const exit = once(service.child, 'exit');
       service.child.kill('SIGKILL');
       await exit;
@@ -54,20 +58,41 @@ describe(`a process that is killed, seed ${seed}`, () => {
   });
 });
 
+/** What a slot was last answered to hold, and what it may hold since. */
 interface Slot {
   durable: number;
   tried: Set<number>;
 }
 
+/** What was asked of an image, kept here and not in the service. */
+interface ImageLog {
+  readonly name: string;
+  readonly slots: readonly Slot[];
+  /** The last snapshot that was asked for and not answered yet; its name is in its key. */
+  unanswered: string | undefined;
+}
+
+function emptySlots(): readonly Slot[] {
+  return Array.from({ length: slotCount }, () => ({ durable: 0, tried: new Set([0]) }));
+}
+
+function writersOf(service: ServiceProcess, log: ImageLog, prng: Prng): readonly Promise<void>[] {
+  return Array.from({ length: writersPerImage }, (_, writer) => writeSlots(service, log, { writer, prng }));
+}
+
 /** Writes slots one after another until the process is gone. */
-async function writeSlots(service: ServiceProcess, slots: readonly Slot[], prng: Prng): Promise<void> {
+async function writeSlots(
+  service: ServiceProcess,
+  { name, slots }: ImageLog,
+  { writer, prng }: { readonly writer: number; readonly prng: Prng },
+): Promise<void> {
   for (let value = 1; ; value = (value % 250) + 1) {
-    const index = prng.below(slotCount);
+    const index = prng.below(slotCount / writersPerImage) * writersPerImage + writer;
     const slot = slots[index];
     assert.ok(slot !== undefined);
     slot.tried.add(value);
     const first = index * slotLength;
-    const answer = await fetch(`${service.url}/v1/images/vm1/data`, {
+    const answer = await fetch(`${service.url}/v1/images/${name}/data`, {
       method: 'PUT',
       headers: { 'content-range': `bytes ${first}-${first + slotLength - 1}/*` },
       body: Buffer.alloc(slotLength, value),
@@ -78,14 +103,34 @@ async function writeSlots(service: ServiceProcess, slots: readonly Slot[], prng:
   }
 }
 
-async function changeStructure(service: ServiceProcess, round: number): Promise<void> {
+async function changeStructure(service: ServiceProcess, round: number, log: ImageLog): Promise<void> {
   for (let turn = 0; ; turn += 1) {
-    const name = `s-${round}-${turn}`;
-    await post(service, '/v1/images/vm1/snapshots', { name });
+    const snapshot = `s-${round}-${turn}`;
+    log.unanswered = snapshot;
+    await takeSnapshot(service, log.name, snapshot);
+    log.unanswered = undefined;
     const virtualSize = slotLength * slotCount + turn * MiB;
-    await post(service, '/v1/images/vm1/resize', { virtualSize, allowShrink: true });
-    if (turn % 2 === 0) await fetch(`${service.url}/v1/images/vm1/snapshots/${name}`, { method: 'DELETE' });
+    await post(service, `/v1/images/${log.name}/resize`, { virtualSize, allowShrink: true });
+    if (turn % 2 === 0) {
+      await fetch(`${service.url}/v1/images/${log.name}/snapshots/${snapshot}`, { method: 'DELETE' });
+    }
   }
+}
+
+async function takeSnapshot(service: ServiceProcess, image: string, name: string): Promise<void> {
+  await post(service, `/v1/images/${image}/snapshots`, { name }, { 'idempotency-key': `${image}-${name}` });
+}
+
+/** Taken before the kill or not, a snapshot that is asked for again with its key is there once. */
+async function repeatUnanswered(service: ServiceProcess, log: ImageLog): Promise<void> {
+  if (log.unanswered === undefined) return;
+  await takeSnapshot(service, log.name, log.unanswered);
+  const answer = await fetch(`${service.url}/v1/images/${log.name}/snapshots?limit=1000`);
+  const { items } = (await answer.json()) as { readonly items: readonly { readonly name: string }[] };
+  const taken = items.filter(({ name }) => name === log.unanswered);
+  assert.equal(taken.length, 1, `seed ${seed}, ${log.name}: ${log.unanswered}`);
+  await fetch(`${service.url}/v1/images/${log.name}/snapshots/${log.unanswered}`, { method: 'DELETE' });
+  log.unanswered = undefined;
 }
 
 async function importFiles(service: ServiceProcess, round: number, path: string): Promise<void> {
@@ -93,23 +138,26 @@ async function importFiles(service: ServiceProcess, round: number, path: string)
   for (let turn = 0; ; turn += 1) {
     const name = `import-${round}-${turn}`;
     await fetch(`${service.url}/v1/imports/${name}`, { method: 'PUT', body: bytes });
-    if (turn % 2 === 0) await fetch(`${service.url}/v1/images/${name}`, { method: 'DELETE' });
+    await fetch(`${service.url}/v1/images/${name}`, { method: 'DELETE' });
   }
 }
 
 /** Each slot holds one value throughout: the last durable one, or one that was under way. */
-async function judge(service: ServiceProcess, slots: readonly Slot[]): Promise<void> {
-  const answer = await fetch(`${service.url}/v1/images/vm1/data`);
+async function judge(service: ServiceProcess, { name, slots }: ImageLog): Promise<void> {
+  const answer = await fetch(`${service.url}/v1/images/${name}/data`);
   assert.equal(answer.status, 200);
   const disk = Buffer.from(await answer.arrayBuffer());
   for (const [index, slot] of slots.entries()) {
     const bytes = disk.subarray(index * slotLength, (index + 1) * slotLength);
     const values = new Set(bytes);
     for (const value of values) {
-      assert.ok(slot.tried.has(value) || value === slot.durable, `slot ${index} holds ${value}, never written there`);
+      assert.ok(
+        slot.tried.has(value) || value === slot.durable,
+        `seed ${seed}, ${name}: slot ${index} holds ${value}, never written there`,
+      );
     }
     // One write of one cluster may be torn only while it was not answered.
-    if (slot.tried.size === 1) assert.deepEqual([...values], [slot.durable], `slot ${index}`);
+    if (slot.tried.size === 1) assert.deepEqual([...values], [slot.durable], `seed ${seed}, ${name}: slot ${index}`);
     slot.tried = new Set([slot.durable, ...values]);
   }
 }
@@ -117,7 +165,9 @@ async function judge(service: ServiceProcess, slots: readonly Slot[]): Promise<v
 /** Every file belongs to an image that answers, and QEMU finds no corruption in it. */
 async function judgeFiles(service: ServiceProcess, data: string): Promise<void> {
   const listed = await fetch(`${service.url}/v1/images?limit=1000`);
-  const { items } = (await listed.json()) as { readonly items: readonly { readonly id: string; state: string }[] };
+  const { items } = (await listed.json()) as {
+    readonly items: readonly { readonly id: string; readonly name: string; state: string }[];
+  };
   assert.deepEqual(
     items.filter(({ state }) => state !== 'ready'),
     [],
@@ -128,7 +178,7 @@ async function judgeFiles(service: ServiceProcess, data: string): Promise<void> 
     'every file has its row, and every row its file',
   );
   assert.deepEqual(readdirSync(join(data, 'staging')), []);
-  for (const { id } of items) {
+  for (const { id, name } of items) {
     const answer = await fetch(`${service.url}/v1/images/${id}/data`, { headers: { range: 'bytes=0-511' } });
     assert.equal(answer.status, 206);
     await answer.arrayBuffer();
@@ -140,13 +190,19 @@ async function judgeFiles(service: ServiceProcess, data: string): Promise<void> 
       '',
     );
     assert.ok(soundExits.includes(exit), `seed ${seed}, ${id}: ${exit} ${stderr}`);
+    if (name.startsWith('import-')) await fetch(`${service.url}/v1/images/${id}`, { method: 'DELETE' });
   }
 }
 
-async function post(service: ServiceProcess, path: string, body: unknown): Promise<Readonly<Record<string, unknown>>> {
+async function post(
+  service: ServiceProcess,
+  path: string,
+  body: unknown,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Readonly<Record<string, unknown>>> {
   const answer = await fetch(`${service.url}${path}`, {
     method: 'POST',
-    headers: { 'content-type': 'application/json' },
+    headers: { 'content-type': 'application/json', ...headers },
     body: JSON.stringify(body),
   });
   const text = await answer.text();
