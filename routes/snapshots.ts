@@ -6,7 +6,7 @@ import { conditionsOf } from '../src/http/conditional.ts';
 import { signalOf } from '../src/http/disconnect.ts';
 import { answerOnce } from '../src/http/idempotency.ts';
 import { badCursor, pageCursors } from '../src/http/page-cursor.ts';
-import type { Services, SnapshotDescription } from '../src/services/services.ts';
+import type { Services, SnapshotList, SnapshotPosition } from '../src/services/services.ts';
 import { claimOf } from './claims.ts';
 import { answerWork, jobResponse, performWork, snapshotAnswer } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
@@ -72,9 +72,10 @@ export function snapshotRoutes(services: Services): Routes {
         const { limit, cursor } = request.query;
         const { image } = request.params;
         const cursors = pageCursors('snapshots', { image });
-        const after = cursors.parse(cursor);
-        const page = pageOf(await services.snapshots.list(image), { limit: limit ?? limitDefault, after });
-        return { items: page.items.map(printSnapshot), nextCursor: cursors.print(page.last) };
+        const after = readPosition(cursors.parse(cursor));
+        const page = await services.snapshots.list(image, { limit: limit ?? limitDefault, after });
+        if (page === undefined) throw badCursor('names a snapshot that is gone');
+        return { items: page.items.map(printSnapshot), nextCursor: cursors.print(positionOf(page)) };
       },
     );
 
@@ -198,19 +199,19 @@ function snapshotTag(session: { readonly imageId: string; readonly snapshotId: s
   return `"${session.imageId}-s${session.snapshotId ?? ''}"`;
 }
 
-/** The snapshots after the one with the id `after`; `last` is the id of the last one, when others follow. */
-function pageOf(
-  snapshots: readonly SnapshotDescription[],
-  options: { readonly limit: number; readonly after: string | undefined },
-): { readonly items: readonly SnapshotDescription[]; readonly last: string | undefined } {
-  const start = options.after === undefined ? 0 : positionAfter(snapshots, options.after);
-  const items = snapshots.slice(start, start + options.limit);
-  const more = start + items.length < snapshots.length;
-  return { items, last: more ? items.at(-1)?.id : undefined };
+/** Ids that are longer are nobody's numbers; where such a snapshot ends a page its place alone counts. */
+const cursorIdLengthMax = 32;
+
+/** How many snapshots come before the next page, and the id of the last of them. */
+function positionOf({ items, next }: SnapshotList): string | undefined {
+  if (next === undefined) return undefined;
+  const id = items.at(-1)?.id ?? '';
+  return `${next}:${id.length > cursorIdLengthMax ? '' : `id:${id}`}`;
 }
 
-function positionAfter(snapshots: readonly SnapshotDescription[], after: string): number {
-  const index = snapshots.findIndex(({ id }) => id === after);
-  if (index === -1) throw badCursor('names a snapshot that is gone');
-  return index + 1;
+function readPosition(text: string | undefined): SnapshotPosition | undefined {
+  if (text === undefined) return undefined;
+  const match = /^([1-9]\d{0,5}):(?:id:(.*))?$/su.exec(text);
+  if (match === null) throw badCursor('is not one of this list');
+  return { next: Number(match[1]), lastId: match[2] };
 }

@@ -92,15 +92,18 @@ export const ImageInfo = z
     backingFilename: z.string().optional(),
     fullBackingFilename: z.string().optional(),
     backingFilenameFormat: z.string().optional(),
-    snapshots: z.array(InfoSnapshot).optional(),
+    snapshots: z
+      .array(InfoSnapshot)
+      .optional()
+      .meta({ description: 'The first 1000; the list of snapshots has all of them, page by page' }),
     formatSpecific: FormatSpecific,
     limits: ImageLimits,
   })
   .meta({ id: 'ImageInfo', description: 'What `qemu-img info --output=json` tells, in camelCase' });
 
 /** What an image tells of itself, as the wire has it; qemu-img leaves the same members out. */
-export function printInfo({ fileName, description }: InfoValue): z.input<typeof ImageInfo> {
-  const { backingFileName, backingFormat, snapshots } = description;
+export function printInfo({ fileName, description, snapshots }: InfoValue): z.input<typeof ImageInfo> {
+  const { backingFileName, backingFormat } = description;
   return {
     virtualSize: description.virtualSize,
     filename: fileName,

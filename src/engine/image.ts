@@ -20,10 +20,15 @@ import type { CheckReport, RepairMode } from './operations/check-report.ts';
 import { discardInSteps, zeroInSteps } from './operations/clear.ts';
 import { createFile } from './operations/create-file.ts';
 import type { CreateSpec } from './operations/create-spec.ts';
-import { describe, describeSnapshots } from './operations/describe.ts';
+import { describe, describeSnapshots, findSnapshot } from './operations/describe.ts';
 import type { ExtentPage, ExtentQuery } from './operations/extent-item.ts';
 import { listExtents } from './operations/extents.ts';
-import type { ImageDescription, SnapshotDescription } from './operations/image-description.ts';
+import type {
+  FoundSnapshot,
+  ImageDescription,
+  SnapshotDescription,
+  SnapshotPageQuery,
+} from './operations/image-description.ts';
 import { ImageSession } from './operations/image-session.ts';
 import { resize } from './operations/resize.ts';
 import type { NewSize } from './operations/resize.ts';
@@ -39,7 +44,12 @@ export type { BackingFile } from './layer/open-gate.ts';
 export type { CheckFinding, CheckReport, RepairMode } from './operations/check-report.ts';
 export type { CreateSpec } from './operations/create-spec.ts';
 export type { ExtentItem, ExtentPage, ExtentQuery } from './operations/extent-item.ts';
-export type { ImageDescription, SnapshotDescription } from './operations/image-description.ts';
+export type {
+  FoundSnapshot,
+  ImageDescription,
+  SnapshotDescription,
+  SnapshotPageQuery,
+} from './operations/image-description.ts';
 export type { Progress, Steps } from './operations/steps.ts';
 export { judgeHead } from './operations/judge-head.ts';
 export type { VirtualFile } from './operations/virtual-file.ts';
@@ -203,8 +213,13 @@ export class Image {
   }
 
   /** In the order of the table. */
-  snapshots(): readonly SnapshotDescription[] {
-    return describeSnapshots(this.#session.parts);
+  snapshots(page: SnapshotPageQuery): readonly SnapshotDescription[] {
+    return describeSnapshots(this.#session.parts, page);
+  }
+
+  /** `snapshot` is an id or a name, the id first. */
+  findSnapshot(snapshot: string): FoundSnapshot | undefined {
+    return findSnapshot(this.#session.parts, snapshot);
   }
 
   /** `snapshot` is an id or a name, the id first; faults `snapshot-not-found`. */

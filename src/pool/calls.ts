@@ -6,9 +6,10 @@ import type { ByteSpan } from '../base/byte-span.ts';
 import { Fault } from '../base/fault.ts';
 import { releaseBytes } from '../base/spent-bytes.ts';
 import type { EngineImage } from './engine.ts';
-import { findSnapshot } from './export-plans.ts';
+import { requireSnapshot } from './export-plans.ts';
 import type { CallBody, PlainCallName } from './messages.ts';
 import type { OpenImage } from './open-image.ts';
+import { snapshotsPerPageMax } from './protocol.ts';
 import type { EngineCalls, ExpectedGeneration } from './protocol.ts';
 
 type GuestOffset = Parameters<EngineImage['read']>[0];
@@ -66,13 +67,24 @@ const calls: { readonly [Name in PlainCallName]: CallRow<Name> } = {
         const page = image.file.extents(query);
         return { ...page, virtualSize: image.file.virtualSize, generation: image.generation };
       }
-      const { virtualSize } = findSnapshot(image.file.snapshots(), snapshot);
+      const { virtualSize } = requireSnapshot(image.file, snapshot);
       return { ...image.file.snapshotExtents(snapshot, query), virtualSize, generation: image.generation };
     },
   },
   describe: {
     reads: true,
     perform: (image) => ({ ...image.file.describe(), generation: image.generation }),
+  },
+  snapshots: {
+    reads: true,
+    perform: ({ file }, page) => {
+      assert(page.limit <= snapshotsPerPageMax, 'a page of snapshots is inside its limit');
+      return { items: file.snapshots(page), total: file.describe().snapshotCount };
+    },
+  },
+  findSnapshot: {
+    reads: true,
+    perform: ({ file }, { snapshot }) => ({ found: file.findSnapshot(snapshot) }),
   },
   readExport: {
     reads: true,

@@ -35,7 +35,7 @@ export class ExportPlans {
   ): Steps<EngineCalls['planExport']['result']> {
     if (this.#plans.size >= this.#plansMax) throw new Fault('engine-busy', { exportPlansMax: this.#plansMax });
     const { args, generation } = options;
-    const snapshotId = args.snapshot === undefined ? undefined : findSnapshot(image.snapshots(), args.snapshot).id;
+    const snapshotId = args.snapshot === undefined ? undefined : requireSnapshot(image, args.snapshot).id;
     const file = yield* layOut(image, args);
     const { length } = file;
     this.#lastId += 1;
@@ -72,20 +72,19 @@ export class ExportPlans {
 
   /** Drops the plans of snapshots that are gone. */
   dropGone(image: EngineImage): void {
-    const planned = [...this.#plans].filter(([, plan]) => plan.snapshotId !== undefined);
-    if (planned.length === 0) return;
-    const there = new Set(image.snapshots().map((snapshot) => snapshot.id));
-    for (const [id, plan] of planned) {
-      if (plan.snapshotId !== undefined && !there.has(plan.snapshotId)) this.#plans.delete(id);
+    for (const [id, { snapshotId }] of this.#plans) {
+      if (snapshotId === undefined) continue;
+      // A name may be another one's id: found by its name it is not the planned one.
+      if (image.findSnapshot(snapshotId)?.snapshot.id !== snapshotId) this.#plans.delete(id);
     }
   }
 }
 
 /** By id or name, the id first. Faults `snapshot-not-found`. */
-export function findSnapshot(snapshots: readonly SnapshotDescription[], wanted: string): SnapshotDescription {
-  const found = snapshots.find(({ id }) => id === wanted) ?? snapshots.find(({ name }) => name === wanted);
+export function requireSnapshot(image: EngineImage, wanted: string): SnapshotDescription {
+  const found = image.findSnapshot(wanted);
   if (found === undefined) throw new Fault('snapshot-not-found', { snapshot: wanted });
-  return found;
+  return found.snapshot;
 }
 
 function layOut(

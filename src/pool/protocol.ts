@@ -6,9 +6,11 @@ import type {
   CreateSpec,
   ExtentPage,
   ExtentQuery,
+  FoundSnapshot,
   ImageDescription,
   RepairMode,
   SnapshotDescription,
+  SnapshotPageQuery,
 } from '../engine/image.ts';
 
 export type {
@@ -17,6 +19,7 @@ export type {
   CreateSpec,
   ExtentItem,
   ExtentPage,
+  FoundSnapshot,
   ImageDescription,
   RepairMode,
   SnapshotDescription,
@@ -27,6 +30,9 @@ export const readLengthMax = 1 * MiB;
 
 /** How much one `write` may bring, in bytes: 2 MiB, and a cluster of the largest size to end on a cluster boundary. */
 export const writeLengthMax = 4 * MiB;
+
+/** How many snapshots one `snapshots` may ask for: a file can hold 65,536. */
+export const snapshotsPerPageMax = 1000;
 
 /** A run's or image's file below the image: the name that the header above holds, and the file it stands for. */
 export interface BackingSource {
@@ -116,6 +122,10 @@ export interface EngineCalls {
     result: ExtentPage & { virtualSize: number; generation: number };
   };
   describe: { args: Record<never, never>; result: ImageDescription & { generation: number } };
+  /** At most {@link snapshotsPerPageMax}, in the order of the file; `total`: how many the image has. */
+  snapshots: { args: SnapshotPageQuery; result: { items: readonly SnapshotDescription[]; total: number } };
+  /** By id in the file or by name, the id first. */
+  findSnapshot: { args: { snapshot: string }; result: { found: FoundSnapshot | undefined } };
   /**
    * Plans a standalone file that is never stored; `id` is good until `closeExport` or the handle's end. At most
    * `exportPlansMax` at a time on one image (`engine-busy`). It takes its time on a large image: it is done step by step,

@@ -2,7 +2,7 @@
 
 import { present } from '../base/assert.ts';
 import type { Image as KnownImage, ImageFacts, ImageRecord } from '../catalog/catalog.ts';
-import type { ImageDescription, SnapshotDescription } from '../pool/protocol.ts';
+import type { ImageDescription } from '../pool/protocol.ts';
 import type { LeaseView } from './lease-book.ts';
 
 /** What everybody may know of an image, with whoever has a claim on it. */
@@ -26,19 +26,10 @@ export function factsOf(description: ImageDescription): ImageFacts {
     encrypted: false,
     dirty: description.dirty,
     corrupt: description.corrupt,
-    snapshotCount: description.snapshots.length,
+    snapshotCount: description.snapshotCount,
     bitmapCount: description.bitmapCount,
   };
 }
-
-/** The largest id that is a number; foreign ids that are none, or too large to count on from, do not take part. */
-export function snapshotIdMaxOf(snapshots: readonly SnapshotDescription[]): number {
-  const ids = snapshots.map(({ id }) => (/^\d+$/.test(id) ? Number(id) : 0));
-  return ids.filter((id) => id <= snapshotIdCountable).reduce((largest, id) => Math.max(largest, id), 0);
-}
-
-/** QEMU counts snapshot ids in 32 bits. */
-const snapshotIdCountable = 0xffff_fffe;
 
 /** A record as everybody may know it, with what its open file says now. */
 export function toImage(

@@ -5,7 +5,8 @@ import { Fault } from '../base/fault.ts';
 import { alignUp } from '../base/integers.ts';
 import { sectorSize } from '../base/units.ts';
 import type { ImageState, LabelFilter, Labels } from '../catalog/catalog.ts';
-import type { CheckReport, CreateSpec, ImageDescription, RepairMode } from '../pool/protocol.ts';
+import { snapshotsPerPageMax } from '../pool/protocol.ts';
+import type { CheckReport, CreateSpec, ImageDescription, RepairMode, SnapshotDescription } from '../pool/protocol.ts';
 import type { ImageAccess } from './image-access.ts';
 import { ImageEdits } from './image-edits.ts';
 import type { EditTerms, ImageChange } from './image-edits.ts';
@@ -69,6 +70,8 @@ export interface ImageInfo {
   /** The name of the image's file in the image folder. */
   readonly fileName: string;
   readonly description: ImageDescription;
+  /** The first {@link snapshotsPerPageMax}. */
+  readonly snapshots: readonly SnapshotDescription[];
 }
 
 /** `{image}` is an id or a name everywhere; without such an image every verb faults `image-not-found`. */
@@ -202,6 +205,7 @@ export class Images {
   async info(image: string): Promise<ImageInfo> {
     return this.#access.use(image, { changes: false }, async (visit) => ({
       description: await visit.call('describe', {}),
+      snapshots: (await visit.call('snapshots', { from: 0, limit: snapshotsPerPageMax })).items,
       image: await this.show(visit.imageId),
       fileName: this.#directory.fileName(visit.imageId),
     }));

@@ -5,6 +5,7 @@ import { Fault } from '../base/fault.ts';
 import type { JobKind, JobRecord } from '../catalog/catalog.ts';
 import type { Image } from './image-facts.ts';
 import type { CheckReport, EngineCalls, ExtentItem, RepairMode, SnapshotDescription } from '../pool/protocol.ts';
+import { snapshotWithId } from './snapshot-lookup.ts';
 import type { ImageAccess } from './image-access.ts';
 import type { Images } from './images.ts';
 import type { WorkControl } from './work-control.ts';
@@ -133,8 +134,8 @@ function repairOf(job: JobRecord): Exclude<RepairMode, 'none'> {
 }
 
 async function snapshotOf(job: JobRecord, visit: Visit): Promise<SnapshotDescription | undefined> {
-  const { snapshots } = await visit.call('describe', {});
-  return snapshots.find(({ id }) => id === job.trace.snapshotId);
+  const { snapshotId } = job.trace;
+  return snapshotId === undefined ? undefined : await snapshotWithId(visit, snapshotId);
 }
 
 type ExtentQuery = EngineCalls['extents']['args'];
@@ -143,8 +144,7 @@ const extentsPerPage = 1000;
 
 /** Whether the image and the snapshot are the same clusters: nobody has written since it was reverted to. */
 async function isAt(visit: Visit, snapshot: string): Promise<boolean> {
-  const { snapshots } = await visit.call('describe', {});
-  const target = snapshots.find(({ id }) => id === snapshot);
+  const target = await snapshotWithId(visit, snapshot);
   const { virtualSize } = visit.pulse;
   if (target?.virtualSize !== virtualSize) return false;
   for (let offset = 0; offset < virtualSize;) {

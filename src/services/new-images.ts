@@ -4,7 +4,7 @@ import { Fault } from '../base/fault.ts';
 import type { ImageRecord, ImageReservation, Labels } from '../catalog/catalog.ts';
 import type { BackingSource, ImageDescription } from '../pool/protocol.ts';
 import type { ImageAccess } from './image-access.ts';
-import { factsOf, snapshotIdMaxOf, toImage } from './image-facts.ts';
+import { factsOf, toImage } from './image-facts.ts';
 import type { Image } from './image-facts.ts';
 import { backingSourcesOf, sourceOf } from './opening.ts';
 import type { OpeningParts } from './opening.ts';
@@ -143,7 +143,7 @@ export class NewImages {
       facts: factsOf(made.description),
       generation: made.generation,
       settled: true,
-      snapshotIdMax: snapshotIdMaxOf(made.description.snapshots),
+      snapshotIdMax: made.description.snapshotIdMax,
       identity: await directory.identify(draft.id),
       nowMs: clock(),
     };

@@ -5,7 +5,7 @@ import { Fault } from '../base/fault.ts';
 import type { ImageRecord, ImageUpdate } from '../catalog/catalog.ts';
 import type { EngineHandle } from '../pool/engine-pool.ts';
 import type { BackingSource } from '../pool/protocol.ts';
-import { factsOf, snapshotIdMaxOf } from './image-facts.ts';
+import { factsOf } from './image-facts.ts';
 import type { ServiceParts } from './service-parts.ts';
 
 /** One opening of an image, from the first handle to the closed file. */
@@ -181,7 +181,7 @@ type Lesson = Pick<ImageUpdate, 'facts' | 'generation' | 'snapshotIdMax'>;
 async function ask(handle: EngineHandle, record: ImageRecord): Promise<Lesson> {
   try {
     const now = await handle.call('describe', {}, { signal: undefined });
-    return { facts: factsOf(now), generation: now.generation, snapshotIdMax: snapshotIdMaxOf(now.snapshots) };
+    return { facts: factsOf(now), generation: now.generation, snapshotIdMax: now.snapshotIdMax };
   } catch (error) {
     if (!(error instanceof Fault) || error.kind !== 'corrupt') throw error;
     const facts = present(record.facts, 'an image that is ready has facts');

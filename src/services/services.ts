@@ -34,6 +34,7 @@ export type { HealthReport } from './health.ts';
 export type { CreateOptions, ImageInfo, ImagePage, ListOptions, ResizeOptions } from './images.ts';
 export type { ImageChange } from './image-edits.ts';
 export type { Image } from './image-facts.ts';
+export type { SnapshotList, SnapshotPosition } from './snapshots.ts';
 export type { ImportOptions } from './imports.ts';
 export type { JobResults } from './job-kinds.ts';
 export type { Job, JobPage } from './jobs.ts';

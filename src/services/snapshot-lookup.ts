@@ -5,18 +5,14 @@ import type { SnapshotDescription } from '../pool/protocol.ts';
 import type { Visit } from './visit.ts';
 
 /** By id in the file or by name, the id first. Faults `snapshot-not-found`. */
-export function requireSnapshot(
-  snapshots: readonly SnapshotDescription[],
-  wanted: { readonly imageId: string; readonly snapshot: string },
-): SnapshotDescription {
-  const { snapshot } = wanted;
-  const found = snapshots.find(({ id }) => id === snapshot) ?? snapshots.find(({ name }) => name === snapshot);
-  if (found === undefined) throw new Fault('snapshot-not-found', wanted);
-  return found;
+export async function findSnapshot(visit: Visit, snapshot: string): Promise<SnapshotDescription> {
+  const { found } = await visit.call('findSnapshot', { snapshot });
+  if (found === undefined) throw new Fault('snapshot-not-found', { imageId: visit.imageId, snapshot });
+  return found.snapshot;
 }
 
-/** The same, asking the image. */
-export async function findSnapshot(visit: Visit, snapshot: string): Promise<SnapshotDescription> {
-  const { snapshots } = await visit.call('describe', {});
-  return requireSnapshot(snapshots, { imageId: visit.imageId, snapshot });
+/** By id alone; undefined without such a snapshot. */
+export async function snapshotWithId(visit: Visit, id: string): Promise<SnapshotDescription | undefined> {
+  const { found } = await visit.call('findSnapshot', { snapshot: id });
+  return found?.snapshot.id === id ? found.snapshot : undefined;
 }

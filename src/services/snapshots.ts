@@ -3,13 +3,32 @@
 import { Fault } from '../base/fault.ts';
 import type { SnapshotDescription } from '../pool/protocol.ts';
 import type { ImageAccess } from './image-access.ts';
-import { snapshotIdMaxOf } from './image-facts.ts';
 import type { Image } from './image-facts.ts';
 import type { ServiceParts } from './service-parts.ts';
-import { findSnapshot, requireSnapshot } from './snapshot-lookup.ts';
+import { findSnapshot } from './snapshot-lookup.ts';
 import type { Marked } from './structural-mark.ts';
 import type { WorkControl } from './work-control.ts';
 import type { Visit } from './visit.ts';
+
+/** Which page of the snapshots. */
+export interface SnapshotListQuery {
+  /** At most {@link snapshotsPerPageMax}. */
+  readonly limit: number;
+  /** Where the page before ended; undefined for the first page. */
+  readonly after: SnapshotPosition | undefined;
+}
+
+/** The end of a page: how many snapshots came before the next one, and the id of the last of them if it matters. */
+export interface SnapshotPosition {
+  readonly next: number;
+  readonly lastId: string | undefined;
+}
+
+/** A page of snapshots; `next`: how many come before the next page, undefined on the last one. */
+export interface SnapshotList {
+  readonly items: readonly SnapshotDescription[];
+  readonly next: number | undefined;
+}
 
 /** `snapshot` is the id in the file or a name, the id first; without such a snapshot verbs fault `snapshot-not-found`. */
 export class Snapshots {
@@ -26,21 +45,26 @@ export class Snapshots {
     const { name } = options;
     requireSnapshotName(name);
     const work = async (visit: Visit, marked: Marked): Promise<SnapshotDescription> => {
-      const { snapshots } = await visit.call('describe', {});
-      const holder = snapshots.find((snapshot) => snapshot.name === name);
-      if (holder !== undefined) throw new Fault('name-conflict', { name, snapshotId: holder.id });
+      const { found } = await visit.call('findSnapshot', { snapshot: name });
+      if (found !== undefined) throw new Fault('name-conflict', { name, snapshotId: found.snapshot.id });
       // An id never comes back, not even that of a snapshot that was deleted.
       const { snapshotIdCeiling } = await this.#access.find(visit.imageId);
-      const idFloor = Math.max(snapshotIdCeiling, snapshotIdMaxOf(snapshots)) + 1;
+      const { snapshotIdMax } = await visit.call('describe', {});
+      const idFloor = Math.max(snapshotIdCeiling, snapshotIdMax) + 1;
       await control?.note({ imageId: visit.imageId, snapshotId: String(idFloor) });
       return marked(() => visit.run('createSnapshot', { name, idFloor, ...splitTime(this.#clock()) }, control));
     };
     return this.#access.restructure(image, 'snapshot-create', work, control);
   }
 
-  /** In the order of the file. */
-  async list(image: string): Promise<readonly SnapshotDescription[]> {
-    return this.#access.use(image, { changes: false }, async (visit) => (await visit.call('describe', {})).snapshots);
+  /** In the order of the file; undefined when the snapshot at which the page before ended is gone. */
+  async list(image: string, query: SnapshotListQuery): Promise<SnapshotList | undefined> {
+    return this.#access.use(image, { changes: false }, async (visit) => {
+      const from = query.after === undefined ? 0 : await positionAfter(visit, query.after);
+      if (from === undefined) return undefined;
+      const { items, total } = await visit.call('snapshots', { from, limit: query.limit });
+      return { items, next: from + items.length < total ? from + items.length : undefined };
+    });
   }
 
   async get(image: string, snapshot: string): Promise<SnapshotDescription> {
@@ -49,8 +73,7 @@ export class Snapshots {
 
   async delete(image: string, snapshot: string, control?: WorkControl): Promise<undefined> {
     const work = async (visit: Visit, marked: Marked): Promise<undefined> => {
-      const { snapshots } = await visit.call('describe', {});
-      const { id } = requireSnapshot(snapshots, { imageId: visit.imageId, snapshot });
+      const { id } = await findSnapshot(visit, snapshot);
       await control?.note({ snapshotId: id });
       await marked(() => visit.run('deleteSnapshot', { snapshot: id }, control));
     };
@@ -66,6 +89,15 @@ export class Snapshots {
     };
     return this.#access.restructure(image, 'snapshot-revert', work, control);
   }
+}
+
+/** Foreign files repeat ids, so the place counts as long as the id is there; else the id alone. */
+async function positionAfter(visit: Visit, { next, lastId }: SnapshotPosition): Promise<number | undefined> {
+  if (lastId === undefined) return next;
+  const { items } = await visit.call('snapshots', { from: next - 1, limit: 1 });
+  if (items[0]?.id === lastId) return next;
+  const { found } = await visit.call('findSnapshot', { snapshot: lastId });
+  return found?.snapshot.id === lastId ? found.index + 1 : undefined;
 }
 
 /** In bytes of UTF-8, as the format counts; qemu-img takes no longer ones. */

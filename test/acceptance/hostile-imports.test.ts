@@ -16,17 +16,9 @@ import { tempFolder } from '../support/temp-folder.ts';
 import { pattern } from '../support/test-service.ts';
 
 /** Only a watchdog: an answer takes a fraction of a second of processor time, on a machine that has others to serve. */
-const patienceMs = 60_000;
-const threads = 4;
-/** 64 MiB for each thread: what one leaves uncollected stays until it needs the space. */
-const memoryGrowthMax = threads * 64 * MiB;
-
-/**
- * Tables of 65,536 snapshots, the most that the format allows: each leaves up to 130 MiB of garbage in its thread, which
- * nobody collects while the thread is idle. They are answered like the others; the limit of memory is not met by them.
- */
-const isHeavy = ({ id }: HostileImage): boolean =>
-  /snapshot-count-(65536|65537|4294967295)|snapshots?-65536|many-snapshots/.test(id);
+const patienceMs = 10_000;
+/** For the whole process, garbage included. */
+const memoryGrowthMax = 64 * MiB;
 
 describe('hostile images over HTTP', () => {
   for (const query of ['', '?repair=all']) {
@@ -37,7 +29,7 @@ describe('hostile images over HTTP', () => {
         using folder = tempFolder();
         await using service = await startService({
           QCOWD_DATA_DIR: join(folder.path, 'data'),
-          QCOWD_ENGINE_THREADS: String(threads),
+          QCOWD_ENGINE_THREADS: '4',
           QCOWD_IMAGE_IDLE_MS: '200',
         });
         await makeBystander(service);
@@ -46,16 +38,11 @@ describe('hostile images over HTTP', () => {
         const before = await settledMemory(service);
         const stop = new AbortController();
         const bystander = watchBystander(service, stop.signal);
-        await importAll(
-          service,
-          query,
-          hostileImages.filter((image) => !isHeavy(image)),
-        );
+        await importAll(service, query, hostileImages);
         stop.abort();
         assert.ok((await bystander) > 0, 'another image answered meanwhile');
         const growth = (await settledMemory(service)) - before;
         assert.ok(growth <= memoryGrowthMax, `the process grew by ${Math.round(growth / MiB)} MiB`);
-        await importAll(service, query, hostileImages.filter(isHeavy));
 
         assert.deepEqual(await namesIn(service), ['bystander'], 'no refused image is listed');
         assert.equal(readdirSync(join(folder.path, 'data', 'images')).length, 1);
@@ -105,6 +92,8 @@ async function importOne(
   const { name, id, bytes, query } = image;
   const answer = await fetch(`${url}/v1/imports/${name}${query}`, {
     method: 'PUT',
+    // However slow the machine is: the end, and not a job that goes on.
+    headers: { prefer: 'wait=60' },
     body: Buffer.from(bytes),
     signal: AbortSignal.timeout(patienceMs),
   });

@@ -97,7 +97,7 @@ function useReadOnly(path: string): void {
     const size = image.virtualSize;
     const target = new Uint8Array(Math.min(size, readLength));
     watched(() => image.describe());
-    watched(() => image.snapshots());
+    watched(() => image.snapshots({ from: 0, limit: 1000 }));
     watched(() => {
       image.read(guestOffset(0), target);
     });

@@ -213,7 +213,7 @@ test('every verb faults for an image that is not there', async () => {
     () => content.zero('nobody', { ...span, unmap: false }),
     () => content.discard('nobody', span),
     () => content.flush('nobody', { writeEpoch: undefined }),
-    () => snapshots.list('nobody'),
+    () => snapshots.list('nobody', { limit: 10, after: undefined }),
     () => snapshots.create('nobody', { name: 's1' }),
     () => exports.openExport('nobody', { format: 'raw', snapshot: undefined, layer: 'all', signal: undefined }),
   ];

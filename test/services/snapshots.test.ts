@@ -16,6 +16,8 @@ async function houseWithImage(): Promise<ServiceHouse> {
   return house;
 }
 
+const firstPage = { limit: 1000, after: undefined } as const;
+
 test('a snapshot keeps the bytes of its time, and a revert brings them back', async () => {
   await using house = await houseWithImage();
   const { services } = house;
@@ -41,7 +43,7 @@ test('snapshots are listed in order, and found by id and by name', async () => {
   const first = await snapshots.create('vm1', { name: 'first' });
   const second = await snapshots.create('vm1', { name: 'second' });
   assert.deepEqual(
-    (await snapshots.list('vm1')).map(({ id, name }) => [id, name]),
+    (await snapshots.list('vm1', firstPage))?.items.map(({ id, name }) => [id, name]),
     [
       ['1', 'first'],
       ['2', 'second'],
@@ -50,6 +52,25 @@ test('snapshots are listed in order, and found by id and by name', async () => {
   assert.equal((await snapshots.get('vm1', first.id)).name, 'first');
   assert.equal((await snapshots.get('vm1', 'second')).id, second.id);
   assert.equal((await images.show('vm1')).facts?.snapshotCount, 2);
+});
+
+test('a page goes on where the one before ended, unless that snapshot is gone', async () => {
+  await using house = await houseWithImage();
+  const { snapshots } = house.services;
+  for (const name of ['a', 'b', 'c', 'd']) await snapshots.create('vm1', { name });
+  const idsAfter = async (after: {
+    next: number;
+    lastId: string | undefined;
+  }): Promise<readonly string[] | undefined> =>
+    (await snapshots.list('vm1', { limit: 2, after }))?.items.map(({ id }) => id);
+  const page = await snapshots.list('vm1', { limit: 2, after: undefined });
+  assert.deepEqual([page?.items.map(({ id }) => id), page?.next], [['1', '2'], 2]);
+  assert.deepEqual(await idsAfter({ next: 2, lastId: '2' }), ['3', '4']);
+  assert.deepEqual(await idsAfter({ next: 2, lastId: undefined }), ['3', '4'], 'the place alone');
+  await snapshots.delete('vm1', '1');
+  assert.deepEqual(await idsAfter({ next: 2, lastId: '2' }), ['3', '4'], 'the end of the page has moved');
+  await snapshots.delete('vm1', '2');
+  assert.equal(await idsAfter({ next: 2, lastId: '2' }), undefined);
 });
 
 test('an id never comes back, not even after a restart', async () => {
@@ -62,7 +83,7 @@ test('an id never comes back, not even after a restart', async () => {
     assert.equal((await snapshots.create('vm1', { name: 'b' })).id, '2');
     await snapshots.delete('vm1', 'b');
     await snapshots.delete('vm1', 'a');
-    assert.deepEqual(await snapshots.list('vm1'), []);
+    assert.deepEqual(await snapshots.list('vm1', firstPage), { items: [], next: undefined });
   }
   await using house = await openHouse({ engine, path: folder.path });
   assert.equal((await house.services.snapshots.create('vm1', { name: 'b' })).id, '3');

@@ -113,7 +113,7 @@ export function judgeReport(report: CheckReport, options: { readonly mayLeak: bo
 
 /** The snapshots are those of one list, each with its content. */
 function judgeSnapshots(image: Image, lists: readonly (readonly ModelSnapshot[])[]): string | undefined {
-  const found = image.snapshots();
+  const found = image.snapshots({ from: 0, limit: 1000 });
   const names = found.map(({ name }) => name).join();
   const list = lists.find((one) => one.map(({ name }) => name).join() === names);
   if (list === undefined) {
@@ -134,7 +134,7 @@ function judgeSnapshots(image: Image, lists: readonly (readonly ModelSnapshot[])
 function judgeLifeAfter(image: Image, seed: number): string | undefined {
   const chance = new Prng(seed);
   const model = contentOf(image);
-  const snapshots = image.snapshots().map(({ id, virtualSize }) => {
+  const snapshots = image.snapshots({ from: 0, limit: 1000 }).map(({ id, virtualSize }) => {
     const bytes = new Uint8Array(virtualSize);
     image.readSnapshot(id, guestOffset(0), bytes);
     return { id, bytes };

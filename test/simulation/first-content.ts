@@ -27,7 +27,7 @@ export function firstContent(plan: LifePlan, contents: Prng): FirstContent {
     image.write(guestOffset(0), contents.bytes(plan.prefilledLength), { detectZeroes: false });
   }
   const guest = contentOf(image);
-  const snapshots = image.snapshots().map(({ id, name, virtualSize }) => {
+  const snapshots = image.snapshots({ from: 0, limit: 1000 }).map(({ id, name, virtualSize }) => {
     const bytes = new Uint8Array(virtualSize);
     image.readSnapshot(id, guestOffset(0), bytes);
     return { name, bytes };

@@ -13,7 +13,7 @@ import { encodeExtensions, namesFeatures } from '../../src/engine/format/header-
 import { encodeHeader } from '../../src/engine/format/header.ts';
 import { encodeCompressed } from '../../src/engine/format/l2-entry.ts';
 import { guestOffset, hostCluster, hostOffset } from '../../src/engine/format/offsets.ts';
-import { encodeSnapshotTable } from '../../src/engine/format/snapshot-table.ts';
+import { encodeSnapshotEntry } from '../../src/engine/format/snapshot-table.ts';
 import { Image } from '../../src/engine/image.ts';
 import type { WriteParts } from '../../src/engine/image-parts.ts';
 import { setEntry } from '../../src/engine/mapping/mapper.ts';
@@ -88,8 +88,7 @@ function writeStart(file: MemoryFile, wish: { readonly chance: Prng; readonly ta
 function addVmState(parts: WriteParts, chance: Prng): void {
   const { geometry, snapshots, header, order } = parts;
   const { clusterSize } = geometry;
-  const [record] = snapshots.records;
-  if (record === undefined) throw new Error('a snapshot was taken');
+  const record = snapshots.at(0);
   const vmStateSize = 3 * clusterSize - 5;
   const state = writeRun(parts, chance.bytes(vmStateSize));
   const table = new Uint8Array(clusterSize);
@@ -102,7 +101,7 @@ function addVmState(parts: WriteParts, chance: Prng): void {
   writeUint64(viewOf(l1), first * 8, tableRun.first * clusterSize);
   const l1TableOffset = hostOffset(writeRun(parts, l1).first * clusterSize);
   const withState = { ...record, l1TableOffset, l1Entries: first + 2, vmStateSize };
-  parts.file.writeAt(snapshots.place.offset, encodeSnapshotTable([withState], header.virtualSize));
+  parts.file.writeAt(snapshots.place.offset, encodeSnapshotEntry(withState, header.virtualSize));
   order.drop(runOf(record.l1TableOffset, record.l1Entries * 8, clusterSize), { punch: false });
 }
 

@@ -265,7 +265,7 @@ class Life {
     const wrong = judgeContent(found, this.#model.expectation);
     assert.equal(wrong, undefined, `${this.#during}: after a fault or a cancel`);
     this.#model.replace(found);
-    const names = this.#image.snapshots().map(({ name }) => name);
+    const names = this.#image.snapshots({ from: 0, limit: 1000 }).map(({ name }) => name);
     const list = this.#model.expectation.snapshotLists.find(
       (one) => one.map(({ name }) => name).join() === names.join(),
     );

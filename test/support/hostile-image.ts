@@ -12,7 +12,7 @@ import type { Header } from '../../src/engine/format/header.ts';
 import { encodeCompressed } from '../../src/engine/format/l2-entry.ts';
 import { hostOffset } from '../../src/engine/format/offsets.ts';
 import { writeRefcount } from '../../src/engine/format/refcount-block.ts';
-import { encodeSnapshotTable, newSnapshotRecord } from '../../src/engine/format/snapshot-table.ts';
+import { encodeSnapshotEntry, newSnapshotRecord } from '../../src/engine/format/snapshot-table.ts';
 
 /** Which host cluster of the image holds what. */
 export const place = {
@@ -194,7 +194,7 @@ function putSnapshot(draft: DraftImage): void {
     virtualSize,
     icount: emptyMask,
   });
-  draft.bytes.set(encodeSnapshotTable([record], virtualSize), at(draft, place.snapshotTable, 0));
+  draft.bytes.set(encodeSnapshotEntry(record, virtualSize), at(draft, place.snapshotTable, 0));
 }
 
 /** BMP-01: one bitmap named "b" of one table entry, all zeroes. */

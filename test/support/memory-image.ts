@@ -11,6 +11,7 @@ import type {
   ExtentPage,
   ExtentQuery,
   ImageDescription,
+  FoundSnapshot,
   SnapshotDescription,
   Steps,
   VirtualFile,
@@ -166,7 +167,8 @@ class MemoryImage implements EngineImage {
       extendedL2: false,
       dirty: this.#content.dirty,
       corrupt: false,
-      snapshots: this.snapshots(),
+      snapshotCount: this.#content.snapshots.length,
+      snapshotIdMax: Math.max(0, ...this.#content.snapshots.map(({ id }) => Number(id))),
       bitmapCount: 0,
       zeroAlignment: stepLength,
       discardAlignment: stepLength,
@@ -194,8 +196,16 @@ class MemoryImage implements EngineImage {
     return cleanReport;
   }
 
-  snapshots(): readonly SnapshotDescription[] {
-    return this.#content.snapshots.map(describeSnapshot);
+  snapshots(page: { from: number; limit: number }): readonly SnapshotDescription[] {
+    return this.#content.snapshots.slice(page.from, page.from + page.limit).map(describeSnapshot);
+  }
+
+  findSnapshot(snapshot: string): FoundSnapshot | undefined {
+    const { snapshots } = this.#content;
+    const index = snapshots.findIndex(({ id }) => id === snapshot);
+    const named = index === -1 ? snapshots.findIndex(({ name }) => name === snapshot) : index;
+    const found = snapshots[named];
+    return found === undefined ? undefined : { index: named, snapshot: describeSnapshot(found) };
   }
 
   readSnapshot(snapshot: string, offset: number, target: Uint8Array): void {

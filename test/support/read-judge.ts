@@ -25,10 +25,10 @@ export function testReading(images: readonly ImageRecipe[]): void {
       try {
         assertSameDisk(image, opened, path);
         assert.deepEqual(
-          opened.snapshots().map(({ name }) => name),
+          opened.snapshots({ from: 0, limit: 1000 }).map(({ name }) => name),
           image.snapshots,
         );
-        for (const snapshot of opened.snapshots()) {
+        for (const snapshot of opened.snapshots({ from: 0, limit: 1000 })) {
           assertSameSnapshot(opened, { name: snapshot.name, size: snapshot.virtualSize }, path);
         }
       } finally {

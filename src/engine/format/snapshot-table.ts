@@ -2,7 +2,7 @@
 
 import { assert } from '../../base/assert.ts';
 import { Fault } from '../../base/fault.ts';
-import { alignUp, highHalf, lowHalf } from '../../base/integers.ts';
+import { highHalf, lowHalf } from '../../base/integers.ts';
 import { MiB } from '../../base/units.ts';
 import {
   readMask64,
@@ -98,7 +98,7 @@ export function decodeSnapshotEntry(entry: Uint8Array): SnapshotRecord {
   };
 }
 
-/** A copy; all empty ones are the same, so that a table of 65,536 empty entries stays small. */
+/** A copy; all empty ones are the same. */
 function bytesBetween(entry: Uint8Array, start: number, end: number): Uint8Array {
   return start === end ? noBytes : entry.slice(start, end);
 }
@@ -112,7 +112,7 @@ export function newSnapshotRecord(
   return {
     ...facts,
     extraLength: knownExtraLength,
-    unknownExtra: new Uint8Array(0),
+    unknownExtra: noBytes,
     idBytes: bytesOf(facts.id),
     nameBytes: bytesOf(facts.name),
   };
@@ -148,19 +148,26 @@ export function encodeSnapshotEntry(record: SnapshotRecord, currentSize: number)
   return entry;
 }
 
-/** Encodes a whole table: entries at multiples of 8, no padding after the last. */
-export function encodeSnapshotTable(records: readonly SnapshotRecord[], currentSize: number): Uint8Array {
-  const entries = records.map((record) => encodeSnapshotEntry(record, currentSize));
-  const starts: number[] = [];
-  let length = 0;
-  for (const entry of entries) {
-    length = alignUp(length, 8);
-    starts.push(length);
-    length += entry.length;
-  }
-  const table = new Uint8Array(length);
-  entries.forEach((entry, index) => {
-    table.set(entry, starts[index] ?? 0);
-  });
-  return table;
+/** How much extra data an entry has once it is complete. */
+export function completedExtraLength(extraLength: number): number {
+  return Math.max(Math.min(extraLength, extraLengthMax), knownExtraLength);
+}
+
+/**
+ * Makes the entry that begins at `at` complete: what its first `keptExtra` bytes of extra data do not say is filled in as
+ * a reader takes it (SNT-02, T70, T73). There is room for {@link completedExtraLength} bytes of extra data.
+ */
+export function completeExtra(
+  view: DataView,
+  at: number,
+  entry: { readonly keptExtra: number; readonly currentSize: number },
+): void {
+  const { keptExtra, currentSize } = entry;
+  const extraAt = at + snapshotFixedLength;
+  view.setUint32(at + 36, completedExtraLength(keptExtra));
+  if (keptExtra < 8) writeUint64(view, extraAt, view.getUint32(at + 32));
+  // SNT-03, as above.
+  view.setUint32(at + 32, view.getUint32(extraAt) === 0 ? view.getUint32(extraAt + 4) : 0);
+  if (keptExtra < 16) writeVirtualSize(view, extraAt + 8, currentSize);
+  if (keptExtra < knownExtraLength) writeMask64(view, extraAt + 16, icountUnknown);
 }

@@ -9,7 +9,7 @@ import { entryHigh, entryLow, entryOffset, isOwned } from '../format/l1-entry.ts
 import { hostOffset } from '../format/offsets.ts';
 import type { HostOffset } from '../format/offsets.ts';
 import { hostOffsetMax } from './host-limits.ts';
-import { readInside } from './refcount-tables.ts';
+import { endsOutside, readInside } from './refcount-tables.ts';
 import { sliceOffset } from './slice-cache.ts';
 import type { Slice, SliceCache } from './slice-cache.ts';
 
@@ -50,8 +50,17 @@ export class MappingTables {
     this.#l1 = viewOf(l1);
   }
 
+  /** Fault `l1-table-invalid` for a table that ends outside the file. */
   static read(parts: MappingTablesParts, place: L1Place): MappingTables {
-    const l1 = new Uint8Array(place.entries * 8);
+    const length = place.entries * 8;
+    if (length > 0 && endsOutside(parts.file, parts.geometry, place.offset + length)) {
+      throw new Fault('l1-table-invalid', {
+        l1Entries: place.entries,
+        hostOffset: place.offset,
+        fileSize: parts.file.size,
+      });
+    }
+    const l1 = new Uint8Array(length);
     readInside(parts.file, place.offset, l1);
     return new MappingTables(parts, place, l1);
   }

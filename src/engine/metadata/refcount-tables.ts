@@ -63,9 +63,15 @@ export class RefcountTables {
     this.#entries = viewOf(entries);
   }
 
+  /** Fault `refcount-table-invalid` for a table that ends outside the file. */
   static read(parts: RefcountTablesParts): RefcountTables {
-    const entries = new Uint8Array(parts.tableClusters * parts.geometry.clusterSize);
-    readInside(parts.file, parts.tableOffset, entries);
+    const { file, geometry, tableOffset, tableClusters } = parts;
+    const length = tableClusters * geometry.clusterSize;
+    if (endsOutside(file, geometry, tableOffset + length)) {
+      throw new Fault('refcount-table-invalid', { hostOffset: tableOffset, length, fileSize: file.size });
+    }
+    const entries = new Uint8Array(length);
+    readInside(file, tableOffset, entries);
     return new RefcountTables(parts, entries);
   }
 
@@ -281,7 +287,15 @@ function firstZero(
   return end;
 }
 
-/** Fills what lies inside the file; the rest of `target` stays zero. Keeps huge claims of a small file cheap (T80). */
+/**
+ * Whether what ends there is one cluster or more outside the file, as a check counts it (CHK-03). Asked before memory is
+ * taken for a table, so that a small file cannot claim much of it (T80).
+ */
+export function endsOutside(file: ByteFile, geometry: Geometry, end: number): boolean {
+  return end - file.size >= geometry.clusterSize;
+}
+
+/** Fills what lies inside the file; the rest of `target` stays zero. */
 export function readInside(file: ByteFile, offset: HostOffset, target: Uint8Array): void {
   const inside = Math.max(0, Math.min(target.length, file.size - offset));
   if (inside > 0) file.readAt(offset, present(target.subarray(0, inside), 'a part of the target'));

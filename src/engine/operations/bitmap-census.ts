@@ -15,7 +15,7 @@ import type { CheckSubject } from './check-subject.ts';
 import type { Pace } from './pace.ts';
 import type { ReferenceLedger } from './reference-ledger.ts';
 import type { Steps } from './steps.ts';
-import { coverOf } from './table-cover.ts';
+import { TableCover } from './table-cover.ts';
 import type { CoveredStretch } from './table-cover.ts';
 
 const tableEntrySize = 8;
@@ -41,16 +41,14 @@ export function* bookBitmaps(subject: CheckSubject, ledger: ReferenceLedger, pac
   });
   const records = readDirectory(subject, extension);
   if (records === undefined) return broken(ledger, directoryOffset, 'The bitmap directory');
-  const tables = records.map(({ tableOffset, tableEntries }) => ({
-    offset: tableOffset,
-    length: tableEntries * tableEntrySize,
-    active: false,
-  }));
-  for (const { offset, length } of tables) {
+  const tables = new TableCover();
+  for (const { tableOffset: offset, tableEntries } of records) {
+    const length = tableEntries * tableEntrySize;
+    tables.add(offset, length);
     const finding = () => ({ hostOffset: offset, message: 'A bitmap table reaches past the end of the file.' });
     ledger.book({ offset, length, times: 1, finding });
   }
-  for (const stretch of coverOf(tables, alignUp(subject.file.size, tableEntrySize))) {
+  for (const stretch of tables.stretches(alignUp(subject.file.size, tableEntrySize))) {
     const isSound = yield* bookTable({ subject, ledger, pace }, stretch);
     if (!isSound) return broken(ledger, stretch.offset, 'A bitmap table');
   }

@@ -3,25 +3,25 @@
 //   header · active L1 and snapshot L1s → L2 tables → data and compressed blobs · snapshot table ·
 //   refcount table → refcount blocks · LUKS area · bitmap directory → bitmap tables → bitmap data
 
-import { alignUp } from '../../base/integers.ts';
-import { MiB } from '../../base/units.ts';
+import { alignUp, divideUp } from '../../base/integers.ts';
+import { KiB } from '../../base/units.ts';
 import { viewOf } from '../format/big-endian.ts';
 import { l1EntriesMax } from '../format/header.ts';
 import { entryOffset, l1ReservedBitsClear } from '../format/l1-entry.ts';
 import { hostOffset } from '../format/offsets.ts';
 import { bookBitmaps } from './bitmap-census.ts';
 import type { CheckLog } from './check-log.ts';
-import type { SnapshotPlaces } from './check-snapshots.ts';
 import type { CheckSubject } from './check-subject.ts';
 import { L2Census } from './l2-census.ts';
 import type { Fragmentation, L2Use } from './l2-census.ts';
 import { MetadataPlaces } from './metadata-places.ts';
 import type { Pace } from './pace.ts';
 import { ReferenceLedger } from './reference-ledger.ts';
+import type { SnapshotPlaces } from './snapshot-places.ts';
 import type { Steps } from './steps.ts';
 import { StoredRefcounts } from './stored-refcounts.ts';
-import { coverOf } from './table-cover.ts';
-import type { CoveredStretch, PlacedTable } from './table-cover.ts';
+import { TableCover } from './table-cover.ts';
+import type { CoveredStretch } from './table-cover.ts';
 
 /**
  * What is wrong with the refcount structures themselves (CHK-06): `outside`, a block lies past the end of the file;
@@ -52,7 +52,8 @@ interface Walk {
 }
 
 const l1EntrySize = 8;
-const readLength = MiB;
+/** How much of an L1 table is looked at in one go. */
+const l1ReadLength = 64 * KiB;
 
 /** Walks everything. With `mend`, broken L2 entries that hold nothing are emptied on the way (CHK-09). */
 export function* takeCensus(
@@ -65,7 +66,7 @@ export function* takeCensus(
   const stored = new StoredRefcounts(subject);
   const walk: Walk = { subject, snapshots, ledger, stored, l2Uses: new Map(), pace: options.pace };
   ledger.bookCluster(0, 1);
-  for (const stretch of coverOf(bookL1Tables(walk), alignUp(subject.file.size, l1EntrySize))) {
+  for (const stretch of bookL1Tables(walk).stretches(alignUp(subject.file.size, l1EntrySize))) {
     yield* walkL1Stretch(walk, stretch);
   }
   const places = placesOf(walk);
@@ -78,39 +79,67 @@ export function* takeCensus(
 }
 
 /** Books the L1 tables themselves; returns those whose entries are to be walked. */
-function bookL1Tables({ subject, snapshots, ledger }: Walk): readonly PlacedTable[] {
+function bookL1Tables({ subject, snapshots, ledger }: Walk): TableCover {
   const { header, geometry } = subject;
-  const active = { offset: header.l1TableOffset, length: header.l1Entries * l1EntrySize, active: true };
-  const tables: PlacedTable[] = [active];
-  if (subject.hasDataFile && snapshots.entries.length > 0) {
+  if (subject.hasDataFile && snapshots.count > 0) {
     ledger.log.corruption(1, () => ({ message: 'An image with an external data file cannot have snapshots.' }));
   }
-  for (const { entryAt, l1TableOffset, l1Entries } of snapshots.entries) {
-    if (l1TableOffset % geometry.clusterSize !== 0) {
-      ledger.log.corruption(1, () => ({
-        hostOffset: entryAt,
-        message: 'The L1 table of a snapshot does not start on a cluster.',
-      }));
-    } else if (l1Entries > l1EntriesMax) {
-      ledger.log.corruption(1, () => ({ hostOffset: entryAt, message: 'The L1 table of a snapshot is too large.' }));
-    } else if (l1Entries > 0) {
-      tables.push({ offset: l1TableOffset, length: l1Entries * l1EntrySize, active: false });
+  const tables = new TableCover();
+  // In clusters: a cluster of thousands of tables is booked once.
+  const inside = new TableCover();
+  const past = new TableCover();
+  const add = (whose: string, offset: number, length: number): void => {
+    if (length === 0) return;
+    tables.add(offset, length);
+    const end = offset + length;
+    const isPast = ledger.reachesPast(end);
+    const first = offset / geometry.clusterSize;
+    (isPast ? past : inside).add(first, divideUp(end, geometry.clusterSize) - first);
+    if (!isPast) return;
+    ledger.log.corruption(1, () => ({
+      hostOffset: offset,
+      message: `The ${whose} reaches past the end of the file.`,
+    }));
+  };
+  add('active L1 table', header.l1TableOffset, header.l1Entries * l1EntrySize);
+  for (let index = 0; index < snapshots.count; index += 1) {
+    if (judgeSnapshotL1(subject, snapshots, index, ledger.log)) {
+      add('L1 table of a snapshot', snapshots.l1TableOffset(index), snapshots.l1Entries(index) * l1EntrySize);
     }
   }
-  for (const { offset, length, active: isActive } of tables) {
-    const whose = isActive ? 'active L1 table' : 'L1 table of a snapshot';
-    ledger.book({
-      offset,
-      length,
-      times: 1,
-      finding: () => ({ hostOffset: offset, message: `The ${whose} reaches past the end of the file.` }),
-    });
+  for (const { offset, length, tables: times } of inside.stretches(Infinity)) {
+    ledger.bookInside(offset, offset + length, times);
+  }
+  for (const { offset, length, tables: times } of past.stretches(Infinity)) {
+    ledger.bookPast(offset, offset + length, times);
   }
   return tables;
 }
 
+/** Whether the L1 table of a snapshot is where one can be, and no longer than one may be. */
+function judgeSnapshotL1(subject: CheckSubject, snapshots: SnapshotPlaces, index: number, log: CheckLog): boolean {
+  if (snapshots.l1TableOffset(index) % subject.geometry.clusterSize !== 0) {
+    log.corruption(1, () => ({
+      hostOffset: snapshots.entryAt(index),
+      message: 'The L1 table of a snapshot does not start on a cluster.',
+    }));
+    return false;
+  }
+  if (snapshots.l1Entries(index) > l1EntriesMax) {
+    log.corruption(1, () => ({
+      hostOffset: snapshots.entryAt(index),
+      message: 'The L1 table of a snapshot is too large.',
+    }));
+    return false;
+  }
+  return true;
+}
+
 function* walkL1Stretch(walk: Walk, stretch: CoveredStretch): Steps<void> {
-  const buffer = new Uint8Array(Math.min(readLength, stretch.length));
+  const { header } = walk.subject;
+  const activeEnd = header.l1TableOffset + header.l1Entries * l1EntrySize;
+  const isActive = stretch.offset >= header.l1TableOffset && stretch.offset < activeEnd;
+  const buffer = new Uint8Array(Math.min(l1ReadLength, stretch.length));
   for (let done = 0; done < stretch.length; done += buffer.length) {
     const piece = buffer.subarray(0, Math.min(buffer.length, stretch.length - done));
     walk.subject.file.readAt(hostOffset(stretch.offset + done), piece);
@@ -118,7 +147,8 @@ function* walkL1Stretch(walk: Walk, stretch: CoveredStretch): Steps<void> {
     for (let at = 0; at < piece.length; at += l1EntrySize) {
       const high = view.getUint32(at);
       const low = view.getUint32(at + 4);
-      if (high !== 0 || low !== 0) judgeL1Entry(walk, stretch, { entryAt: stretch.offset + done + at, high, low });
+      if (high === 0 && low === 0) continue;
+      judgeL1Entry(walk, { tables: stretch.tables, isActive }, { entryAt: stretch.offset + done + at, high, low });
     }
     const pause = walk.pace.spend(piece.length);
     if (pause !== undefined) yield pause;
@@ -127,14 +157,13 @@ function* walkL1Stretch(walk: Walk, stretch: CoveredStretch): Steps<void> {
 
 function judgeL1Entry(
   { subject, ledger, l2Uses }: Walk,
-  stretch: CoveredStretch,
+  holders: { readonly tables: number; readonly isActive: boolean },
   entry: { readonly entryAt: number; readonly high: number; readonly low: number },
 ): void {
   const { header, geometry, file } = subject;
   const { entryAt, high, low } = entry;
-  const { tables, activeTables } = stretch;
-  const hasGuest = activeTables > 0;
-  const guestOffset = hasGuest ? ((entryAt - header.l1TableOffset) / l1EntrySize) * geometry.l2Span : undefined;
+  const { tables, isActive } = holders;
+  const guestOffset = isActive ? ((entryAt - header.l1TableOffset) / l1EntrySize) * geometry.l2Span : undefined;
   const finding = (trouble: string) => () => ({
     ...(guestOffset === undefined ? {} : { guestOffset }),
     hostOffset: entryAt,
@@ -156,7 +185,7 @@ function judgeL1Entry(
   l2Uses.set(offset, {
     offset,
     tables: tables + (known?.tables ?? 0),
-    activeTables: activeTables + (known?.activeTables ?? 0),
+    activeTables: (isActive ? 1 : 0) + (known?.activeTables ?? 0),
     guestOffset: known?.guestOffset ?? guestOffset,
   });
 }
@@ -230,22 +259,22 @@ function bookRefcountBlocks({ subject, ledger, stored }: Walk): RefcountDamage {
 
 function placesOf({ subject, snapshots, stored }: Walk): MetadataPlaces {
   const { header, geometry, extensions } = subject;
-  const places = new MetadataPlaces({ clusterSize: geometry.clusterSize });
-  places.add('header', { offset: 0, length: geometry.clusterSize });
-  places.add('active-l1', { offset: header.l1TableOffset, length: header.l1Entries * l1EntrySize });
-  places.add('refcounts', {
-    offset: header.refcountTableOffset,
-    length: header.refcountTableClusters * geometry.clusterSize,
+  const { bitmaps, encryption } = extensions;
+  const { clusterSize } = geometry;
+  const places = new MetadataPlaces({
+    clusterSize,
+    activeL1: { offset: header.l1TableOffset, length: header.l1Entries * l1EntrySize },
   });
-  places.add('snapshots', { offset: snapshots.tableOffset, length: snapshots.tableLength });
-  for (const { l1TableOffset, l1Entries } of snapshots.entries) {
-    if (l1TableOffset % geometry.clusterSize !== 0 || l1Entries === 0 || l1Entries > l1EntriesMax) continue;
-    places.add('snapshots', { offset: l1TableOffset, length: l1Entries * l1EntrySize });
+  places.add(0, clusterSize);
+  places.add(header.refcountTableOffset, header.refcountTableClusters * clusterSize);
+  places.add(snapshots.tableOffset, snapshots.tableLength);
+  if (bitmaps !== undefined) places.add(bitmaps.directoryOffset, bitmaps.directoryLength);
+  if (encryption !== undefined) places.add(encryption.offset, encryption.length);
+  for (let index = 0; index < snapshots.count; index += 1) {
+    const offset = snapshots.l1TableOffset(index);
+    const entries = snapshots.l1Entries(index);
+    if (offset % clusterSize === 0 && entries <= l1EntriesMax) places.add(offset, entries * l1EntrySize);
   }
-  if (extensions.bitmaps !== undefined) {
-    places.add('bitmaps', { offset: extensions.bitmaps.directoryOffset, length: extensions.bitmaps.directoryLength });
-  }
-  if (extensions.encryption !== undefined) places.add('encryption', extensions.encryption);
   for (let index = 0; index < stored.entries; index += 1) {
     const place = stored.place(index);
     if (place.kind === 'placed') places.addRefcountBlock(place.offset);

@@ -171,7 +171,7 @@ class FlagWalk {
     const { l2EntrySize } = this.#subject.geometry;
     const first = (wrong[0] ?? 0) * l2EntrySize;
     const end = (wrong.at(-1) ?? 0) * l2EntrySize + l2EntrySize;
-    if (this.#census.places.isOwnedByOther({ offset: offset + first, length: end - first }, undefined)) return false;
+    if (this.#census.places.isOwned({ offset: offset + first, length: end - first })) return false;
     for (const index of wrong) {
       const high = this.#view.getUint32(index * l2EntrySize);
       this.#view.setUint32(index * l2EntrySize, (high ^ ownedBit) >>> 0);
@@ -182,7 +182,7 @@ class FlagWalk {
   }
 
   #writeL1Entry({ at, high, low }: { readonly at: number; readonly high: number; readonly low: number }): boolean {
-    if (this.#census.places.isOwnedByOther({ offset: at, length: l1EntrySize }, 'active-l1')) return false;
+    if (this.#census.places.isOwnedBesidesL1({ offset: at, length: l1EntrySize })) return false;
     const bytes = new Uint8Array(l1EntrySize);
     viewOf(bytes).setUint32(0, (high ^ ownedBit) >>> 0);
     viewOf(bytes).setUint32(4, low);

@@ -4,7 +4,8 @@ import { Fault } from '../../base/fault.ts';
 import { divideUp } from '../../base/integers.ts';
 import type { ByteFile } from '../file/byte-file.ts';
 import { autoclearBits, hasBit, incompatibleBits, unknownIncompatibleBits } from '../format/features.ts';
-import { clusterBitsMax } from '../format/geometry.ts';
+import { viewOf } from '../format/big-endian.ts';
+import { clusterBitsMax, clusterBitsMin } from '../format/geometry.ts';
 import type { Geometry } from '../format/geometry.ts';
 import { decodeExtensions, judgeExtensions } from '../format/header-extensions.ts';
 import type { HeaderExtensions } from '../format/header-extensions.ts';
@@ -14,6 +15,9 @@ import { hostOffset } from '../format/offsets.ts';
 
 /** CHK-18: QEMU counts host clusters in a signed 32-bit number. */
 export const hostClustersMax = 2 ** 31 - 1;
+
+/** `cluster_bits` is the word before it. */
+const clusterBitsEnd = 24;
 
 export interface CheckSubject {
   readonly file: ByteFile;
@@ -29,8 +33,7 @@ export interface CheckSubject {
  * features whose owners a census could not know (T78).
  */
 export function readSubject(file: ByteFile): CheckSubject {
-  const area = new Uint8Array(Math.min(2 ** clusterBitsMax, file.size));
-  file.readAt(hostOffset(0), area);
+  const area = readArea(file);
   const header = decodeHeader(area);
   const bits = unknownIncompatibleBits(header.incompatible);
   if (bits.length > 0) throw new Fault('feature-unknown', { bits });
@@ -43,6 +46,17 @@ export function readSubject(file: ByteFile): CheckSubject {
     extensions: readExtensions(header, geometry, area),
     hasDataFile: hasBit(header.incompatible, incompatibleBits.externalDataFile),
   };
+}
+
+/** The first cluster, or as much of it as there is; of a file that is no image just the beginning. */
+function readArea(file: ByteFile): Uint8Array {
+  const start = new Uint8Array(Math.min(2 ** clusterBitsMin, file.size));
+  file.readAt(hostOffset(0), start);
+  const clusterBits = start.length < clusterBitsEnd ? 0 : viewOf(start).getUint32(clusterBitsEnd - 4);
+  if (clusterBits <= clusterBitsMin || clusterBits > clusterBitsMax) return start;
+  const area = new Uint8Array(Math.min(2 ** clusterBits, file.size));
+  file.readAt(hostOffset(0), area);
+  return area;
 }
 
 function readExtensions(header: Header, geometry: Geometry, area: Uint8Array): HeaderExtensions {

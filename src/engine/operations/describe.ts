@@ -5,7 +5,7 @@ import { icountUnknown } from '../format/snapshot-table.ts';
 import type { SnapshotRecord } from '../format/snapshot-table.ts';
 import type { ImageParts } from '../image-parts.ts';
 import { readBitmaps } from '../metadata/bitmaps-in-use.ts';
-import type { ImageDescription, SnapshotDescription } from './image-description.ts';
+import type { FoundSnapshot, ImageDescription, SnapshotDescription, SnapshotPageQuery } from './image-description.ts';
 
 export function describe(parts: ImageParts): ImageDescription {
   const { file, geometry, header, version } = parts;
@@ -25,16 +25,29 @@ export function describe(parts: ImageParts): ImageDescription {
     corrupt: header.isCorrupt,
     ...(backingName === undefined ? {} : { backingFileName: backingName }),
     ...(backingFormat === undefined ? {} : { backingFormat }),
-    snapshots: describeSnapshots(parts),
+    snapshotCount: parts.snapshots.count,
+    snapshotIdMax: parts.snapshots.idMax(snapshotIdCountable),
     bitmapCount: readBitmaps(file, header).length,
     zeroAlignment: geometry.subclusterSize,
     discardAlignment: geometry.clusterSize,
   };
 }
 
-/** In the order of the table (OPS-29). */
-export function describeSnapshots(parts: ImageParts): readonly SnapshotDescription[] {
-  return parts.snapshots.records.map((record) => describeSnapshot(record, parts.header.virtualSize));
+/** QEMU counts snapshot ids in 32 bits; foreign ids beyond that are nothing to count on from. */
+const snapshotIdCountable = 0xffff_fffe;
+
+/** Those of a page that there are, in the order of the table (OPS-29). */
+export function describeSnapshots(parts: ImageParts, page: SnapshotPageQuery): readonly SnapshotDescription[] {
+  const { snapshots, header } = parts;
+  const length = Math.max(0, Math.min(page.limit, snapshots.count - page.from));
+  return Array.from({ length }, (_, index) => describeSnapshot(snapshots.at(page.from + index), header.virtualSize));
+}
+
+/** By id, else by name. */
+export function findSnapshot({ snapshots, header }: ImageParts, snapshot: string): FoundSnapshot | undefined {
+  const index = snapshots.indexOf(snapshot);
+  if (index === undefined) return undefined;
+  return { index, snapshot: describeSnapshot(snapshots.at(index), header.virtualSize) };
 }
 
 /** `currentSize` stands in where the entry has no disk size (SNT-02). */

@@ -14,6 +14,20 @@ export interface SnapshotDescription {
   readonly icount?: string;
 }
 
+/** A snapshot that was looked up. */
+export interface FoundSnapshot {
+  /** How many come before it in the table. */
+  readonly index: number;
+  readonly snapshot: SnapshotDescription;
+}
+
+/** A page of the snapshots: an image has up to 65,536. */
+export interface SnapshotPageQuery {
+  /** How many to pass over. */
+  readonly from: number;
+  readonly limit: number;
+}
+
 /** The facts of an open image. All sizes in bytes. */
 export interface ImageDescription {
   readonly virtualSize: number;
@@ -32,7 +46,9 @@ export interface ImageDescription {
   /** The backing file name as the header has it. */
   readonly backingFileName?: string;
   readonly backingFormat?: string;
-  readonly snapshots: readonly SnapshotDescription[];
+  readonly snapshotCount: number;
+  /** The largest snapshot id that is a number of 32 bits; 0 without one. */
+  readonly snapshotIdMax: number;
   /** Names of persistent bitmaps in the file are counted only; 0 without bitmaps. */
   readonly bitmapCount: number;
   /** The smallest span that zeroing and discarding act on without reading, and the cluster for discards. */

@@ -3,7 +3,6 @@
 import { Fault } from '../../base/fault.ts';
 import type { ByteFile } from '../file/byte-file.ts';
 import { TrackedFile } from '../file/tracked-file.ts';
-import type { SnapshotRecord } from '../format/snapshot-table.ts';
 import type { ImageParts, ReadParts, WriteParts } from '../image-parts.ts';
 import { layersBelow } from '../layer/below.ts';
 import type { Layer } from '../layer/layer.ts';
@@ -47,8 +46,8 @@ export class ImageSession {
   #corrupt = false;
   /** The header said so when it was read, so nothing was changed since. */
   #openedCorrupt = false;
-  /** By record: one that has left the table is not found any more, whatever is kept here. */
-  readonly #views = new Map<SnapshotRecord, SnapshotView>();
+  /** By place in the table, which only a change in steps or a repair moves: both forget what is kept here. */
+  readonly #views = new Map<number, SnapshotView>();
 
   private constructor(open: {
     readonly file: TrackedFile;
@@ -174,15 +173,17 @@ export class ImageSession {
   /** By id first, then by name. Fault `snapshot-not-found`. */
   snapshot(name: string): SnapshotView {
     const parts = this.parts;
-    const record = parts.snapshots.find(name);
-    const known = this.#views.get(record);
+    const index = parts.snapshots.indexOf(name);
+    if (index === undefined) throw new Fault('snapshot-not-found', { snapshot: name });
+    const known = this.#views.get(index);
     if (known !== undefined) return known;
+    const record = parts.snapshots.at(index);
     const view = {
       parts: { ...parts, mapping: snapshotTree(parts, record) },
       size: record.virtualSize ?? this.#header.virtualSize,
     };
     if (this.#views.size >= snapshotViewsMax) this.#views.clear();
-    this.#views.set(record, view);
+    this.#views.set(index, view);
     return view;
   }
 

@@ -205,7 +205,7 @@ export class L2Census {
   #empty(entry: Entry): boolean {
     const { extendedL2, l2EntrySize } = this.#subject.geometry;
     const span = { offset: this.#entryAt(entry), length: l2EntrySize };
-    if (this.#places.isOwnedByOther(span, undefined)) return false;
+    if (this.#places.isOwned(span)) return false;
     const bytes = new Uint8Array(l2EntrySize);
     if (extendedL2) viewOf(bytes).setUint32(8, entry.zeroes);
     else viewOf(bytes).setUint32(4, zeroBit);

@@ -10,6 +10,7 @@ import { ImageLayer } from '../data/image-layer.ts';
 import { NodeFile } from '../file/node-file.ts';
 import type { FileLocks } from '../file/node-file.ts';
 import { TrackedFile } from '../file/tracked-file.ts';
+import { l1EntrySize } from '../format/header.ts';
 import { hostCluster } from '../format/offsets.ts';
 import type { HostOffset } from '../format/offsets.ts';
 import type { ImageParts, WriteParts } from '../image-parts.ts';
@@ -200,12 +201,13 @@ export function cachesOf(parts: ImageParts | WriteParts): readonly LimitedCache[
   return 'refcountCache' in parts ? [parts.mappingCache, parts.refcountCache] : [parts.mappingCache];
 }
 
-/** The mapping tree of a snapshot over the same cache. */
+/** The mapping tree of a snapshot over the same cache; what its L1 table has outside the file maps nothing. */
 export function snapshotTree(parts: ImageParts, record: SnapshotRecord): MappingTables {
   const { file, geometry, mappingCache } = parts;
+  const entriesInside = divideUp(Math.max(0, file.size - record.l1TableOffset), l1EntrySize);
   return MappingTables.read(
     { file, geometry, cache: mappingCache, sliceLength: sliceLengthOf(geometry.clusterSize) },
-    { offset: record.l1TableOffset, entries: record.l1Entries },
+    { offset: record.l1TableOffset, entries: Math.min(record.l1Entries, entriesInside) },
   );
 }
 
@@ -232,7 +234,7 @@ export function claimTables(
     if (table !== undefined) overlap.claim({ first: clusterAt(table, geometry), count: 1 });
   }
   claimBytes(snapshots.place.offset, snapshots.place.length);
-  for (const record of snapshots.records) claimBytes(record.l1TableOffset, record.l1Entries * 8);
+  snapshots.forEachL1(claimBytes);
   const { bitmaps } = header.extensions;
   if (bitmaps !== undefined && header.hasBitmaps) claimBytes(bitmaps.directoryOffset, bitmaps.directoryLength);
   return overlap;

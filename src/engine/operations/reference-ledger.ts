@@ -61,16 +61,34 @@ export class ReferenceLedger {
   book(reference: Reference): void {
     const { offset, length, times } = reference;
     if (length <= 0) return;
-    const end = offset + length;
-    if (end - this.#fileSize >= this.#clusterSize) {
-      this.log.corruption(times, reference.finding);
-      this.#bookPieces(reference);
+    const first = Math.floor(offset / this.#clusterSize);
+    const end = divideUp(offset + length, this.#clusterSize);
+    if (!this.reachesPast(offset + length)) {
+      this.bookInside(first, end, times);
       return;
     }
-    const first = Math.floor(offset / this.#clusterSize);
-    const last = Math.floor((end - 1) / this.#clusterSize);
-    this.#clusters = Math.max(this.#clusters, last + 1);
-    for (let cluster = first; cluster <= last; cluster += 1) this.bookCluster(cluster, times);
+    this.log.corruption(times, reference.finding);
+    this.bookPast(first, end, times);
+  }
+
+  /** Whether what ends there reaches one cluster or more past the end of the file. */
+  reachesPast(end: number): boolean {
+    return end - this.#fileSize >= this.#clusterSize;
+  }
+
+  /** Books the clusters from `first` to before `end` for references that do not reach past the end. */
+  bookInside(first: number, end: number, times: number): void {
+    this.#clusters = Math.max(this.#clusters, end);
+    for (let cluster = first; cluster < end; cluster += 1) this.bookCluster(cluster, times);
+  }
+
+  /** What reaches past the end keeps the clusters that it has inside: they are no leaks. */
+  bookPast(first: number, end: number, times: number): void {
+    const bookedEnd = Math.min(end, this.#beyondEnd);
+    for (let cluster = first; cluster < bookedEnd; cluster += 1) {
+      if (cluster < this.#fileClusters) this.bookCluster(cluster, times);
+      else this.beyond.add(cluster, times);
+    }
   }
 
   /** Books one cluster that is known to lie inside the file. */
@@ -81,15 +99,5 @@ export class ReferenceLedger {
       hostOffset: cluster * this.#clusterSize,
       message: `Host cluster ${cluster} is referenced more often than the refcount width can count.`,
     }));
-  }
-
-  /** What reaches past the end keeps the clusters that it has inside: they are no leaks. */
-  #bookPieces({ offset, length, times }: Reference): void {
-    const first = Math.floor(offset / this.#clusterSize);
-    const last = Math.min(Math.floor((offset + length - 1) / this.#clusterSize), this.#beyondEnd - 1);
-    for (let cluster = first; cluster <= last; cluster += 1) {
-      if (cluster < this.#fileClusters) this.bookCluster(cluster, times);
-      else this.beyond.add(cluster, times);
-    }
   }
 }

@@ -14,7 +14,6 @@ import { CheckLog } from './check-log.ts';
 import { checkOwnedFlags } from './check-owned-flags.ts';
 import type { CheckReport, RepairMode } from './check-report.ts';
 import { readSnapshotPlaces } from './check-snapshots.ts';
-import type { SnapshotPlaces } from './check-snapshots.ts';
 import { readSubject } from './check-subject.ts';
 import type { CheckSubject } from './check-subject.ts';
 import { checkAt, isCountable, nothingSeen, reportOf } from './check.ts';
@@ -26,6 +25,7 @@ import { Pace } from './pace.ts';
 import { rebuildRefcounts } from './rebuild-refcounts.ts';
 import { RepairGuard } from './repair-guard.ts';
 import { dropSurplusSnapshots, rewriteSnapshotTable } from './repair-snapshots.ts';
+import type { SnapshotPlaces } from './snapshot-places.ts';
 import type { Steps } from './steps.ts';
 
 /**

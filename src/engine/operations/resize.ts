@@ -55,8 +55,8 @@ function judge(parts: WriteParts, wish: NewSize, virtualSize: number): void {
     throw new Fault('invalid-geometry', { virtualSize, virtualSizeMax: virtualSizeMaxHere });
   }
   if (virtualSize === header.virtualSize) return;
-  if (version === 2 && snapshots.records.length > 0) {
-    throw new Fault('snapshots-prevent-resize', { snapshotCount: snapshots.records.length });
+  if (version === 2 && snapshots.count > 0) {
+    throw new Fault('snapshots-prevent-resize', { snapshotCount: snapshots.count });
   }
   if (header.hasBitmaps) throw new Fault('bitmap-inconsistent', { reason: 'bitmaps do not follow the size yet' });
   if (virtualSize > header.virtualSize) {

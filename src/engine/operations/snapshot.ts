@@ -16,7 +16,8 @@ import { hostOffset } from '../format/offsets.ts';
 import type { HostOffset } from '../format/offsets.ts';
 import { viewOf } from '../format/big-endian.ts';
 import { emptyMask } from '../format/features.ts';
-import { encodeSnapshotTable, icountUnknown, newSnapshotRecord } from '../format/snapshot-table.ts';
+import { icountUnknown, newSnapshotRecord } from '../format/snapshot-table.ts';
+import type { PackedSnapshots } from '../format/packed-snapshots.ts';
 import type { SnapshotRecord } from '../format/snapshot-table.ts';
 import type { WriteParts } from '../image-parts.ts';
 import type { MappingTables } from '../metadata/mapping-tables.ts';
@@ -39,7 +40,7 @@ export interface NewSnapshot {
 /** Faults `too-many-snapshots`; `refcount-overflow` and `image-full` after undoing everything. */
 export function* createSnapshot(parts: WriteParts, wish: NewSnapshot): Steps<SnapshotDescription> {
   const { mapping, snapshots, order, geometry, header } = parts;
-  if (snapshots.records.length >= snapshotCountMax) {
+  if (snapshots.count >= snapshotCountMax) {
     throw new Fault('too-many-snapshots', { countMax: snapshotCountMax });
   }
   order.settle();
@@ -63,7 +64,7 @@ export function* createSnapshot(parts: WriteParts, wish: NewSnapshot): Steps<Sna
       virtualSize: header.virtualSize,
       icount: icountUnknown,
     });
-    publish(parts, [...snapshots.records, record]);
+    publish(parts, snapshots.with(record, header.virtualSize));
     // The header names the snapshot: whatever fails from here on, its references stay.
     finished = true;
     if (l1Run !== undefined) parts.overlap.claim(l1Run);
@@ -81,14 +82,12 @@ export function* createSnapshot(parts: WriteParts, wish: NewSnapshot): Steps<Sna
 
 /** Fault `snapshot-not-found`. Once begun it cannot be undone: cancelled or not, it runs to its end. */
 export function* deleteSnapshot(parts: WriteParts, snapshot: string): Steps<void> {
-  const { snapshots, order, file } = parts;
-  const record = snapshots.find(snapshot);
+  const { snapshots, order, file, header } = parts;
+  const index = requireSnapshot(parts, snapshot);
+  const record = snapshots.at(index);
   order.settle();
   const tree = snapshotTree(parts, record);
-  publish(
-    parts,
-    snapshots.records.filter((other) => other !== record),
-  );
+  publish(parts, snapshots.without(index, header.virtualSize));
   file.flush();
   yield* toTheEnd(finishDelete(parts, record, tree));
 }
@@ -96,7 +95,7 @@ export function* deleteSnapshot(parts: WriteParts, snapshot: string): Steps<void
 /** Fault `snapshot-not-found`, `bitmaps-prevent-revert` (BMP-10). Cancelled before the switch it leaves nothing. */
 export function* revertSnapshot(parts: WriteParts, snapshot: string): Steps<void> {
   const { snapshots, order, header, geometry, mapping, file } = parts;
-  const record = snapshots.find(snapshot);
+  const record = snapshots.at(requireSnapshot(parts, snapshot));
   if (header.hasBitmaps) throw new Fault('bitmaps-prevent-revert', { snapshot });
   order.settle();
   const tree = snapshotTree(parts, record);
@@ -167,6 +166,13 @@ function moveClaims(parts: WriteParts, oldTree: MappingTables): void {
   for (const table of tablesOf(mapping)) overlap.claim(runOf(table, 1, geometry.clusterSize));
 }
 
+/** Where it stands in the table; fault `snapshot-not-found`. */
+function requireSnapshot({ snapshots }: WriteParts, snapshot: string): number {
+  const index = snapshots.indexOf(snapshot);
+  if (index === undefined) throw new Fault('snapshot-not-found', { snapshot });
+  return index;
+}
+
 /** How many visits of a tree have raised references: what an undo takes back. */
 interface Shared {
   visits: number;
@@ -204,20 +210,19 @@ function* unshareTree(parts: WriteParts, tree: MappingTables, count: number): Ge
  * Writes a new snapshot table and switches to it; the old one is dropped (SNT-08). A fault leaves the old one. The switch
  * is durable after the next flush, and so are the drops that wait for it.
  */
-function publish(parts: WriteParts, records: readonly SnapshotRecord[]): void {
+function publish(parts: WriteParts, table: PackedSnapshots): void {
   const { header, geometry, order, overlap, snapshots, allocator } = parts;
-  const bytes = encodeSnapshotTable(records, header.virtualSize);
-  const run = writeBytes(parts, bytes);
+  const run = writeBytes(parts, table.bytes);
   const offset = offsetOf(run, geometry.clusterSize);
   try {
     order.flush();
-    header.switchSnapshots({ offset, count: records.length });
+    header.switchSnapshots({ offset, count: table.count });
   } catch (error) {
     if (run !== undefined) allocator.undo(run);
     throw error;
   }
   const before = snapshots.place;
-  snapshots.replace(records, { offset, length: bytes.length });
+  snapshots.replace(table, offset);
   if (run !== undefined) overlap.claim(run);
   if (before.length === 0) return;
   const old = runOf(before.offset, before.length, geometry.clusterSize);

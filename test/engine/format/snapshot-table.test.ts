@@ -7,12 +7,10 @@ import { hostOffset } from '../../../src/engine/format/offsets.ts';
 import {
   decodeSnapshotEntry,
   encodeSnapshotEntry,
-  encodeSnapshotTable,
   extraLengthMax,
   hasTooMuchExtra,
   icountUnknown,
   newSnapshotRecord,
-  snapshotEntryLength,
   snapshotFixedLength,
 } from '../../../src/engine/format/snapshot-table.ts';
 import type { SnapshotRecord } from '../../../src/engine/format/snapshot-table.ts';
@@ -142,18 +140,4 @@ test('refuses to encode ids and names beyond their 16-bit lengths', () => {
   const long = new Uint8Array(65_536);
   assert.throws(() => encodeSnapshotEntry({ ...someRecord({}), nameBytes: long }, 0), BrokenAssertion);
   assert.throws(() => encodeSnapshotEntry({ ...someRecord({}), idBytes: long }, 0), BrokenAssertion);
-});
-
-test('lays entries at multiples of 8 with nothing behind the last (SNT-01)', () => {
-  const records = ['a', 'bc', 'def', 'ghij', 'klmno'].map((name, index) => someRecord({ name, id: String(index + 1) }));
-  const table = encodeSnapshotTable(records, currentSize);
-  let at = 0;
-  for (const record of records) {
-    at = Math.ceil(at / 8) * 8;
-    const length = snapshotEntryLength(viewOf(table), at);
-    assert.deepEqual(decodeSnapshotEntry(table.subarray(at, at + length)), record);
-    at += length;
-  }
-  assert.equal(at, table.length);
-  assert.equal(encodeSnapshotTable([], currentSize).length, 0);
 });

@@ -16,7 +16,7 @@ function draftOf(change: Partial<SoundChoice>): DraftImage {
 function told(draft: DraftImage): ImageDescription {
   const image = Image.openFile(MemoryFile.of(draft.bytes), { writable: false, backing: undefined });
   const description = image.describe();
-  assert.deepEqual(image.snapshots(), description.snapshots);
+  assert.equal(image.snapshots({ from: 0, limit: 1000 }).length, description.snapshotCount);
   image.close();
   return description;
 }
@@ -44,7 +44,10 @@ function withSnapshot(
 }
 
 function snapshotOf(draft: DraftImage): SnapshotDescription {
-  const [snapshot] = told(draft).snapshots;
+  const image = Image.openFile(MemoryFile.of(draft.bytes), { writable: false, backing: undefined });
+  const [snapshot] = image.snapshots({ from: 0, limit: 1 });
+  assert.deepEqual(image.snapshots({ from: 1, limit: 1 }), [], 'the next page is empty');
+  image.close();
   return snapshot ?? assert.fail('there is a snapshot');
 }
 
@@ -53,9 +56,9 @@ const allOnes = 2n ** 64n - 1n;
 describe('an image tells', () => {
   it('its sizes and its kind (OPS-32, OPS-33)', () => {
     const draft = draftOf({});
-    const { snapshots, ...rest } = told(draft);
-    assert.equal(snapshots.length, 1);
-    assert.deepEqual(rest, {
+    assert.deepEqual(told(draft), {
+      snapshotCount: 1,
+      snapshotIdMax: 1,
       virtualSize: 64 * 4096,
       fileSize: 12 * 4096,
       allocatedSize: 12 * 4096,

@@ -72,7 +72,7 @@ describe('on purpose we differ', () => {
     assert.equal(infoRaw(raw), 1024 ** 2, 'QEMU cuts the snapshot to the current size');
 
     const image = Image.open({ path, writable: false, locks: 'qemu', backing: [] });
-    assert.equal(image.snapshots()[0]?.virtualSize, 2 * 1024 ** 2);
+    assert.equal(image.snapshots({ from: 0, limit: 1000 })[0]?.virtualSize, 2 * 1024 ** 2);
     const bytes = new Uint8Array(65_536);
     image.readSnapshot('large', guestOffset(1536 * 1024), bytes);
     image.close();
