@@ -1,6 +1,9 @@
 // Leases: claims on an image, acquired, listed, renewed, released and broken.
 
-import type { Services } from '../src/services/services.ts';
+import { sendAnswer } from '../src/http/answer.ts';
+import type { Answer } from '../src/http/answer.ts';
+import { answerOnce } from '../src/http/idempotency.ts';
+import type { Lease as LeaseValue, Services } from '../src/services/services.ts';
 import type { Routes } from './route-parts.ts';
 import { ImageParams } from './schemas/common.ts';
 import { AcquireLease, BreakLease, Lease, LeasePage, LeaseParams, printLease, printLeases } from './schemas/leases.ts';
@@ -22,9 +25,13 @@ export function leaseRoutes(services: Services): Routes {
       },
       async (request, reply) => {
         const { mode, ttlSeconds, owner } = request.body;
-        const lease = await services.leases.acquire(request.params.image, { mode, ttlMs: ttlSeconds * 1000, owner });
-        void reply.code(201);
-        return printLease(lease);
+        const options = { mode, ttlMs: ttlSeconds * 1000, owner };
+        const answer = await answerOnce(services.idempotency, request, {
+          make: async (key) => grantedAnswer(await services.leases.acquire(request.params.image, { ...options, key })),
+          describe: async ({ imageId = '', leaseId = '' }) =>
+            grantedAnswer(await services.leases.show(imageId, leaseId)),
+        });
+        return sendAnswer(reply, answer);
       },
     );
 
@@ -97,4 +104,8 @@ export function leaseRoutes(services: Services): Routes {
       },
     );
   };
+}
+
+function grantedAnswer(lease: LeaseValue): Answer {
+  return { status: 201, headers: {}, body: printLease(lease) };
 }

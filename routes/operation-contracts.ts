@@ -228,7 +228,14 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
   ['getJob', shows('job-not-found')],
   ['cancelJob', shows(...bodyProblems, 'job-not-found', 'job-not-cancellable')],
 
-  ['acquireLease', shows(...bodyProblems, 'image-not-found', 'image-not-ready', 'image-detached', 'image-locked')],
+  [
+    'acquireLease',
+    {
+      takes: ['Idempotency-Key'],
+      sends: {},
+      problems: [...bodyProblems, 'image-not-found', 'image-not-ready', 'image-detached', 'image-locked'],
+    },
+  ],
   ['listLeases', shows('image-not-found')],
   ['renewLease', shows(...bodyProblems, 'image-not-found', 'lease-lost')],
   ['releaseLease', shows(...bodyProblems, 'image-not-found')],

@@ -21,6 +21,8 @@ export interface WorkTrace {
   readonly imageId?: string;
   /** The snapshot that is made, deleted or reverted to, by its id in the file. */
   readonly snapshotId?: string;
+  /** The lease that is granted. Its holder's secret: kept with the key of the request only, as the answer is. */
+  readonly leaseId?: string;
   /** The size that the image gets, in bytes. */
   readonly virtualSize?: number;
 }

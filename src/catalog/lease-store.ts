@@ -24,6 +24,8 @@ export interface LeaseRecord {
 export interface LeaseGrant extends Pick<LeaseRecord, 'key' | 'imageId' | 'mode' | 'owner' | 'ttlMs'> {
   /** Leases of the image that are over; they are removed in the same step. */
   readonly ended: readonly string[];
+  /** The idempotency key of the request; it is settled in the same step. */
+  readonly idempotencyKey: string | undefined;
   readonly nowMs: number;
 }
 

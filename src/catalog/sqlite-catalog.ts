@@ -47,7 +47,7 @@ export class SqliteCatalog implements Catalog {
     this.#reserve = reserve;
     this.jobs = new SqliteJobs(database, reserve);
     this.idempotency = new SqliteIdempotency(database, reserve);
-    this.leases = new SqliteLeases(database, reserve);
+    this.leases = new SqliteLeases(database, { reserve, idempotency: this.idempotency });
   }
 
   /** Opens the file, makes it if needed, and brings its schema up to date. `:memory:` is one that nobody keeps. */

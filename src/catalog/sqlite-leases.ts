@@ -7,6 +7,7 @@ import { Fault } from '../base/fault.ts';
 import { orFault } from './disk-reserve.ts';
 import type { DiskReserve } from './disk-reserve.ts';
 import type { FencingToken, LeaseGrant, LeaseRecord, LeaseStore } from './lease-store.ts';
+import type { SqliteIdempotency } from './sqlite-idempotency.ts';
 
 interface LeaseRow {
   readonly key: string;
@@ -24,10 +25,12 @@ interface LeaseRow {
 export class SqliteLeases implements LeaseStore {
   readonly #database: Database;
   readonly #reserve: DiskReserve;
+  readonly #idempotency: SqliteIdempotency;
 
-  constructor(database: Database, reserve: DiskReserve) {
+  constructor(database: Database, parts: { readonly reserve: DiskReserve; readonly idempotency: SqliteIdempotency }) {
     this.#database = database;
-    this.#reserve = reserve;
+    this.#reserve = parts.reserve;
+    this.#idempotency = parts.idempotency;
   }
 
   async grant(grant: LeaseGrant): Promise<LeaseRecord> {
@@ -85,6 +88,7 @@ export class SqliteLeases implements LeaseStore {
         ttlMs: grant.ttlMs,
         nowMs: Math.floor(grant.nowMs),
       });
+    if (grant.idempotencyKey !== undefined) this.#idempotency.settle(grant.idempotencyKey);
     const row = this.#database.prepare('SELECT * FROM leases WHERE key = ?').get(grant.key);
     return toLeaseRecord(present(row as LeaseRow | undefined, 'a lease is there when it was granted'));
   }

@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { Fault } from '../base/fault.ts';
 import type { IdempotencyRecord, WorkTrace } from '../catalog/catalog.ts';
 import type { ImageAccess } from './image-access.ts';
+import type { LeaseBook } from './lease-book.ts';
 import type { ServiceParts } from './service-parts.ts';
 import type { Snapshots } from './snapshots.ts';
 
@@ -37,6 +38,7 @@ export class Idempotency {
   readonly #parts: Pick<ServiceParts, 'catalog' | 'clock' | 'report'>;
   readonly #access: ImageAccess;
   readonly #snapshots: Snapshots;
+  readonly #book: LeaseBook;
   /** The keys of requests under way in this process. */
   readonly #running = new Set<string>();
 
@@ -44,11 +46,13 @@ export class Idempotency {
     parts: Pick<ServiceParts, 'catalog' | 'clock' | 'report'> & {
       readonly access: ImageAccess;
       readonly snapshots: Snapshots;
+      readonly book: LeaseBook;
     },
   ) {
     this.#parts = parts;
     this.#access = parts.access;
     this.#snapshots = parts.snapshots;
+    this.#book = parts.book;
   }
 
   /** Faults `idempotency-key-reused`, `idempotency-in-progress`. */
@@ -103,6 +107,8 @@ export class Idempotency {
       const image = await this.#access.find(subject.imageId);
       if (image.state !== 'ready') return undefined;
       // Opening the image completes or undoes what was under way.
+      // A lease that is over is of no use to whoever never got to know it.
+      if (subject.leaseId !== undefined && this.#book.find(image.id, subject.leaseId) === undefined) return undefined;
       if (subject.snapshotId !== undefined) await this.#snapshots.get(image.id, subject.snapshotId);
       return subject;
     } catch (error) {

@@ -1,5 +1,6 @@
 // Leases: claims of clients on images, acquired, renewed, released and broken; kept in the catalog, judged in memory.
 
+import { Fault } from '../base/fault.ts';
 import type { LeaseMode } from '../catalog/catalog.ts';
 import type { ImageAccess } from './image-access.ts';
 import { keyOf } from './lease-book.ts';
@@ -12,6 +13,8 @@ export interface LeaseOptions {
   /** How long it holds without being used. */
   readonly ttlMs: number;
   readonly owner: string | undefined;
+  /** The idempotency key of the request, if it has one. */
+  readonly key: string | undefined;
 }
 
 /** A lease as its holder sees it. */
@@ -65,12 +68,15 @@ export class Leases {
   async acquire(image: string, options: LeaseOptions): Promise<Lease> {
     const { access, book, catalog, clock, entropy } = this.#parts;
     const { id: imageId } = await access.findReady(image);
-    const { mode, ttlMs, owner } = options;
+    const { mode, ttlMs, owner, key: idempotencyKey } = options;
     return this.#inTurn(imageId, async () => {
       book.requireGrantable(imageId, mode);
       const id = `lse_${Buffer.from(entropy(secretLength)).toString('hex')}`;
       const ended = [...book.endedOf(imageId)];
-      const record = await catalog.leases.grant({ key: keyOf(id), imageId, mode, owner, ttlMs, ended, nowMs: clock() });
+      if (idempotencyKey !== undefined) await catalog.idempotency.note(idempotencyKey, { imageId, leaseId: id });
+      const nowMs = clock();
+      const grant = { key: keyOf(id), imageId, mode, owner, ttlMs, ended, idempotencyKey, nowMs };
+      const record = await catalog.leases.grant(grant);
       book.dropEnded(imageId, ended);
       const lease = book.add(record);
       try {
@@ -86,6 +92,14 @@ export class Leases {
       this.#watch();
       return { id, ...book.view(lease) };
     });
+  }
+
+  /** A live lease, which is not renewed by that. Faults `lease-lost`. */
+  async show(image: string, leaseId: string): Promise<Lease> {
+    const { access, book } = this.#parts;
+    const lease = book.find((await access.find(image)).id, leaseId);
+    if (lease === undefined) throw new Fault('lease-lost', {});
+    return { id: leaseId, ...book.view(lease) };
   }
 
   async list(image: string): Promise<readonly LeaseView[]> {

@@ -83,7 +83,7 @@ export function createServices(parts: ServiceParts): Services {
     imports: new Imports({ ...parts, newImages, usage }),
     exports: new Exports({ ...parts, access, ahead }),
     jobs,
-    idempotency: new Idempotency({ ...parts, access, snapshots }),
+    idempotency: new Idempotency({ ...parts, access, snapshots, book }),
     leases,
     health: new Health(parts),
     usage,

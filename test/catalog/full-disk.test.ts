@@ -39,7 +39,15 @@ const job: JobRecord = {
 };
 
 const claim = { id: 'key', fingerprint: 'one', nowMs: 1, forgetBeforeMs: 0 };
-const grant = { key: 'lease', imageId: someId(1), mode: 'exclusive', ttlMs: 1000, ended: [], nowMs: 1 } as const;
+const grant = {
+  key: 'lease',
+  imageId: someId(1),
+  mode: 'exclusive',
+  ttlMs: 1000,
+  ended: [],
+  idempotencyKey: undefined,
+  nowMs: 1,
+} as const;
 
 /** A catalog with an image and a key, whose file cannot grow any more. */
 function fullCatalog(path: string) {
@@ -49,7 +57,7 @@ function fullCatalog(path: string) {
   const parts = {
     jobs: new SqliteJobs(database, reserve),
     idempotency: new SqliteIdempotency(database, reserve),
-    leases: new SqliteLeases(database, reserve),
+    leases: new SqliteLeases(database, { reserve, idempotency: new SqliteIdempotency(database, reserve) }),
   };
   insertImage(database);
   return {

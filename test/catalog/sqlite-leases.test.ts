@@ -28,6 +28,7 @@ function someGrant(change: Partial<LeaseGrant>): LeaseGrant {
     owner: undefined,
     ttlMs: 60_000,
     ended: [],
+    idempotencyKey: undefined,
     nowMs: 7,
     ...change,
   };
@@ -143,4 +144,15 @@ test('only an image that is ready is leased, and with the image its leases and t
   await catalog.detachImage(vm2, { nowMs: 1 });
   await assert.rejects(catalog.leases.grant(someGrant({ key: 'c', imageId: vm2 })), faultOf('image-not-ready'));
   await catalog.close();
+});
+
+test('a grant settles the key of its request, and one that is refused does not', async () => {
+  const { idempotency, leases } = await catalogWithImages(':memory:');
+  const claim = { fingerprint: 'f', nowMs: 1, forgetBeforeMs: 0 };
+  const settledOf = async (id: string): Promise<boolean | undefined> =>
+    (await idempotency.claim({ ...claim, id }))?.settled;
+  for (const id of ['first', 'second']) await idempotency.claim({ ...claim, id });
+  await leases.grant(someGrant({ key: 'a', idempotencyKey: 'first' }));
+  await assert.rejects(leases.grant(someGrant({ key: 'b', idempotencyKey: 'second' })), faultOf('image-locked'));
+  assert.deepEqual([await settledOf('first'), await settledOf('second')], [true, false]);
 });

@@ -8,6 +8,11 @@ import { codeOf, pointersOf } from '../support/test-service.ts';
 import type { ImageBody } from '../support/test-service.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
+interface LeaseBody {
+  readonly id: string;
+  readonly fencingToken: number;
+}
+
 const MiB = 1_048_576;
 const folder = tempFolder();
 let service: BrakedService;
@@ -69,6 +74,39 @@ describe('a repeated creation', () => {
     assert.equal(statuses[0], 201);
     const known = (await create('race', body).expect(201)).body as ImageBody;
     assert.equal((await service.house.catalog.findImage('race'))?.id, known.id);
+  });
+});
+
+describe('a lease', () => {
+  const lease = (image: string, key: string) =>
+    service.post(`/v1/images/${image}/leases`, { mode: 'exclusive' }).set('Idempotency-Key', key);
+
+  test('is granted once, and a repetition gets its secret again', async () => {
+    await service.post('/v1/images', { name: 'leased', virtualSize: MiB }).expect(201);
+    const first = await lease('leased', 'lease').expect(201);
+    assert.deepEqual((await lease('leased', 'lease').expect(201)).body, first.body);
+    const other = await lease('leased', 'another');
+    assert.deepEqual([other.status, codeOf(other)], [423, 'image-locked']);
+  });
+
+  test('whose answer was lost is the one that was granted; one that is over is granted anew', async () => {
+    await service.post('/v1/images', { name: 'unheard', virtualSize: MiB }).expect(201);
+    const { idempotency } = service.house.catalog;
+    const keep = idempotency.keep.bind(idempotency);
+    idempotency.keep = async () => undefined;
+    const first = (await lease('unheard', 'unheard').expect(201)).body as LeaseBody;
+    idempotency.keep = keep;
+    // What the dead process had under way, the next one does not know.
+    const again = (await lease('unheard', 'unheard').expect(201)).body as LeaseBody;
+    assert.deepEqual([again.id, again.fencingToken], [first.id, 1]);
+
+    idempotency.keep = async () => undefined;
+    await service.delete(`/v1/images/unheard/leases/${first.id}`).expect(204);
+    const second = (await lease('unheard', 'once more').expect(201)).body as LeaseBody;
+    idempotency.keep = keep;
+    await service.delete(`/v1/images/unheard/leases/${second.id}`).expect(204);
+    const third = (await lease('unheard', 'once more').expect(201)).body as LeaseBody;
+    assert.deepEqual([third.id === second.id, third.fencingToken], [false, 3]);
   });
 });
 

@@ -38,7 +38,7 @@ async function live(path?: string): Promise<Lived> {
 }
 
 async function acquire(services: Services, mode: 'exclusive' | 'shared' = 'exclusive'): Promise<Lease> {
-  return services.leases.acquire('vm', { mode, ttlMs, owner: undefined });
+  return services.leases.acquire('vm', { mode, ttlMs, owner: undefined, key: undefined });
 }
 
 function claimOf(lease: Lease): LeaseClaim {
@@ -250,7 +250,7 @@ describe('a grant while the image goes away', () => {
         using reader = await services.content.openRead(name, unsnapped);
         const go = (): Promise<unknown> => services.images[verb](name);
         const claim = (): Promise<unknown> =>
-          services.leases.acquire(name, { mode: 'exclusive', ttlMs, owner: undefined });
+          services.leases.acquire(name, { mode: 'exclusive', ttlMs, owner: undefined, key: undefined });
         // Each begins first in its turn, and the other later and later.
         const [first, second] = delay % 2 === 0 ? [go, claim] : [claim, go];
         const firsts = Promise.allSettled([first()]);

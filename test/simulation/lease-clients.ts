@@ -146,7 +146,12 @@ async function perform(services: Services, image: string, { id, ask }: Operation
   try {
     switch (ask.kind) {
       case 'acquire': {
-        const lease = await services.leases.acquire(image, { mode: ask.mode, ttlMs: ask.ttlMs, owner: undefined });
+        const lease = await services.leases.acquire(image, {
+          mode: ask.mode,
+          ttlMs: ask.ttlMs,
+          owner: undefined,
+          key: undefined,
+        });
         return { kind: 'granted', lease: lease.id, token: lease.fencingToken };
       }
       case 'renew':
