@@ -9,6 +9,11 @@ import { tempFolder } from './support/temp-folder.ts';
 
 const watchdog = { timeout: 120_000 };
 
+function post(url: string, body: object): Promise<Response> {
+  const headers = { 'content-type': 'application/json', 'prefer': 'respond-async' };
+  return fetch(url, { method: 'POST', headers, body: JSON.stringify(body) });
+}
+
 describe('the process', () => {
   test('says what is wrong with its settings and exits 1', watchdog, async () => {
     const { code, stderr } = await failToStart({ QCOWD_PROT: '1', QCOWD_PORT: 'x' });
@@ -51,6 +56,36 @@ describe('the process', () => {
     using folder = tempFolder();
     await using service = await startService({ QCOWD_DATA_DIR: folder.path, QCOWD_LOG_LEVEL: 'silent' });
     assert.equal((await fetch(`${service.url}/readyz`)).status, 200);
+  });
+
+  test('ends in order at a signal with jobs under way, and the next one says how they ended', watchdog, async () => {
+    using folder = tempFolder();
+    const settings = { QCOWD_DATA_DIR: folder.path };
+    const jobs = new Map<string, string>();
+    {
+      await using service = await startService(settings);
+      for (const [name, path, body] of [
+        ['checked', 'check', {}],
+        ['kept', 'snapshots', { name: 's1' }],
+      ] as const) {
+        const image = { name, virtualSize: 128 * 2 ** 30, preallocation: 'metadata' };
+        assert.equal((await post(`${service.url}/v1/images`, image)).status, 201);
+        const accepted = await post(`${service.url}/v1/images/${name}/${path}`, body);
+        assert.equal(accepted.status, 202);
+        jobs.set(name, ((await accepted.json()) as { readonly id: string }).id);
+      }
+      assert.equal(await service.end('SIGTERM'), 0);
+    }
+    await using service = await startService(settings);
+    const states = new Map<string, string>();
+    for (const [name, id] of jobs) {
+      const job = await fetch(`${service.url}/v1/jobs/${id}?wait=60`);
+      states.set(name, ((await job.json()) as { readonly state: string }).state);
+    }
+    assert.equal(states.get('checked'), 'succeeded');
+    const listed = await fetch(`${service.url}/v1/images/kept/snapshots`);
+    const { items } = (await listed.json()) as { readonly items: readonly unknown[] };
+    assert.equal(states.get('kept'), items.length === 1 ? 'succeeded' : 'failed');
   });
 
   test('ends in order at a signal, also while a client keeps its connection', watchdog, async () => {
