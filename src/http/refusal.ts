@@ -15,7 +15,15 @@ const lingerLengthMax = 16 * MiB;
 const lingerMsMax = 1_000;
 
 /** What a handler may have said of its content before it failed. */
-const contentHeaders = ['accept-ranges', 'cache-control', 'content-disposition', 'etag', 'image-generation'];
+const contentHeaders = [
+  'accept-ranges',
+  'cache-control',
+  'content-digest',
+  'content-disposition',
+  'content-range',
+  'etag',
+  'image-generation',
+];
 
 /** Answers a request with a problem. */
 export function sendProblem(request: FastifyRequest, reply: FastifyReply, problem: Problem): void {

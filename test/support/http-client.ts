@@ -24,7 +24,7 @@ export interface HttpClient {
 
 /** `contract`: another one than the committed, to see it fail. */
 export function requestsTo(server: Server, contract: Contract = committed()): HttpClient {
-  const judged = (test: Test): Test => test.expect((response) => expectDocumented(contract, response));
+  const judged = (test: Test): Test => test.expect((response) => expectDocumented(answerOf(response), contract));
   const ask = request(server);
   return {
     get: (path) => judged(ask.get(path)),
@@ -45,8 +45,7 @@ function committed(): Contract {
 }
 
 /** Throws what is wrong with an answer. */
-function expectDocumented(contract: Contract, response: Response): void {
-  const answer = answerOf(response);
+export function expectDocumented(answer: GivenAnswer, contract: Contract = committed()): void {
   const errors = contract.judge(answer);
   if (errors.length === 0) return;
   const what = `${answer.method} ${answer.path}: ${answer.status} is not as documented`;
