@@ -48,6 +48,17 @@ describe('the service', () => {
   test('has a page to browse it by, made of its own files only', async () => {
     const page = await service.get('/docs').redirects(2).expect(200);
     assert.match(String(page.headers['content-type']), /^text\/html/);
+    const policy = new Map(
+      String(page.headers['content-security-policy'])
+        .split(';')
+        .map((rule) => rule.trim().split(' '))
+        .map(([name = '', ...sources]) => [name, sources] as const),
+    );
+    assert.deepEqual(policy.get('default-src'), ["'none'"]);
+    assert.deepEqual(policy.get('script-src'), ["'self'"]);
+    const outside = [...policy.values()].flat().filter((source) => !["'none'", "'self'", 'data:'].includes(source));
+    assert.deepEqual(outside, []);
+    assert.doesNotMatch(page.text, /<script(?![^>]*\bsrc=)|<style|\son[a-z]+=|\sstyle=/i);
     const files = Array.from(page.text.matchAll(/(?:src|href)="([^"]+)"/g), (match) => match[1] ?? '');
     assert.ok(files.some((file) => file.endsWith('.js')));
     for (const file of files) {
