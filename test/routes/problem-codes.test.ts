@@ -4,9 +4,10 @@ import { after, before, describe, test } from 'node:test';
 import type { Response } from 'supertest';
 
 import { explainProblems } from '../../src/http/problem.ts';
+import { exchange } from '../support/raw-http.ts';
 import { hardProvocations, metIn } from '../support/provocations.ts';
 import type { Provocation } from '../support/provocations.ts';
-import { startTestService } from '../support/test-service.ts';
+import { codeOf, pointersOf, startTestService } from '../support/test-service.ts';
 import type { TestService } from '../support/test-service.ts';
 
 const MiB = 1_048_576;
@@ -89,5 +90,48 @@ describe('every problem of the table', () => {
       Object.keys(provocations).filter((code) => code in hardProvocations),
       [],
     );
+  });
+});
+
+describe('what is malformed', () => {
+  const wrong: readonly (readonly [string, object, string])[] = [
+    ['an unknown member', { name: 'x', virtualSize: 512, bogus: 1 }, '/bogus'],
+    ['text for a number', { name: 'x', virtualSize: '512' }, '/virtualSize'],
+    ['a fraction', { name: 'x', virtualSize: 1.5 }, '/virtualSize'],
+    ['a number below zero', { name: 'x', virtualSize: -1 }, '/virtualSize'],
+    ['a number beyond 2^53', { name: 'x', virtualSize: 2 ** 53 }, '/virtualSize'],
+    ['a member of another shape', { name: 'x', virtualSize: 512, backing: 'vm' }, '/backing'],
+    ['an unknown member deep inside', { name: 'x', backing: { image: 'vm', bogus: 1 } }, '/backing/bogus'],
+  ];
+  for (const [what, body, pointer] of wrong) {
+    test(`${what} is named by a pointer`, async () => {
+      const answer = await service.post('/v1/images', body).expect(400);
+      assert.deepEqual([codeOf(answer), pointersOf(answer)], ['invalid-request', [pointer]]);
+    });
+  }
+});
+
+describe('a client that leaves in the middle', () => {
+  const leave = async (request: string): Promise<void> => {
+    await exchange(service.application.server.server, request, { waitMs: 200 });
+  };
+
+  test('of an upload has written a prefix at most, and keeps nobody from writing', async () => {
+    await service.write('vm', 0, Buffer.alloc(MiB, 1));
+    const head = `PUT /v1/images/vm/data HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${MiB}\r\n\r\n`;
+    await leave(`${head}${'2'.repeat(100_000)}`);
+    const bytes = (await service.bytes('/v1/images/vm/data').expect(200)).body as Buffer;
+    assert.ok(bytes.subarray(100_000).every((byte) => byte === 1));
+    await service.write('vm', 0, Buffer.alloc(MiB, 3));
+  });
+
+  test('of an import leaves nothing, not even the name', async () => {
+    const head = `PUT /v1/imports/left?format=raw HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${MiB}\r\n\r\n`;
+    await leave(`${head}${'2'.repeat(100_000)}`);
+    for (let tries = 0; tries < 300; tries += 1) {
+      if ((await service.get('/v1/images/left')).status === 404) break;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    await service.put('/v1/imports/left?format=raw').send(Buffer.alloc(512)).expect(201);
   });
 });
