@@ -73,7 +73,9 @@ export class Dispatcher {
         this.#request(id, body);
       }
     }
-    this.#planTurn();
+    // One turn later a single request would have waited for nothing; many come in one list, and leave in one.
+    this.#outbox.flush();
+    if (this.#hasWork) this.#planTurn();
   }
 
   /** Lets go of every file as it is, and answers nobody. */
@@ -218,6 +220,10 @@ export class Dispatcher {
     }
   }
 
+  get #hasWork(): boolean {
+    return this.#due.size > 0 || this.#runs.length > 0;
+  }
+
   #planTurn(): void {
     if (this.#turnAhead) return;
     this.#turnAhead = true;
@@ -231,7 +237,7 @@ export class Dispatcher {
     const run = this.#runs.shift();
     if (run !== undefined) this.#step(run);
     this.#outbox.flush();
-    if (this.#due.size > 0 || this.#runs.length > 0) this.#planTurn();
+    if (this.#hasWork) this.#planTurn();
   }
 
   /** Lets waiting calls of one image go on: some, so that the other images get their turn. */
