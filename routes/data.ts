@@ -9,7 +9,7 @@ import { Fault } from '../src/base/fault.ts';
 import { conditionsOf, judgeChange, namedGenerations } from '../src/http/conditional.ts';
 import { contentDigestOf } from '../src/http/content-digest.ts';
 import { signalOf } from '../src/http/disconnect.ts';
-import { bodyLengthOf, bodyOf } from '../src/http/request-body.ts';
+import { bodyLengthOf, bodyOf, bodyPatience } from '../src/http/request-body.ts';
 import { compileNoValidator, invalidRequest, parseQuery } from '../src/http/schema.ts';
 import type { Services, WriteOptions } from '../src/services/services.ts';
 import { answerReceipt, dataTag, generationOfTag, refuseOption } from './answers.ts';
@@ -115,7 +115,7 @@ async function writeData(services: Services, request: FastifyRequest, reply: Fas
     sha256,
     expected: namedGenerations(conditions, (tag) => generationOfTag(imageId, tag)),
   };
-  const body = bodyOf(request.raw);
+  const body = bodyOf(request.raw, bodyPatience);
   const receipt =
     target === undefined ? await session.replace(body, options) : await session.write(target.span, body, options);
   return await answerReceipt(reply, { imageId, receipt });

@@ -5,7 +5,7 @@ import type { z } from 'zod';
 
 import { sendAnswer } from '../src/http/answer.ts';
 import { signalOf } from '../src/http/disconnect.ts';
-import { bodyLengthOf, bodyOf } from '../src/http/request-body.ts';
+import { bodyLengthOf, bodyOf, bodyPatience } from '../src/http/request-body.ts';
 import { invalidRequest } from '../src/http/schema.ts';
 import type { ImportOptions, Services } from '../src/services/services.ts';
 import { takeAnyBody } from './byte-bodies.ts';
@@ -49,7 +49,7 @@ export function importRoutes(services: Services): Routes {
           options: { name: options.name },
           waitsFrom: 'admission',
           key: undefined,
-          work: (control) => services.imports.importImage(options, bodyOf(request.raw), control),
+          work: (control) => services.imports.importImage(options, bodyOf(request.raw, bodyPatience), control),
         });
         return sendAnswer(reply, answer);
       },

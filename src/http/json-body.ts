@@ -4,7 +4,7 @@ import type { IncomingMessage } from 'node:http';
 
 import { Fault } from '../base/fault.ts';
 import { MiB } from '../base/units.ts';
-import { bodyLengthOf, bodyOf } from './request-body.ts';
+import { bodyLengthOf, bodyOf, bodyPatience } from './request-body.ts';
 
 /** How long a JSON body may be, in bytes. */
 export const jsonLengthMax = 1 * MiB;
@@ -15,7 +15,7 @@ export async function readJson(request: IncomingMessage): Promise<unknown> {
   if (announced > jsonLengthMax) throw new Fault('content-too-large', { lengthMax: jsonLengthMax });
   const pieces: Uint8Array[] = [];
   let length = 0;
-  for await (const piece of bodyOf(request)) {
+  for await (const piece of bodyOf(request, bodyPatience)) {
     length += piece.length;
     if (length > jsonLengthMax) throw new Fault('content-too-large', { lengthMax: jsonLengthMax });
     pieces.push(piece);

@@ -3,10 +3,18 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
 import { Fault } from '../base/fault.ts';
+import { KiB } from '../base/units.ts';
 import { ClientGone } from './disconnect.ts';
 
-/** How long a body may stand still, in milliseconds. */
-export const bodyIdleMsMax = 60_000;
+/** How slow a client may be. */
+export interface BodyPatience {
+  /** How long the client may take for {@link lengthMin} more bytes, or for the rest, in milliseconds. */
+  readonly idleMsMax: number;
+  /** In bytes: whoever sends one now and then, to hold on to what a body takes, does not get through with it. */
+  readonly lengthMin: number;
+}
+
+export const bodyPatience: BodyPatience = { idleMsMax: 60_000, lengthMin: 4 * KiB };
 
 /** Requests whose client waits for 100 Continue, with the response that will say it. */
 const waiting = new WeakMap<IncomingMessage, ServerResponse>();
@@ -34,33 +42,46 @@ export function bodyLengthOf(request: IncomingMessage): number | undefined {
 
 /**
  * The body, piece by piece as the socket brings it; can be walked once. Ends only when all of it has come: throws
- * {@link ClientGone} when the connection breaks, and faults `request-timeout` when nothing comes for
- * {@link bodyIdleMsMax}. Leaving early leaves the connection usable for the answer.
+ * {@link ClientGone} when the connection breaks, and faults `request-timeout` for a client that is too slow; the time
+ * that the caller takes is not the client's. Leaving early leaves the connection usable for the answer.
  */
-export async function* bodyOf(request: IncomingMessage): AsyncGenerator<Uint8Array, void, void> {
+export async function* bodyOf(
+  request: IncomingMessage,
+  { idleMsMax, lengthMin }: BodyPatience,
+): AsyncGenerator<Uint8Array, void, void> {
   waiting.get(request)?.writeContinue();
   waiting.delete(request);
-  const state = { idle: false, wake: (): void => undefined };
+  const state = { waits: false, idle: false, wake: (): void => undefined };
   const onEvent = (): void => state.wake();
   const watchdog = setTimeout(() => {
+    if (!state.waits) {
+      watchdog.refresh();
+      return;
+    }
     state.idle = true;
     state.wake();
-  }, bodyIdleMsMax);
+  }, idleMsMax);
+  let sinceRefresh = 0;
   for (const event of bodyEvents) request.on(event, onEvent);
   try {
     for (;;) {
       const piece = request.read() as Buffer | null;
       if (piece !== null) {
+        sinceRefresh += piece.length;
         yield piece;
+        if (sinceRefresh < lengthMin) continue;
+        sinceRefresh = 0;
+        watchdog.refresh();
         continue;
       }
       if (request.readableEnded) return;
       if (request.destroyed) throw new ClientGone();
       if (state.idle) throw new Fault('request-timeout', {});
-      watchdog.refresh();
+      state.waits = true;
       await new Promise<void>((resolve) => {
         state.wake = resolve;
       });
+      state.waits = false;
     }
   } finally {
     clearTimeout(watchdog);

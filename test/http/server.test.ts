@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { Fault } from '../../src/base/fault.ts';
 import { answerBytes, rangeOf } from '../../src/http/byte-answer.ts';
 import { conditionsOf } from '../../src/http/conditional.ts';
-import { bodyOf } from '../../src/http/request-body.ts';
+import { bodyOf, bodyPatience } from '../../src/http/request-body.ts';
 import { RequestMetrics } from '../../src/http/request-metrics.ts';
 import type { App } from '../../src/http/schema.ts';
 import { createServer } from '../../src/http/server.ts';
@@ -56,14 +56,15 @@ before(async () => {
     scope.addContentTypeParser('*', (_request, _payload, done) => done(null, undefined));
     scope.put('/sink', { schema: { response: { 200: z.any() } } }, async (asked) => {
       let length = 0;
-      for await (const piece of bodyOf(asked.raw)) length += piece.length;
+      for await (const piece of bodyOf(asked.raw, bodyPatience)) length += piece.length;
       return { length };
     });
     scope.put('/refused', async () => {
       throw new Fault('name-conflict', { name: 'x' });
     });
     scope.put('/refused-later', async (asked) => {
-      for await (const _piece of bodyOf(asked.raw)) throw new Fault('insufficient-storage', { written: 1 });
+      for await (const _piece of bodyOf(asked.raw, bodyPatience))
+        throw new Fault('insufficient-storage', { written: 1 });
       return {};
     });
   });

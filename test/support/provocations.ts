@@ -10,7 +10,7 @@ import { mock } from 'node:test';
 import type { Response } from 'supertest';
 
 import { chainDepthMax } from '../../src/services/new-images.ts';
-import { bodyIdleMsMax } from '../../src/http/request-body.ts';
+import { bodyPatience } from '../../src/http/request-body.ts';
 import { startBrakedService } from './braked-service.ts';
 import type { BrakedService } from './braked-service.ts';
 import { commonChoice, soundImage } from './hostile-image.ts';
@@ -274,7 +274,7 @@ async function silentUpload(service: TestService): Promise<Met> {
     });
     while (!isOver) {
       for (let turn = 0; turn < 100; turn += 1) await new Promise(setImmediate);
-      mock.timers.tick(bodyIdleMsMax);
+      mock.timers.tick(bodyPatience.idleMsMax);
     }
     const { status, headers, body } = await exchanged;
     expectDocumented({ method: 'PUT', path, status, headers: Object.fromEntries(headers), body });
