@@ -9,7 +9,7 @@ import { entryHigh, entryLow, entryOffset, isOwned } from '../format/l1-entry.ts
 import { hostOffset } from '../format/offsets.ts';
 import type { HostOffset } from '../format/offsets.ts';
 import { hostOffsetMax } from './host-limits.ts';
-import { endsOutside, readInside } from './refcount-tables.ts';
+import { readInside } from './refcount-tables.ts';
 import { sliceOffset } from './slice-cache.ts';
 import type { Slice, SliceCache } from './slice-cache.ts';
 
@@ -36,11 +36,13 @@ export class MappingTables {
   readonly #sliceLength: number;
   readonly entriesPerSlice: number;
   #place: L1Place;
+  /** As far as the file held it, until a slot behind that is changed. */
   #l1: DataView;
   readonly #dirtySectors = new Set<number>();
 
+  /** `l1`: the table, or whole entries from its start; those behind it are empty. */
   constructor(parts: MappingTablesParts, place: L1Place, l1: Uint8Array) {
-    assert(l1.length === place.entries * 8, 'an L1 table is given whole');
+    assert(l1.length <= place.entries * 8, 'an L1 table is no longer than its place');
     this.#file = parts.file;
     this.#geometry = parts.geometry;
     this.#cache = parts.cache;
@@ -50,19 +52,8 @@ export class MappingTables {
     this.#l1 = viewOf(l1);
   }
 
-  /** Fault `l1-table-invalid` for a table that ends outside the file. */
   static read(parts: MappingTablesParts, place: L1Place): MappingTables {
-    const length = place.entries * 8;
-    if (length > 0 && endsOutside(parts.file, parts.geometry, place.offset + length)) {
-      throw new Fault('l1-table-invalid', {
-        l1Entries: place.entries,
-        hostOffset: place.offset,
-        fileSize: parts.file.size,
-      });
-    }
-    const l1 = new Uint8Array(length);
-    readInside(parts.file, place.offset, l1);
-    return new MappingTables(parts, place, l1);
+    return new MappingTables(parts, place, readInside(parts.file, place.offset, place.entries * 8));
   }
 
   get place(): L1Place {
@@ -75,7 +66,7 @@ export class MappingTables {
 
   /** Where the L2 table of an L1 slot lies; undefined without one. Faults `l1-entry-invalid`. */
   l2Table(l1Index: number): HostOffset | undefined {
-    if (l1Index >= this.#place.entries) return undefined;
+    if (l1Index * 8 >= this.#l1.byteLength) return undefined;
     const offset = entryOffset(this.#l1.getUint32(l1Index * 8), this.#l1.getUint32(l1Index * 8 + 4));
     if (offset === 0) return undefined;
     if (offset % this.#geometry.clusterSize !== 0 || offset >= hostOffsetMax) {
@@ -86,12 +77,13 @@ export class MappingTables {
 
   /** Whether the L2 table of a slot is used exactly once, by its own word (MAP-01). */
   ownsL2Table(l1Index: number): boolean {
-    return isOwned(this.#l1.getUint32(l1Index * 8));
+    return l1Index * 8 < this.#l1.byteLength && isOwned(this.#l1.getUint32(l1Index * 8));
   }
 
   /** Points a slot elsewhere; on disk after the next {@link writeL1}. */
   setL2Table(l1Index: number, target: { readonly offset: HostOffset; readonly owned: boolean } | undefined): void {
     assert(l1Index < this.#place.entries, 'a changed slot lies in the L1 table');
+    if (l1Index * 8 >= this.#l1.byteLength) this.#l1 = viewOf(this.copyOfL1(this.#place.entries));
     this.#l1.setUint32(l1Index * 8, target === undefined ? 0 : entryHigh(target.offset, target.owned));
     this.#l1.setUint32(l1Index * 8 + 4, target === undefined ? 0 : entryLow(target.offset));
     this.#dirtySectors.add(Math.floor(l1Index / entriesPerSector));

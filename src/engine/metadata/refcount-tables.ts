@@ -1,6 +1,6 @@
 // How often each host cluster is used: the refcount table in memory, its blocks through the cache (REF-01…REF-06).
 
-import { assert, present } from '../../base/assert.ts';
+import { assert } from '../../base/assert.ts';
 import { Fault } from '../../base/fault.ts';
 import type { ByteFile } from '../file/byte-file.ts';
 import { viewOf } from '../format/big-endian.ts';
@@ -9,7 +9,7 @@ import { hostCluster, hostOffset } from '../format/offsets.ts';
 import type { HostCluster, HostOffset } from '../format/offsets.ts';
 import { readRefcount, writeRefcount } from '../format/refcount-block.ts';
 import { refcountBlockOffset, refcountReservedBitsClear } from '../format/refcount-table-entry.ts';
-import { highHalf, lowHalf } from '../../base/integers.ts';
+import { alignUp, highHalf, lowHalf } from '../../base/integers.ts';
 import { hostOffsetMax } from './host-limits.ts';
 import { sliceOffset } from './slice-cache.ts';
 import type { Slice, SliceCache } from './slice-cache.ts';
@@ -44,7 +44,7 @@ export class RefcountTables {
   readonly #countsPerSlice: number;
   #tableOffset: HostOffset;
   #tableClusters: number;
-  /** The table as stored. */
+  /** The table as stored, as far as the file held it: behind it all entries are empty. */
   #entries: DataView;
   /** Sectors of the table that are newer in memory. */
   readonly #dirtySectors = new Set<number>();
@@ -63,15 +63,9 @@ export class RefcountTables {
     this.#entries = viewOf(entries);
   }
 
-  /** Fault `refcount-table-invalid` for a table that ends outside the file. */
   static read(parts: RefcountTablesParts): RefcountTables {
     const { file, geometry, tableOffset, tableClusters } = parts;
-    const length = tableClusters * geometry.clusterSize;
-    if (endsOutside(file, geometry, tableOffset + length)) {
-      throw new Fault('refcount-table-invalid', { hostOffset: tableOffset, length, fileSize: file.size });
-    }
-    const entries = new Uint8Array(length);
-    readInside(file, tableOffset, entries);
+    const entries = readInside(file, tableOffset, tableClusters * geometry.clusterSize);
     return new RefcountTables(parts, entries);
   }
 
@@ -84,21 +78,21 @@ export class RefcountTables {
 
   /** How many blocks the table has room for. */
   get entryCount(): number {
-    return this.#entries.byteLength / 8;
+    return (this.#tableClusters * this.#geometry.clusterSize) / 8;
   }
 
   /** One past the last table entry that names a block. */
   get blockEnd(): number {
-    let end = this.entryCount;
+    let end = this.#entries.byteLength / 8;
     while (end > 0 && this.#isEmpty(end - 1)) end -= 1;
     return end;
   }
 
   hasBlock(blockIndex: number): boolean {
-    return blockIndex < this.entryCount && !this.#isEmpty(blockIndex);
+    return !this.#isEmpty(blockIndex);
   }
 
-  /** Where block `blockIndex` lies; faults `refcount-entry-invalid`. */
+  /** Where block `blockIndex`, which there is, lies; faults `refcount-entry-invalid`. */
   blockOffset(blockIndex: number): HostOffset {
     const high = this.#entries.getUint32(blockIndex * 8);
     const low = this.#entries.getUint32(blockIndex * 8 + 4);
@@ -171,6 +165,7 @@ export class RefcountTables {
   setBlock(blockIndex: number, offset: HostOffset): void {
     assert(blockIndex < this.entryCount, 'the table has room for the block');
     assert(this.#isEmpty(blockIndex), 'a block is entered where none was');
+    if (blockIndex * 8 >= this.#entries.byteLength) this.#entries = viewOf(this.grownTable(this.#tableClusters));
     this.#entries.setUint32(blockIndex * 8, highHalf(offset));
     this.#entries.setUint32(blockIndex * 8 + 4, lowHalf(offset));
     this.#dirtySectors.add(Math.floor(blockIndex / entriesPerSector));
@@ -195,7 +190,7 @@ export class RefcountTables {
   /** The table as bytes with room for more clusters, for whoever moves it. */
   grownTable(clusters: number): Uint8Array {
     const grown = new Uint8Array(clusters * this.#geometry.clusterSize);
-    assert(grown.length >= this.#entries.byteLength, 'a table grows');
+    assert(clusters >= this.#tableClusters, 'a table grows');
     grown.set(new Uint8Array(this.#entries.buffer, this.#entries.byteOffset, this.#entries.byteLength));
     return grown;
   }
@@ -269,6 +264,7 @@ export class RefcountTables {
   }
 
   #isEmpty(blockIndex: number): boolean {
+    if (blockIndex * 8 >= this.#entries.byteLength) return true;
     return this.#entries.getUint32(blockIndex * 8) === 0 && this.#entries.getUint32(blockIndex * 8 + 4) === 0;
   }
 }
@@ -288,15 +284,12 @@ function firstZero(
 }
 
 /**
- * Whether what ends there is one cluster or more outside the file, as a check counts it (CHK-03). Asked before memory is
- * taken for a table, so that a small file cannot claim much of it (T80).
+ * A table of `length` bytes as far as it lies inside the file, in whole entries of 8 bytes. Behind the end of the file
+ * there are zeroes (FMT-14), and no memory is taken for them: a small file cannot claim much of it (T80).
  */
-export function endsOutside(file: ByteFile, geometry: Geometry, end: number): boolean {
-  return end - file.size >= geometry.clusterSize;
-}
-
-/** Fills what lies inside the file; the rest of `target` stays zero. */
-export function readInside(file: ByteFile, offset: HostOffset, target: Uint8Array): void {
-  const inside = Math.max(0, Math.min(target.length, file.size - offset));
-  if (inside > 0) file.readAt(offset, present(target.subarray(0, inside), 'a part of the target'));
+export function readInside(file: ByteFile, offset: HostOffset, length: number): Uint8Array {
+  const inside = Math.max(0, Math.min(length, file.size - offset));
+  const table = new Uint8Array(alignUp(inside, 8));
+  if (inside > 0) file.readAt(offset, table.subarray(0, inside));
+  return table;
 }

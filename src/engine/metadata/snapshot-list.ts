@@ -117,14 +117,14 @@ export class SnapshotList {
 
 /** The length of the entry at `at`, judged before anything is reserved for it (T80). */
 function readEntryLength(window: FileWindow, at: number, fileSize: number): number {
-  const outside = { hostOffset: at, reason: 'the table ends outside the file' };
-  if (at + snapshotFixedLength > fileSize) throw new Fault('snapshot-table-invalid', outside);
   const place = window.seek(at, snapshotFixedLength);
   if (hasTooMuchExtra(window.view, place)) {
     throw new Fault('snapshot-table-invalid', { hostOffset: at, reason: 'too much extra data' });
   }
   const length = snapshotEntryLength(window.view, place);
-  if (at + length > fileSize) throw new Fault('snapshot-table-invalid', outside);
+  if (at + length > fileSize) {
+    throw new Fault('snapshot-table-invalid', { hostOffset: at, reason: 'the table ends outside the file' });
+  }
   return length;
 }
 

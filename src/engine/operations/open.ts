@@ -218,25 +218,29 @@ export function claimTables(
   const { geometry, header, mapping, refcounts, snapshots } = parts;
   const overlap = new OverlapCheck(geometry.clusterSize);
   const seen = new Set<number>();
-  // What lies beyond the end of the file nobody can hit; tables that share a place are claimed once.
-  const claimBytes = (offset: number, length: number): void => {
-    const inside = Math.min(length, parts.file.size - offset);
-    if (inside <= 0 || seen.has(offset)) return;
+  // Tables that share a place are claimed once.
+  const claimOnce = (offset: number, length: number): void => {
+    if (length <= 0 || seen.has(offset)) return;
     seen.add(offset);
-    overlap.claim(runOf(offset, inside, geometry.clusterSize));
+    overlap.claim(runOf(offset, length, geometry.clusterSize));
+  };
+  // What is only read, and lies beyond the end of the file, is not there.
+  const claimInside = (offset: number, length: number): void => {
+    claimOnce(offset, Math.min(length, parts.file.size - offset));
   };
   overlap.claim({ first: hostCluster(0), count: 1 });
   overlap.claim(refcounts.tableRun);
   for (const block of refcountBlocks(refcounts)) overlap.claim({ first: clusterAt(block, geometry), count: 1 });
-  claimBytes(mapping.place.offset, mapping.place.entries * 8);
+  // Whole: its slots behind the end are empty, and must stay so when the file grows.
+  claimOnce(mapping.place.offset, mapping.place.entries * 8);
   for (let l1Index = 0; l1Index < mapping.l1Entries; l1Index += 1) {
     const table = mapping.l2Table(l1Index);
     if (table !== undefined) overlap.claim({ first: clusterAt(table, geometry), count: 1 });
   }
-  claimBytes(snapshots.place.offset, snapshots.place.length);
-  snapshots.forEachL1(claimBytes);
+  claimInside(snapshots.place.offset, snapshots.place.length);
+  snapshots.forEachL1(claimInside);
   const { bitmaps } = header.extensions;
-  if (bitmaps !== undefined && header.hasBitmaps) claimBytes(bitmaps.directoryOffset, bitmaps.directoryLength);
+  if (bitmaps !== undefined && header.hasBitmaps) claimInside(bitmaps.directoryOffset, bitmaps.directoryLength);
   return overlap;
 }
 

@@ -6,6 +6,7 @@ import { describe, it } from 'node:test';
 import { BrokenAssertion } from '../../../src/base/assert.ts';
 import { MemoryFile } from '../../../src/engine/file/memory-file.ts';
 import { geometryOf } from '../../../src/engine/format/geometry.ts';
+import { l1EntriesMax } from '../../../src/engine/format/header.ts';
 import { hostOffset } from '../../../src/engine/format/offsets.ts';
 import { MappingTables } from '../../../src/engine/metadata/mapping-tables.ts';
 import { SliceCache } from '../../../src/engine/metadata/slice-cache.ts';
@@ -128,14 +129,57 @@ describe('a changed L1 table', () => {
   });
 });
 
-it('a table that ends behind the file reads as empty there, and costs no reading (FMT-14, T80)', () => {
-  const memory = MemoryFile.empty();
-  const word = Buffer.from('8000000000040000', 'hex');
-  memory.writeAt(tableOffset, word);
-  const file = new CountingFile(memory);
-  const cache = new SliceCache({ file, sliceLength: clusterSize, slicesMax: 16, beforeWrite: () => undefined });
-  const place = { offset: tableOffset, entries: 1000 };
-  const mapping = MappingTables.read({ file, geometry, cache, sliceLength: clusterSize }, place);
-  assert.equal(mapping.l2Table(0), 0x4_0000);
-  assert.equal(mapping.l2Table(999), undefined);
+describe('an L1 table that ends outside the file', () => {
+  /** The largest table there may be (LIM-01) over a file that ends `length` bytes after its start. */
+  function largest(length: number): { readonly mapping: MappingTables; readonly memory: MemoryFile } {
+    const memory = MemoryFile.empty();
+    memory.writeAt(tableOffset, Buffer.from('80000000000400008000000000050000', 'hex').subarray(0, length));
+    const cache = new SliceCache({
+      file: memory,
+      sliceLength: clusterSize,
+      slicesMax: 16,
+      beforeWrite: () => undefined,
+    });
+    const place = { offset: tableOffset, entries: l1EntriesMax };
+    return { mapping: MappingTables.read({ file: memory, geometry, cache, sliceLength: clusterSize }, place), memory };
+  }
+
+  it('is empty there, and takes memory for what lies inside (FMT-14, T80)', () => {
+    const before = process.memoryUsage().arrayBuffers;
+    const { mapping } = largest(16);
+    assert.ok(process.memoryUsage().arrayBuffers - before < l1EntriesMax, 'an eighth of the table');
+    assert.deepEqual(
+      [0, 1, 2, l1EntriesMax - 1].map((index) => [mapping.l2Table(index), mapping.ownsL2Table(index)]),
+      [
+        [0x4_0000, true],
+        [0x5_0000, true],
+        [undefined, false],
+        [undefined, false],
+      ],
+    );
+    assert.equal(mapping.l1Entries, l1EntriesMax);
+  });
+
+  it('has what there is of an entry that the end cuts', () => {
+    const { mapping } = largest(14);
+    assert.deepEqual([mapping.l2Table(0), mapping.l2Table(1)], [0x4_0000, 0x5_0000]);
+    assert.equal(largest(13).mapping.l2Table(1), undefined);
+  });
+
+  it('that lies behind the end as a whole is empty', () => {
+    const { mapping } = largest(0);
+    assert.deepEqual([mapping.l2Table(0), mapping.ownsL2Table(0)], [undefined, false]);
+  });
+
+  it('is changed and written like any other', () => {
+    const { mapping, memory } = largest(16);
+    mapping.setL2Table(1, undefined);
+    mapping.setL2Table(1000, { offset: hostOffset(0x7_0000), owned: true });
+    assert.deepEqual([mapping.l2Table(0), mapping.l2Table(1000)], [0x4_0000, 0x7_0000]);
+    mapping.writeL1();
+    assert.deepEqual(
+      [0, 1, 1000].map((index) => wordAt(memory, index)),
+      ['8000000000040000', '0000000000000000', '8000000000070000'],
+    );
+  });
 });

@@ -4,8 +4,12 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
 import { BrokenAssertion } from '../../../src/base/assert.ts';
+import { MemoryFile } from '../../../src/engine/file/memory-file.ts';
+import { geometryOf } from '../../../src/engine/format/geometry.ts';
 import { hostCluster, hostOffset } from '../../../src/engine/format/offsets.ts';
 import type { WriteParts } from '../../../src/engine/image-parts.ts';
+import { RefcountTables } from '../../../src/engine/metadata/refcount-tables.ts';
+import { SliceCache } from '../../../src/engine/metadata/slice-cache.ts';
 import { faultCodeOf } from '../../support/faults.ts';
 import { countsOf, fileBytes, newFile, partsOver } from '../../support/memory-parts.ts';
 
@@ -117,5 +121,61 @@ describe('a refcount table entry', () => {
     assert.throws(() => {
       refcounts.setBlock(refcounts.entryCount, hostOffset(4096 * 9));
     }, BrokenAssertion);
+  });
+});
+
+describe('a refcount table that ends outside the file', () => {
+  const clusterSize = 4096;
+  /** LIM-02: 8 MiB. */
+  const tableClusters = 2048;
+
+  /** A table at 0x1000 over a file that ends with its first entry; `end` bytes after the start of the table. */
+  function longest(end: number): { readonly refcounts: RefcountTables; readonly memory: MemoryFile } {
+    const memory = MemoryFile.empty();
+    memory.writeAt(hostOffset(clusterSize), Buffer.from('0000000000030000', 'hex').subarray(0, end));
+    const geometry = geometryOf({ clusterBits: 12, extendedL2: false, refcountOrder: 4 });
+    const cache = new SliceCache({
+      file: memory,
+      sliceLength: clusterSize,
+      slicesMax: 4,
+      beforeWrite: () => undefined,
+    });
+    const tableOffset = hostOffset(clusterSize);
+    const parts = { file: memory, geometry, cache, sliceLength: clusterSize, tableOffset, tableClusters };
+    return { refcounts: RefcountTables.read(parts), memory };
+  }
+
+  it('is empty there, and takes memory for what lies inside (FMT-14, T80)', () => {
+    const before = process.memoryUsage().arrayBuffers;
+    const { refcounts } = longest(8);
+    assert.ok(process.memoryUsage().arrayBuffers - before < 1024 ** 2, 'an eighth of the table');
+    assert.deepEqual([refcounts.entryCount, refcounts.blockEnd], [tableClusters * 512, 1]);
+    assert.deepEqual([refcounts.tableRun.first, refcounts.tableRun.count], [1, tableClusters]);
+    assert.deepEqual(
+      [0, 1, refcounts.entryCount - 1].map((index) => refcounts.hasBlock(index)),
+      [true, false, false],
+    );
+    assert.equal(refcounts.blockOffset(0), 0x3_0000);
+    assert.equal(refcounts.get(hostCluster(2048 * 7)), 0);
+    assert.equal(longest(0).refcounts.blockEnd, 0);
+  });
+
+  it('takes new blocks and is written like any other', () => {
+    const { refcounts, memory } = longest(8);
+    refcounts.setBlock(1000, hostOffset(0x7000));
+    refcounts.writeEntries();
+    assert.equal(refcounts.blockOffset(1000), 0x7000);
+    assert.equal(refcounts.blockEnd, 1001);
+    const word = new Uint8Array(8);
+    memory.readAt(hostOffset(clusterSize + 8000), word);
+    assert.equal(Buffer.from(word).toString('hex'), '0000000000007000');
+  });
+
+  it('grows from all its entries', () => {
+    const { refcounts } = longest(8);
+    const grown = refcounts.grownTable(tableClusters + 1);
+    assert.equal(grown.length, (tableClusters + 1) * clusterSize);
+    assert.equal(Buffer.from(grown.subarray(0, 16)).toString('hex'), `0000000000030000${'0'.repeat(16)}`);
+    assert.throws(() => refcounts.grownTable(tableClusters - 1), BrokenAssertion);
   });
 });
