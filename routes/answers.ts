@@ -5,9 +5,10 @@ import type { z } from 'zod';
 
 import { Fault } from '../src/base/fault.ts';
 import type { Answer } from '../src/http/answer.ts';
-import type { Image as ImageValue, WriteReceipt } from '../src/services/services.ts';
+import type { Image as ImageValue, Lease, WriteReceipt } from '../src/services/services.ts';
 import { printImage } from './schemas/images.ts';
 import type { Image } from './schemas/images.ts';
+import { printLease } from './schemas/leases.ts';
 
 /** The tag of an image's metadata. */
 export function imageTag(image: ImageValue): string {
@@ -46,6 +47,11 @@ export function imageAnswer(image: ImageValue): Answer {
 export function createdAnswer(image: ImageValue): Answer {
   const headers = { location: `/v1/images/${image.id}`, etag: imageTag(image) };
   return { status: 201, headers, body: printImage(image) };
+}
+
+/** A new lease. */
+export function grantedAnswer(lease: Lease): Answer {
+  return { status: 201, headers: {}, body: printLease(lease) };
 }
 
 /** 204 after a change of guest data that is not at one place. */

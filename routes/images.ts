@@ -10,9 +10,10 @@ import { answerOnce } from '../src/http/idempotency.ts';
 import { readJson } from '../src/http/json-body.ts';
 import { pageCursors } from '../src/http/page-cursor.ts';
 import type { CreateOptions, Services } from '../src/services/services.ts';
-import { answerImage, createdAnswer, imageTag, refuseOption, versionTag } from './answers.ts';
+import { answerImage, imageTag, refuseOption, versionTag } from './answers.ts';
 import { claimOf } from './claims.ts';
 import { jobResponse, performWork } from './long-work.ts';
+import { madeAnswer } from './made-answers.ts';
 import type { Routes } from './route-parts.ts';
 import { ClaimHeaders } from './schemas/leases.ts';
 import { ImageParams, limitDefault } from './schemas/common.ts';
@@ -57,7 +58,7 @@ export function imageRoutes(services: Services): Routes {
               key,
               work: (control) => services.images.create(options, control),
             }),
-          describe: async ({ imageId = '' }) => createdAnswer(await services.images.show(imageId)),
+          describe: madeAnswer,
         });
         return sendAnswer(reply, answer);
       },

@@ -1,9 +1,10 @@
 // Leases: claims on an image, acquired, listed, renewed, released and broken.
 
 import { sendAnswer } from '../src/http/answer.ts';
-import type { Answer } from '../src/http/answer.ts';
 import { answerOnce } from '../src/http/idempotency.ts';
-import type { Lease as LeaseValue, Services } from '../src/services/services.ts';
+import type { Services } from '../src/services/services.ts';
+import { grantedAnswer } from './answers.ts';
+import { madeAnswer } from './made-answers.ts';
 import type { Routes } from './route-parts.ts';
 import { ImageParams } from './schemas/common.ts';
 import { AcquireLease, BreakLease, Lease, LeasePage, LeaseParams, printLease, printLeases } from './schemas/leases.ts';
@@ -28,8 +29,7 @@ export function leaseRoutes(services: Services): Routes {
         const options = { mode, ttlMs: ttlSeconds * 1000, owner };
         const answer = await answerOnce(services.idempotency, request, {
           make: async (key) => grantedAnswer(await services.leases.acquire(request.params.image, { ...options, key })),
-          describe: async ({ imageId = '', leaseId = '' }) =>
-            grantedAnswer(await services.leases.show(imageId, leaseId)),
+          describe: madeAnswer,
         });
         return sendAnswer(reply, answer);
       },
@@ -104,8 +104,4 @@ export function leaseRoutes(services: Services): Routes {
       },
     );
   };
-}
-
-function grantedAnswer(lease: LeaseValue): Answer {
-  return { status: 201, headers: {}, body: printLease(lease) };
 }

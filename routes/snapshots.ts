@@ -8,7 +8,8 @@ import { answerOnce } from '../src/http/idempotency.ts';
 import { badCursor, pageCursors } from '../src/http/page-cursor.ts';
 import type { Services, SnapshotList, SnapshotPosition } from '../src/services/services.ts';
 import { claimOf } from './claims.ts';
-import { answerWork, jobResponse, performWork, snapshotAnswer } from './long-work.ts';
+import { answerWork, jobResponse, performWork } from './long-work.ts';
+import { madeAnswer } from './made-answers.ts';
 import type { Routes } from './route-parts.ts';
 import { ClaimHeaders } from './schemas/leases.ts';
 import { ImageParams, limitDefault, SnapshotParams } from './schemas/common.ts';
@@ -49,8 +50,7 @@ export function snapshotRoutes(services: Services): Routes {
               key,
               work: (control) => services.snapshots.create(image, options, control),
             }),
-          describe: async ({ imageId = '', snapshotId = '' }) =>
-            snapshotAnswer(await services.snapshots.get(imageId, snapshotId), imageId),
+          describe: madeAnswer,
         });
         return sendAnswer(reply, answer);
       },

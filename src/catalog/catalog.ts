@@ -1,12 +1,12 @@
 // The face of the catalog: what is known of images, as records, and asynchronous verbs that are whole atomic steps.
 
 import type { FileIdentity } from '../base/file-identity.ts';
-import type { IdempotencyStore } from './idempotency-store.ts';
+import type { IdempotencyStore, SettledKey } from './idempotency-store.ts';
 import type { LeaseStore } from './lease-store.ts';
 import type { JobStore } from './job-store.ts';
 
 export type { FencingToken, LeaseGrant, LeaseMode, LeaseRecord, LeaseStore } from './lease-store.ts';
-export type { IdempotencyRecord, IdempotencyStore } from './idempotency-store.ts';
+export type { IdempotencyRecord, IdempotencyStore, Outcome, SettledKey } from './idempotency-store.ts';
 export type { JobKind, JobRecord, JobState, JobStore, StoredFault, WorkTrace } from './job-store.ts';
 
 /** Where an image is in its life. Only `ready` images can be used; the file of a `detached` one is somebody else's. */
@@ -183,8 +183,8 @@ export interface Catalog {
   /** Stores what was learned from the file; the version grows when it changes what clients see as metadata. */
   updateImage(id: string, update: ImageUpdate): Promise<ImageRecord>;
   markStructural(id: string, operation: StructuralOperation): Promise<void>;
-  /** The operation is over; when it was done, the idempotency key of the request is settled with it. */
-  clearStructural(id: string, key?: string): Promise<void>;
+  /** The operation is over; the idempotency keys of requests that have made something by it are settled with it. */
+  clearStructural(id: string, keys: readonly SettledKey[]): Promise<void>;
   /** How many images there are, and the sum of their virtual sizes in bytes. */
   sumImages(): Promise<{ readonly images: number; readonly virtualBytes: number }>;
   /** Proves that the catalog can be read and written. Fault `insufficient-storage` when only the reserve is left to write to. */

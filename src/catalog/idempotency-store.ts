@@ -1,14 +1,30 @@
 // Idempotency keys in the catalog: who asked with which key, what that request makes, and how it was answered.
 
 import type { WorkTrace } from './job-store.ts';
+import type { LeaseRecord } from './lease-store.ts';
+
+/** What a request has made, with all that its answer tells. */
+export type Outcome =
+  /** The record of the image, as JSON. */
+  | { readonly kind: 'image'; readonly image: unknown }
+  /** The snapshot as its image's file describes it, as JSON. */
+  | { readonly kind: 'snapshot'; readonly imageId: string; readonly snapshot: unknown }
+  /** The lease's id, which is its holder's secret, is in the trace. */
+  | { readonly kind: 'lease'; readonly lease: LeaseRecord };
+
+/** A key whose request has made something. */
+export interface SettledKey {
+  readonly id: string;
+  readonly outcome: Outcome;
+}
 
 /** One key of one principal on one route. */
 export interface IdempotencyRecord {
   readonly id: string;
   /** Tells one request from another. */
   readonly fingerprint: string;
-  /** Whether the effect is there; set in the step that makes it. */
-  readonly settled: boolean;
+  /** What the request has made; set in the step that makes it. */
+  readonly outcome: Outcome | undefined;
   /** What the request makes, noted before it is made. */
   readonly subject: WorkTrace | undefined;
   /** The first answer, as JSON. */
@@ -25,6 +41,10 @@ export interface IdempotencyStore {
     readonly forgetBeforeMs: number;
   }): Promise<IdempotencyRecord | undefined>;
   note(id: string, subject: WorkTrace): Promise<void>;
+  /** The keys of requests that were to make something of this image, and of which nobody knows whether they have. */
+  listUnsettled(imageId: string): Promise<readonly IdempotencyRecord[]>;
+  /** What the request had made was taken back: the key stands for nothing yet. */
+  unsettle(id: string): Promise<void>;
   /** The effect is there, and this was the answer. */
   keep(id: string, answer: unknown): Promise<void>;
   /** The request had no effect: the key is free again. */

@@ -17,6 +17,7 @@ import type {
   ImageState,
   ImageUpdate,
   Labels,
+  SettledKey,
   StructuralOperation,
 } from './catalog.ts';
 import { DiskReserve, orFault } from './disk-reserve.ts';
@@ -84,8 +85,9 @@ export class SqliteCatalog implements Catalog {
       const { state } = this.#require(id);
       assert(state === 'creating' || state === 'importing', 'only a new image is published');
       this.#run(`UPDATE images SET state = 'ready', version = version + 1 WHERE id = ?`, id);
-      if (key !== undefined) this.idempotency.settle(key);
-      return this.#update(id, update);
+      const image = this.#update(id, update);
+      if (key !== undefined) this.idempotency.settle({ id: key, outcome: { kind: 'image', image } });
+      return image;
     });
   }
 
@@ -206,10 +208,10 @@ export class SqliteCatalog implements Catalog {
     this.#run('UPDATE images SET structural = ? WHERE id = ?', operation, id);
   }
 
-  async clearStructural(id: string, key?: string): Promise<void> {
+  async clearStructural(id: string, keys: readonly SettledKey[]): Promise<void> {
     this.#atomically(() => {
       this.#run('UPDATE images SET structural = NULL WHERE id = ?', id);
-      if (key !== undefined) this.idempotency.settle(key);
+      for (const key of keys) this.idempotency.settle(key);
     });
   }
 

@@ -4,14 +4,14 @@ import type { Database, Statement } from 'better-sqlite3';
 
 import { orFault } from './disk-reserve.ts';
 import type { DiskReserve } from './disk-reserve.ts';
-import type { IdempotencyRecord, IdempotencyStore } from './idempotency-store.ts';
+import type { IdempotencyRecord, IdempotencyStore, Outcome, SettledKey } from './idempotency-store.ts';
 import type { WorkTrace } from './job-store.ts';
 
 interface KeyRow {
   readonly id: string;
   readonly fingerprint: string;
-  readonly settled: number;
   readonly subject: string | null;
+  readonly outcome: string | null;
   readonly answer: string | null;
 }
 
@@ -24,6 +24,8 @@ export class SqliteIdempotency implements IdempotencyStore {
   readonly #forget: Statement;
   readonly #note: Statement;
   readonly #settle: Statement;
+  readonly #unsettle: Statement;
+  readonly #listUnsettled: Statement;
   readonly #keep: Statement;
   readonly #release: Statement;
 
@@ -36,7 +38,13 @@ export class SqliteIdempotency implements IdempotencyStore {
     );
     this.#forget = database.prepare('DELETE FROM idempotency_keys WHERE created_at_ms < ?');
     this.#note = database.prepare('UPDATE idempotency_keys SET subject = ? WHERE id = ?');
-    this.#settle = database.prepare('UPDATE idempotency_keys SET settled = 1 WHERE id = ?');
+    this.#settle = database.prepare('UPDATE idempotency_keys SET settled = 1, outcome = ? WHERE id = ?');
+    this.#unsettle = database.prepare(
+      'UPDATE idempotency_keys SET settled = 0, outcome = NULL, subject = NULL WHERE id = ?',
+    );
+    this.#listUnsettled = database.prepare(
+      `SELECT * FROM idempotency_keys WHERE settled = 0 AND json_extract(subject, '$.imageId') = ? ORDER BY id`,
+    );
     this.#keep = database.prepare('UPDATE idempotency_keys SET settled = 1, answer = ? WHERE id = ?');
     this.#release = database.prepare('DELETE FROM idempotency_keys WHERE id = ?');
   }
@@ -61,6 +69,15 @@ export class SqliteIdempotency implements IdempotencyStore {
     this.#reserve.using(() => this.#note.run(JSON.stringify(subject), id));
   }
 
+  async listUnsettled(imageId: string): Promise<readonly IdempotencyRecord[]> {
+    const rows = this.#listUnsettled.all(imageId) as KeyRow[];
+    return rows.map(toRecord);
+  }
+
+  async unsettle(id: string): Promise<void> {
+    this.#reserve.using(() => this.#unsettle.run(id));
+  }
+
   async keep(id: string, answer: unknown): Promise<void> {
     this.#reserve.using(() => this.#keep.run(JSON.stringify(answer), id));
   }
@@ -70,8 +87,8 @@ export class SqliteIdempotency implements IdempotencyStore {
   }
 
   /** The effect is there: part of the step that makes it. */
-  settle(id: string): void {
-    this.#settle.run(id);
+  settle({ id, outcome }: SettledKey): void {
+    this.#settle.run(JSON.stringify(outcome), id);
   }
 }
 
@@ -79,8 +96,8 @@ function toRecord(row: KeyRow): IdempotencyRecord {
   return {
     id: row.id,
     fingerprint: row.fingerprint,
-    settled: row.settled === 1,
     subject: row.subject === null ? undefined : (JSON.parse(row.subject) as WorkTrace),
+    outcome: row.outcome === null ? undefined : (JSON.parse(row.outcome) as Outcome),
     answer: row.answer === null ? undefined : (JSON.parse(row.answer) as unknown),
   };
 }

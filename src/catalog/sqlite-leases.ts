@@ -88,9 +88,11 @@ export class SqliteLeases implements LeaseStore {
         ttlMs: grant.ttlMs,
         nowMs: Math.floor(grant.nowMs),
       });
-    if (grant.idempotencyKey !== undefined) this.#idempotency.settle(grant.idempotencyKey);
     const row = this.#database.prepare('SELECT * FROM leases WHERE key = ?').get(grant.key);
-    return toLeaseRecord(present(row as LeaseRow | undefined, 'a lease is there when it was granted'));
+    const lease = toLeaseRecord(present(row as LeaseRow | undefined, 'a lease is there when it was granted'));
+    const { idempotencyKey: id } = grant;
+    if (id !== undefined) this.#idempotency.settle({ id, outcome: { kind: 'lease', lease } });
+    return lease;
   }
 
   #end(keys: readonly string[]): void {

@@ -7,7 +7,7 @@ import { principalOf } from './authentication.ts';
 import { invalidRequest } from './schema.ts';
 
 /** What the header needs of the service. */
-export interface IdempotencyKeeper<Subject> {
+export interface IdempotencyKeeper<Made> {
   /** Faults `idempotency-key-reused`, `idempotency-in-progress`. */
   begin(asked: {
     readonly principal: string;
@@ -17,28 +17,28 @@ export interface IdempotencyKeeper<Subject> {
   }): Promise<
     | { readonly kind: 'new'; readonly id: string }
     | { readonly kind: 'answered'; readonly answer: unknown }
-    | { readonly kind: 'made'; readonly id: string; readonly subject: Subject }
+    | { readonly kind: 'made'; readonly id: string; readonly made: Made }
   >;
   keep(id: string, answer: unknown): Promise<void>;
   fail(id: string, error: unknown): Promise<void>;
 }
 
 /** What a creating route does. */
-export interface Creation<Subject> {
+export interface Creation<Made> {
   /** Makes it; the key is settled in the step that makes the effect. */
   readonly make: (key: string | undefined) => Promise<Answer>;
-  /** The answer for what was made before a crash. */
-  readonly describe: (subject: Subject) => Promise<Answer>;
+  /** The answer for what was made before a crash; it may be gone since. */
+  readonly describe: (made: Made) => Answer;
 }
 
 /** As long as any name that a client may think of. */
 const keyPattern = /^[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?$/;
 
 /** Makes something once, however often the request comes with the same key. */
-export async function answerOnce<Subject>(
-  keeper: IdempotencyKeeper<Subject>,
+export async function answerOnce<Made>(
+  keeper: IdempotencyKeeper<Made>,
   request: FastifyRequest,
-  creation: Creation<Subject>,
+  creation: Creation<Made>,
 ): Promise<Answer> {
   const key = request.headers['idempotency-key'];
   if (key === undefined) return creation.make(undefined);
@@ -53,7 +53,7 @@ export async function answerOnce<Subject>(
   if (begun.kind === 'answered') return begun.answer as Answer;
   let answer: Answer;
   try {
-    answer = begun.kind === 'made' ? await creation.describe(begun.subject) : await creation.make(begun.id);
+    answer = begun.kind === 'made' ? creation.describe(begun.made) : await creation.make(begun.id);
   } catch (error) {
     await keeper.fail(begun.id, error);
     throw error;

@@ -2,10 +2,14 @@
 
 import { createHash } from 'node:crypto';
 
+import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
-import type { IdempotencyRecord, WorkTrace } from '../catalog/catalog.ts';
-import type { ImageAccess } from './image-access.ts';
-import type { LeaseBook } from './lease-book.ts';
+import type { IdempotencyRecord, ImageRecord, Outcome, WorkTrace } from '../catalog/catalog.ts';
+import type { SnapshotDescription } from '../pool/protocol.ts';
+import { toImage } from './image-facts.ts';
+import type { Image } from './image-facts.ts';
+import type { Lease } from './leases.ts';
+import { isMadeAs } from './made-snapshots.ts';
 import type { ServiceParts } from './service-parts.ts';
 import type { Snapshots } from './snapshots.ts';
 
@@ -18,41 +22,42 @@ export interface KeyedRequest {
   readonly request: string;
 }
 
+/** What a request has made, as it was then. */
+export type Made =
+  | { readonly kind: 'image'; readonly image: Image }
+  | { readonly kind: 'snapshot'; readonly imageId: string; readonly snapshot: SnapshotDescription }
+  | { readonly kind: 'lease'; readonly lease: Lease };
+
 /** What is known of a request. */
 export type KeyState =
   /** Nobody has asked this before: do it, then {@link Idempotency.keep} or {@link Idempotency.fail}. */
   | { readonly kind: 'new'; readonly id: string }
   /** The first answer. */
   | { readonly kind: 'answered'; readonly answer: unknown }
-  /** It is made, but the process died before the answer was kept. */
-  | { readonly kind: 'made'; readonly id: string; readonly subject: WorkTrace };
+  /** It is made, but the process died before the answer was kept. It may be gone since. */
+  | { readonly kind: 'made'; readonly id: string; readonly made: Made };
 
 /** How long a key is kept. */
 export const keysKeptMs = 24 * 60 * 60 * 1000;
 
 /**
- * The key is taken before the work begins and settled in the step that makes its effect. In between it names what is
- * made, so that after a crash whoever comes with the key again looks whether that is there.
+ * The key is taken before the work begins. The step that makes the effect stores what was made with the key, and from
+ * then on nothing is made again. In between the key names what is to be made: a snapshot is in its image's file before
+ * the catalog knows of it, and after a crash the opening that mends the image looks whether it is.
  */
 export class Idempotency {
   readonly #parts: Pick<ServiceParts, 'catalog' | 'clock' | 'report'>;
-  readonly #access: ImageAccess;
   readonly #snapshots: Snapshots;
-  readonly #book: LeaseBook;
   /** The keys of requests under way in this process. */
   readonly #running = new Set<string>();
 
   constructor(
     parts: Pick<ServiceParts, 'catalog' | 'clock' | 'report'> & {
-      readonly access: ImageAccess;
       readonly snapshots: Snapshots;
-      readonly book: LeaseBook;
     },
   ) {
     this.#parts = parts;
-    this.#access = parts.access;
     this.#snapshots = parts.snapshots;
-    this.#book = parts.book;
   }
 
   /** Faults `idempotency-key-reused`, `idempotency-in-progress`. */
@@ -72,8 +77,8 @@ export class Idempotency {
 
     this.#running.add(id);
     try {
-      const subject = await this.#madeBy(known);
-      if (subject !== undefined) return { kind: 'made', id, subject };
+      const made = known.outcome === undefined ? await this.#foundOf(known) : madeOf(known.outcome, known.subject);
+      if (made !== undefined) return { kind: 'made', id, made };
     } catch (error) {
       this.#running.delete(id);
       throw error;
@@ -99,21 +104,34 @@ export class Idempotency {
     }
   }
 
-  /** What a request has made whose answer nobody knows any more; undefined when it has made nothing. */
-  async #madeBy(known: IdempotencyRecord): Promise<WorkTrace | undefined> {
-    const { subject } = known;
-    if (subject?.imageId === undefined) return undefined;
+  /** Opening the image completes or undoes what was under way, and settles the key of a snapshot that is there. */
+  async #foundOf({ subject }: IdempotencyRecord): Promise<Made | undefined> {
+    if (subject?.imageId === undefined || subject.snapshotId === undefined) return undefined;
+    const { imageId, snapshotId } = subject;
     try {
-      const image = await this.#access.find(subject.imageId);
-      if (image.state !== 'ready') return undefined;
-      // Opening the image completes or undoes what was under way.
-      // A lease that is over is of no use to whoever never got to know it.
-      if (subject.leaseId !== undefined && this.#book.find(image.id, subject.leaseId) === undefined) return undefined;
-      if (subject.snapshotId !== undefined) await this.#snapshots.get(image.id, subject.snapshotId);
-      return subject;
+      const snapshot = await this.#snapshots.get(imageId, snapshotId);
+      if (isMadeAs(snapshot, subject)) return { kind: 'snapshot', imageId, snapshot };
     } catch (error) {
-      if (error instanceof Fault && error.kind === 'not_found') return undefined;
-      throw error;
+      if (!(error instanceof Fault) || error.kind !== 'not_found') throw error;
+    }
+    return undefined;
+  }
+}
+
+/** What was stored in the step that made it. */
+function madeOf(outcome: Outcome, trace: WorkTrace | undefined): Made {
+  switch (outcome.kind) {
+    case 'image': {
+      const record = outcome.image as ImageRecord;
+      return { kind: 'image', image: toImage(record, { ...record, lease: undefined }) };
+    }
+    case 'snapshot':
+      return { ...outcome, snapshot: outcome.snapshot as SnapshotDescription };
+    case 'lease': {
+      const { mode, owner, fencingToken, acquiredAtMs, ttlMs } = outcome.lease;
+      const id = present(trace?.leaseId, 'a lease is noted before it is granted');
+      const expiresAtMs = acquiredAtMs + ttlMs;
+      return { kind: 'lease', lease: { id, mode, owner, fencingToken, acquiredAtMs, expiresAtMs } };
     }
   }
 }

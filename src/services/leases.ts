@@ -1,6 +1,5 @@
 // Leases: claims of clients on images, acquired, renewed, released and broken; kept in the catalog, judged in memory.
 
-import { Fault } from '../base/fault.ts';
 import type { LeaseMode } from '../catalog/catalog.ts';
 import type { ImageAccess } from './image-access.ts';
 import { keyOf } from './lease-book.ts';
@@ -84,7 +83,9 @@ export class Leases {
         await access.requireKept(imageId);
         await access.fence(imageId);
       } catch (error) {
-        // Nobody would know of it, and it would keep everybody out.
+        // Nobody would know of it, and it would keep everybody out. The key goes first: a lease that is there in vain
+        // ends by itself, but a key would stand for a lease that is not there.
+        if (idempotencyKey !== undefined) await catalog.idempotency.unsettle(idempotencyKey);
         book.end(lease);
         await this.#settle(imageId);
         throw error;
@@ -92,14 +93,6 @@ export class Leases {
       this.#watch();
       return { id, ...book.view(lease) };
     });
-  }
-
-  /** A live lease, which is not renewed by that. Faults `lease-lost`. */
-  async show(image: string, leaseId: string): Promise<Lease> {
-    const { access, book } = this.#parts;
-    const lease = book.find((await access.find(image)).id, leaseId);
-    if (lease === undefined) throw new Fault('lease-lost', {});
-    return { id: leaseId, ...book.view(lease) };
   }
 
   async list(image: string): Promise<readonly LeaseView[]> {

@@ -6,6 +6,7 @@ import type { ImageRecord, ImageUpdate } from '../catalog/catalog.ts';
 import type { EngineHandle } from '../pool/engine-pool.ts';
 import type { BackingSource } from '../pool/protocol.ts';
 import { factsOf } from './image-facts.ts';
+import { keysOfMade } from './made-snapshots.ts';
 import type { ServiceParts } from './service-parts.ts';
 
 /** One opening of an image, from the first handle to the closed file. */
@@ -164,7 +165,8 @@ async function mend(parts: OpeningParts, handle: EngineHandle): Promise<void> {
   const alone = { signal: undefined, onProgress: undefined };
   const report = await handle.run('repair', { mode: 'all' }, alone);
   await handle.call('flush', {}, alone);
-  await parts.catalog.clearStructural(handle.imageId);
+  // A snapshot that is there although its request was never answered is that request's, whoever deletes it now.
+  await parts.catalog.clearStructural(handle.imageId, await keysOfMade(parts, handle));
   if (report.clean) return;
   const left = `${report.corruptions} corruptions and ${report.checkErrors} check errors remain`;
   parts.report({

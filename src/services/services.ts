@@ -35,6 +35,7 @@ export type { CreateOptions, ImageInfo, ImagePage, ListOptions, ResizeOptions } 
 export type { ImageChange } from './image-edits.ts';
 export type { Image } from './image-facts.ts';
 export type { SnapshotList, SnapshotPosition } from './snapshots.ts';
+export type { Made } from './idempotency.ts';
 export type { ImportOptions } from './imports.ts';
 export type { JobResults } from './job-kinds.ts';
 export type { Job, JobPage } from './jobs.ts';
@@ -83,7 +84,7 @@ export function createServices(parts: ServiceParts): Services {
     imports: new Imports({ ...parts, newImages, usage }),
     exports: new Exports({ ...parts, access, ahead }),
     jobs,
-    idempotency: new Idempotency({ ...parts, access, snapshots, book }),
+    idempotency: new Idempotency({ ...parts, snapshots }),
     leases,
     health: new Health(parts),
     usage,

@@ -51,7 +51,7 @@ export class Snapshots {
       const { snapshotIdCeiling } = await this.#access.find(visit.imageId);
       const { snapshotIdMax } = await visit.call('describe', {});
       const idFloor = Math.max(snapshotIdCeiling, snapshotIdMax) + 1;
-      await control?.note({ imageId: visit.imageId, snapshotId: String(idFloor) });
+      await control?.note({ imageId: visit.imageId, snapshotId: String(idFloor), snapshotName: name });
       return marked(() => visit.run('createSnapshot', { name, idFloor, ...splitTime(this.#clock()) }, control));
     };
     return this.#access.restructure(image, 'snapshot-create', work, control);

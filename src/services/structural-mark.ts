@@ -1,7 +1,8 @@
 // The mark in an image's row while a structural operation is under way, and how it goes.
 
+import { assert } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
-import type { StructuralOperation } from '../catalog/catalog.ts';
+import type { SettledKey, StructuralOperation } from '../catalog/catalog.ts';
 import type { ServiceParts } from './service-parts.ts';
 import type { WorkControl } from './work-control.ts';
 
@@ -33,7 +34,7 @@ export async function whileMarked<Result>(
   visit: MarkedVisit,
   work: () => Promise<Result>,
 ): Promise<Result> {
-  const { catalog, operation, control } = marking;
+  const { catalog, operation } = marking;
   visit.admit();
   await catalog.markStructural(visit.imageId, operation);
   let result: Result;
@@ -45,7 +46,7 @@ export async function whileMarked<Result>(
     throw error;
   }
   await visit.learn();
-  await catalog.clearStructural(visit.imageId, control?.key);
+  await catalog.clearStructural(visit.imageId, settledBy(marking, visit, result));
   return result;
 }
 
@@ -55,9 +56,9 @@ async function settle(marking: Marking, visit: MarkedVisit, error: unknown): Pro
     // Durable before the row forgets that something was under way.
     await visit.flush();
     await visit.learn();
-    await catalog.clearStructural(visit.imageId);
+    await catalog.clearStructural(visit.imageId, []);
   } else if (changesNothing(error)) {
-    await catalog.clearStructural(visit.imageId);
+    await catalog.clearStructural(visit.imageId, []);
   } else {
     try {
       await reopen();
@@ -65,6 +66,14 @@ async function settle(marking: Marking, visit: MarkedVisit, error: unknown): Pro
       report({ doing: 'closing an image that is to be mended', imageId: visit.imageId, error: failure });
     }
   }
+}
+
+/** The key of the request, when it has one: with what was made. */
+function settledBy(marking: Marking, { imageId }: MarkedVisit, result: unknown): readonly SettledKey[] {
+  const { operation, control } = marking;
+  if (control?.key === undefined) return [];
+  assert(operation === 'snapshot-create', 'a request with a key makes something');
+  return [{ id: control.key, outcome: { kind: 'snapshot', imageId, snapshot: result } }];
 }
 
 /** Whether the work went back step by step: it was asked to stop, or its lease ended. */

@@ -195,7 +195,7 @@ test('a structural operation stays marked until it is cleared', async () => {
   const catalog = await withImages(someReservation(1, { name: 'vm1' }));
   await catalog.markStructural(someId(1), 'snapshot-delete');
   assert.equal((await catalog.findImage('vm1'))?.structural, 'snapshot-delete');
-  await catalog.clearStructural(someId(1));
+  await catalog.clearStructural(someId(1), []);
   assert.equal((await catalog.findImage('vm1'))?.structural, undefined);
 });
 

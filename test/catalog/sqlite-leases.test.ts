@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import type { LeaseGrant } from '../../src/catalog/catalog.ts';
+import type { LeaseGrant, Outcome } from '../../src/catalog/catalog.ts';
 import { SqliteCatalog } from '../../src/catalog/sqlite-catalog.ts';
 import { someId, someReservation, someUpdate } from '../support/catalog-values.ts';
 import { faultOf } from '../support/service-faults.ts';
@@ -149,10 +149,14 @@ test('only an image that is ready is leased, and with the image its leases and t
 test('a grant settles the key of its request, and one that is refused does not', async () => {
   const { idempotency, leases } = await catalogWithImages(':memory:');
   const claim = { fingerprint: 'f', nowMs: 1, forgetBeforeMs: 0 };
-  const settledOf = async (id: string): Promise<boolean | undefined> =>
-    (await idempotency.claim({ ...claim, id }))?.settled;
+  const outcomeOf = async (id: string): Promise<Outcome | undefined> =>
+    (await idempotency.claim({ ...claim, id }))?.outcome;
   for (const id of ['first', 'second']) await idempotency.claim({ ...claim, id });
-  await leases.grant(someGrant({ key: 'a', idempotencyKey: 'first' }));
+  const lease = await leases.grant(someGrant({ key: 'a', idempotencyKey: 'first' }));
   await assert.rejects(leases.grant(someGrant({ key: 'b', idempotencyKey: 'second' })), faultOf('image-locked'));
-  assert.deepEqual([await settledOf('first'), await settledOf('second')], [true, false]);
+  const stored = await outcomeOf('first');
+  assert.deepEqual([stored?.kind, await outcomeOf('second')], ['lease', undefined]);
+  assert.equal(JSON.stringify(stored), JSON.stringify({ kind: 'lease', lease }));
+  await idempotency.unsettle('first');
+  assert.equal(await outcomeOf('first'), undefined);
 });

@@ -11,6 +11,7 @@ import { tempFolder } from '../support/temp-folder.ts';
 interface LeaseBody {
   readonly id: string;
   readonly fencingToken: number;
+  readonly expiresAt: string;
 }
 
 const MiB = 1_048_576;
@@ -89,7 +90,7 @@ describe('a lease', () => {
     assert.deepEqual([other.status, codeOf(other)], [423, 'image-locked']);
   });
 
-  test('whose answer was lost is the one that was granted; one that is over is granted anew', async () => {
+  test('whose answer was lost is the one that was granted, also when it is over', async () => {
     await service.post('/v1/images', { name: 'unheard', virtualSize: MiB }).expect(201);
     const { idempotency } = service.house.catalog;
     const keep = idempotency.keep.bind(idempotency);
@@ -98,7 +99,8 @@ describe('a lease', () => {
     idempotency.keep = keep;
     // What the dead process had under way, the next one does not know.
     const again = (await lease('unheard', 'unheard').expect(201)).body as LeaseBody;
-    assert.deepEqual([again.id, again.fencingToken], [first.id, 1]);
+    assert.deepEqual({ ...again, expiresAt: '' }, { ...first, expiresAt: '' });
+    assert.ok(Math.abs(Date.parse(again.expiresAt) - Date.parse(first.expiresAt)) < 5000);
 
     idempotency.keep = async () => undefined;
     await service.delete(`/v1/images/unheard/leases/${first.id}`).expect(204);
@@ -106,7 +108,9 @@ describe('a lease', () => {
     idempotency.keep = keep;
     await service.delete(`/v1/images/unheard/leases/${second.id}`).expect(204);
     const third = (await lease('unheard', 'once more').expect(201)).body as LeaseBody;
-    assert.deepEqual([third.id === second.id, third.fencingToken], [false, 3]);
+    assert.deepEqual([third.id, third.fencingToken], [second.id, 2]);
+    const held = await service.get('/v1/images/unheard/leases').expect(200);
+    assert.deepEqual((held.body as { items: unknown[] }).items, []);
   });
 });
 
@@ -160,7 +164,7 @@ describe('after a crash', () => {
     catalog.idempotency.keep = keep;
     assert.equal(lost.length, 2);
     const again = await create('lost', { name: 'lost', virtualSize: MiB }).expect(201);
-    assert.deepEqual([(again.body as ImageBody).id, again.headers['location']], [image.id, `/v1/images/${image.id}`]);
+    assert.deepEqual([again.body, again.headers['location']], [image, `/v1/images/${image.id}`]);
     const taken = await take().expect(201);
     assert.deepEqual([taken.body, taken.headers['location']], [snapshot.body, snapshot.headers['location']]);
 
@@ -179,5 +183,66 @@ describe('after a crash', () => {
     await catalog.idempotency.claim({ id, fingerprint: fingerprint ?? '', nowMs: Date.now(), forgetBeforeMs: 0 });
     await catalog.idempotency.note(id, { imageId: 'img_never' });
     await create('died', { name: 'died', virtualSize: MiB }).expect(201);
+  });
+
+  test('what was made and is gone since is not made again: the answer is the first one', async () => {
+    const { idempotency } = service.house.catalog;
+    const keep = idempotency.keep.bind(idempotency);
+    idempotency.keep = async () => undefined;
+    const image = await create('gone', { name: 'gone', virtualSize: MiB, labels: { a: 'b' } }).expect(201);
+    const take = () => service.post('/v1/images/gone/snapshots', { name: 's' }).set('Idempotency-Key', 'gone');
+    const snapshot = await take().expect(201);
+    const { id } = snapshot.body as { readonly id: string };
+    await service.delete(`/v1/images/gone/snapshots/${id}`).expect(204);
+    assert.deepEqual((await take().expect(201)).body, snapshot.body);
+    const left = await service.get('/v1/images/gone/snapshots').expect(200);
+    assert.deepEqual((left.body as { items: unknown[] }).items, []);
+
+    await service.delete('/v1/images/gone').expect(204);
+    assert.deepEqual((await take().expect(201)).body, snapshot.body);
+    const again = await create('gone', { name: 'gone', virtualSize: MiB, labels: { a: 'b' } }).expect(201);
+    assert.deepEqual([again.body, again.headers['etag']], [image.body, image.headers['etag']]);
+    idempotency.keep = keep;
+    await service.get('/v1/images/gone').expect(404);
+  });
+
+  test("a snapshot that is in the file before the catalog knows of it is its request's, also when it is deleted", async () => {
+    using own = tempFolder();
+    const ask = (at: BrakedService) => at.post('/v1/images/torn/snapshots', { name: 's' }).set('Idempotency-Key', 'k');
+    {
+      await using first = await startBrakedService(own.path);
+      await first.post('/v1/images', { name: 'torn', virtualSize: MiB }).expect(201);
+      first.house.catalog.clearStructural = async () => Promise.reject(new Error('the process dies here'));
+      await ask(first).expect(500);
+    }
+    await using second = await startBrakedService(own.path);
+    const listed = await second.get('/v1/images/torn/snapshots').expect(200);
+    const [made] = (listed.body as { items: { readonly id: string }[] }).items;
+    assert.ok(made !== undefined);
+    await second.delete(`/v1/images/torn/snapshots/${made.id}`).expect(204);
+    assert.deepEqual((await ask(second).expect(201)).body, made);
+    const left = await second.get('/v1/images/torn/snapshots').expect(200);
+    assert.deepEqual((left.body as { items: unknown[] }).items, []);
+  });
+
+  test('an id that one request did not use is not taken for its snapshot when another has got it', async () => {
+    await service.post('/v1/images', { name: 'ids', virtualSize: MiB }).expect(201);
+    const { idempotency } = service.house.catalog;
+    const ids: string[] = [];
+    const note = idempotency.note.bind(idempotency);
+    // The request dies before it makes anything.
+    idempotency.note = async (id, subject) => {
+      ids.push(id);
+      await note(id, subject);
+      throw new Error('the process dies here');
+    };
+    const take = (name: string) =>
+      service.post('/v1/images/ids/snapshots', { name }).set('Idempotency-Key', `ids-${name}`);
+    await take('one').expect(500);
+    idempotency.note = note;
+    assert.equal(ids.length, 1);
+    const other = (await take('two').expect(201)).body as { readonly id: string };
+    const one = (await take('one').expect(201)).body as { readonly id: string; readonly name: string };
+    assert.deepEqual([one.name, one.id === other.id], ['one', false]);
   });
 });
