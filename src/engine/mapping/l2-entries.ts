@@ -86,10 +86,10 @@ export function placeOf(entry: L2Entry, geometry: Geometry): HostOffset | undefi
   return hostOffset(offset);
 }
 
-/** The blob of a compressed entry. Fault `host-offset-invalid`. */
+/** The blob of a compressed entry; at offset 0 too, where the header does not unpack. Fault `host-offset-invalid`. */
 export function blobOf(entry: L2Entry, geometry: Geometry): CompressedDescriptor {
   const blob = decodeCompressed(entry.high, entry.low, geometry);
-  if (blob.offset === 0 || blob.offset >= compressedOffsetMax(geometry)) {
+  if (blob.offset >= compressedOffsetMax(geometry)) {
     throw new Fault('host-offset-invalid', { hostOffset: blob.offset });
   }
   return blob;

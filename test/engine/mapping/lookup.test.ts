@@ -91,7 +91,7 @@ describe('a lookup', () => {
         { high: owned, low: place(10) },
         { high: owned, low: place(11) + 512 },
         { high: owned | 0x00f0_0000, low: place(11) },
-        { high: 0x4000_0000, low: 0 },
+        { high: 0x7fff_ffff, low: 0xffff_ffff },
       ],
       {},
     );
