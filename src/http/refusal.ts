@@ -31,7 +31,9 @@ export function sendProblem(request: FastifyRequest, reply: FastifyReply, proble
   for (const header of contentHeaders) reply.removeHeader(header);
   void reply.code(problem.status).headers(problem.headers);
   void reply.header('content-type', problemMediaType).header('content-length', body.length);
-  if (!leavesBody(request)) {
+  // Of whoever has let us wait, the rest of the body is not waited for (RFC 9110, section 15.5.9).
+  const waits = problem.body.code !== 'request-timeout';
+  if (waits && !leavesBody(request)) {
     void reply.send(body);
     return;
   }

@@ -277,6 +277,7 @@ async function silentUpload(service: TestService): Promise<Met> {
       mock.timers.tick(bodyPatience.idleMsMax);
     }
     const { status, headers, body } = await exchanged;
+    assert.equal(headers.get('connection'), 'close', 'whoever has let us wait is not waited for any more');
     expectDocumented({ method: 'PUT', path, status, headers: Object.fromEntries(headers), body });
     return metAs(status, JSON.parse(body));
   } finally {
