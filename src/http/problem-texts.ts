@@ -372,7 +372,8 @@ export const problemTexts = {
     detail: undefined,
   },
   'engine-lost': {
-    cause: 'The thread that served the image ended before it answered. Whether a change was made is unknown.',
+    cause:
+      'The thread that served the image ended before it answered, or does not answer: its disk hangs. Whether a change was made is unknown.',
     cure: 'Try again after Retry-After; read back or write again what was being changed.',
     members: ['written'],
     detail: undefined,

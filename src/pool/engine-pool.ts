@@ -73,7 +73,7 @@ export interface PoolFigures {
   /** Calls and runs that are not answered yet, and the bytes that they carry or ask for. */
   readonly queuedRequests: number;
   readonly queuedBytes: number;
-  /** Threads that ended by themselves, since the start. */
+  /** Threads that ended by themselves or were given up because they did not answer, since the start. */
   readonly threadsLost: number;
 }
 
@@ -91,6 +91,8 @@ export interface EnginePool {
   judgeHead(request: JudgeHeadRequest, options: CallOptions): Promise<void>;
   /** Judges a foreign file completely and makes it sound: leaks and the dirty bit are mended, worse is `unsafe-image`. */
   admit(request: AdmitRequest, options: RunOptions): Promise<{ description: ImageDescription; report: CheckReport }>;
+  /** Faults `engine-lost` while the file is open on a thread that does not answer, and may still be written to. */
+  requireUnstuck(imageId: string): void;
   /**
    * Flushes and closes an image on whichever thread it is open, at once after its last release; waits until its file
    * is closed. Not open is no harm.

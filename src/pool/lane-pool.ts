@@ -47,6 +47,8 @@ export class LanePool implements EnginePool {
   /** Open images that nobody uses, the longest unused first, with the timers that close them. */
   readonly #idle = new Map<PinnedImage, NodeJS.Timeout>();
   readonly #losses = new Map<string, number>();
+  /** Images whose file is open on a thread that does not answer, by id, with what is the matter. */
+  readonly #stuck = new Map<string, string>();
   readonly #spares = new SpareBuffers();
   readonly #greetings = new Map<Lane, Promise<void>>();
   #lastNumber = 0;
@@ -61,6 +63,7 @@ export class LanePool implements EnginePool {
         limits: options.limits,
         onNews: (news) => this.#learn(news),
         onDeath: (reason) => this.#bury(lane, reason),
+        onSilence: (reason, gone) => this.#giveUp(lane, reason, gone),
       });
       return lane;
     });
@@ -70,6 +73,7 @@ export class LanePool implements EnginePool {
     const patience = { signal: options.signal, waitMs: this.#options.limits.gateWaitMs };
     for (;;) {
       if (this.#closed) throw closedFault();
+      this.requireUnstuck(request.imageId);
       options.signal?.throwIfAborted();
       const pin = this.#pins.get(request.imageId);
       if (pin !== undefined && isOpenAs(pin, request)) return this.#join(pin);
@@ -93,8 +97,14 @@ export class LanePool implements EnginePool {
     return admitted as { description: ImageDescription; report: CheckReport };
   }
 
+  requireUnstuck(imageId: string): void {
+    const reason = this.#stuck.get(imageId);
+    if (reason !== undefined) throw new Fault('engine-lost', { reason });
+  }
+
   async evict(imageId: string): Promise<void> {
     for (;;) {
+      this.requireUnstuck(imageId);
       const pin = this.#pins.get(imageId);
       if (pin === undefined) return;
       await this.#leadOut(pin);
@@ -287,13 +297,23 @@ export class LanePool implements EnginePool {
     }
   }
 
-  /** A thread has ended by itself. */
+  /** A thread has ended by itself, or was given up. */
   #bury(lane: Lane, reason: string): void {
     this.#threadsLost += 1;
     for (const pin of [...this.#pins.values()]) {
       if (pin.lane === lane) this.#lose(pin, new Fault('engine-lost', { reason }));
     }
     this.#options.report({ doing: 'running an engine thread', imageId: undefined, error: reason });
+  }
+
+  /** The thread may still be in the middle of a write: until it has ended nobody else opens its files. */
+  #giveUp(lane: Lane, reason: string, gone: Promise<void>): void {
+    const held = [...this.#pins.values()].filter((pin) => pin.lane === lane).map(({ imageId }) => imageId);
+    for (const imageId of held) this.#stuck.set(imageId, reason);
+    void gone.finally(() => {
+      for (const imageId of held) this.#stuck.delete(imageId);
+    });
+    this.#bury(lane, reason);
   }
 
   #lose(pin: PinnedImage, failure: Fault): void {

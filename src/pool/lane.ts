@@ -7,6 +7,7 @@ import type { PoolLimits } from './limits.ts';
 import type { Answer, Message, RequestBody } from './messages.ts';
 import { Outbox } from './outbox.ts';
 import type { Send } from './outbox.ts';
+import { SilenceWatch } from './silence-watch.ts';
 
 /** The way to a thread. */
 export interface Connection {
@@ -34,6 +35,11 @@ export interface LaneParts {
   readonly onNews: (news: News) => void;
   /** The thread has ended by itself; its requests are failed afterwards. */
   readonly onDeath: (reason: string) => void;
+  /**
+   * The thread does not answer and is given up; its requests are failed afterwards, and a new thread takes its place. Until
+   * `gone` it may still write to its files.
+   */
+  readonly onSilence: (reason: string, gone: Promise<void>) => void;
 }
 
 /** How a request is sent. */
@@ -65,10 +71,15 @@ export class Lane {
   readonly #pending = new Map<number, Pending>();
   readonly #outbox: Outbox<Message>;
   #connection: Connection | undefined;
+  /** Whether the thread has said its first word: until then it loads its code, which is no call. */
+  #isUp = false;
   #pendingBytes = 0;
   #lastId = 0;
   #flushAhead = false;
   readonly #waiting: (() => void)[] = [];
+  readonly #watch: SilenceWatch;
+  /** Threads that were given up and have not ended yet. */
+  readonly #leaving = new Set<Promise<void>>();
   /** How many images are open on the thread, or about to be. */
   openImages = 0;
 
@@ -77,6 +88,12 @@ export class Lane {
     this.#outbox = new Outbox({
       send: (messages, transfer) => this.#connected().send(messages, transfer),
       bytesMax: Infinity,
+    });
+    this.#watch = new SilenceWatch({
+      limitMs: parts.limits.callTimeoutMs,
+      owes: () => this.#pending.size > 0 && this.#isUp,
+      ask: () => this.#askForWord(),
+      onSilent: () => this.#giveUp(),
     });
   }
 
@@ -115,6 +132,7 @@ export class Lane {
       }
       this.#pending.set(id, pending);
       this.#pendingBytes += options.bytes;
+      this.#watch.begin();
       this.#send({ id, body }, options.buffer);
     });
   }
@@ -134,11 +152,14 @@ export class Lane {
   /** Ends the thread. What is still pending faults `engine-lost`. */
   async end(): Promise<void> {
     const connection = this.#connection;
-    if (connection === undefined) return;
-    this.#outbox.flush();
-    this.#connection = undefined;
-    await connection.end();
-    this.#failAll('the pool was closed');
+    this.#watch.end();
+    if (connection !== undefined) {
+      this.#outbox.flush();
+      this.#connection = undefined;
+      await connection.end();
+      this.#failAll('the pool was closed');
+    }
+    await Promise.all(this.#leaving);
   }
 
   #connected(): Connection {
@@ -147,8 +168,14 @@ export class Lane {
   }
 
   #connect(): Connection {
+    this.#isUp = false;
     const connection = this.#parts.connect({
       receive: (answers) => {
+        // What a thread says that was given up comes too late: its requests have failed.
+        if (this.#connection !== connection) return;
+        this.#isUp = true;
+        this.#watch.hear();
+        this.#watch.begin();
         for (const answer of answers) this.#take(answer);
       },
       exit: (reason) => {
@@ -160,6 +187,24 @@ export class Lane {
       },
     });
     return connection;
+  }
+
+  /** Its answer is for nobody. */
+  #askForWord(): void {
+    this.#lastId += 1;
+    this.#outbox.put({ id: this.#lastId, body: { kind: 'hello' } }, undefined);
+    this.#outbox.flush();
+  }
+
+  #giveUp(): void {
+    const connection = present(this.#connection, 'only a thread that was started is silent');
+    const reason = `the engine thread has said nothing for ${this.#parts.limits.callTimeoutMs} ms`;
+    this.#connection = undefined;
+    this.#outbox.clear();
+    const gone = connection.end().finally(() => this.#leaving.delete(gone));
+    this.#leaving.add(gone);
+    this.#parts.onSilence(reason, gone);
+    this.#failAll(reason);
   }
 
   #send(message: Message, buffer: ArrayBuffer | undefined): void {

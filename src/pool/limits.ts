@@ -16,6 +16,8 @@ export interface PoolLimits {
   readonly gateWaitMs: number;
   /** How long a thread may take to answer a ping, in milliseconds: many times the longest step of a run. */
   readonly pingWaitMs: number;
+  /** How long a thread that owes answers may say nothing, in milliseconds; then its disk hangs, and it is given up. */
+  readonly callTimeoutMs: number;
   /** The shortest time between two messages about the progress of one run, in milliseconds. */
   readonly progressIntervalMs: number;
 }
@@ -27,5 +29,6 @@ export const poolLimits: PoolLimits = {
   exportPlansMax: 64,
   gateWaitMs: 10_000,
   pingWaitMs: 3_000,
+  callTimeoutMs: 60_000,
   progressIntervalMs: 100,
 };

@@ -47,7 +47,11 @@ export function detachmentOf(parts: OpeningParts, image: Retired): Retirement {
   return {
     reason: notReady(image, 'detached'),
     keepsFile: true,
-    judge: () => requireUsable(parts, image.id, { changes: true }),
+    judge: async () => {
+      // A thread that does not answer may still write to what is to be somebody else's file.
+      parts.pool.requireUnstuck(image.id);
+      await requireUsable(parts, image.id, { changes: true });
+    },
     begin: async (close) => close(),
     end: () => catalog.detachImage(image.id, { nowMs: clock() }),
   };

@@ -5,13 +5,13 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 
 import { KiB, MiB } from '../../src/base/units.ts';
-import type { EnginePool } from '../../src/pool/engine-pool.ts';
+import type { EngineHandle, EnginePool } from '../../src/pool/engine-pool.ts';
 import { ThreadPool } from '../../src/pool/thread-pool.ts';
 import { enginePoolContract } from '../contracts/engine-pool.ts';
 import { poolFencingContract } from '../contracts/pool-fencing.ts';
 import { goOn, journalOf, traps } from '../support/memory-image.ts';
 import { bench, bytesOf, noRun, none, snapshotArgs, write } from '../support/pool-bench.ts';
-import type { PoolSettings } from '../support/pool-bench.ts';
+import type { Bench, PoolSettings } from '../support/pool-bench.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 const entry = new URL('../support/memory-worker.ts', import.meta.url);
@@ -30,6 +30,18 @@ async function answers(pool: EnginePool): Promise<boolean> {
   } catch (error) {
     assert.equal((error as { code: string }).code, 'engine-busy');
     return false;
+  }
+}
+
+/** The image that was stuck, once its thread has ended. */
+async function reopened(at: Bench): Promise<EngineHandle> {
+  for (;;) {
+    try {
+      return await at.open('stalled', { writable: true });
+    } catch (error) {
+      assert.equal((error as { code: string }).code, 'engine-lost');
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
   }
 }
 
@@ -121,6 +133,40 @@ describe('a pool of threads', { timeout: 60_000 }, () => {
     }
     await run;
     while (!(await answers(at.pool)));
+  });
+
+  it('gives up a thread that stands still: its images wait until it has ended, others go on at once', async () => {
+    await using at = await bench(startThreads(1), { limits: { callTimeoutMs: 1_500 } });
+    for (const name of ['stalled', 'beside', 'new']) await at.make(name, 64 * KiB);
+    const stalled = await at.open('stalled', { writable: true });
+    const beside = await at.open('beside', { writable: true });
+    await stalled.call('write', write(0, bytesOf(1, 1)), none);
+    await stalled.call('flush', {}, none);
+    const run = stalled.run('createSnapshot', snapshotArgs(traps.stall), noRun);
+    try {
+      await assert.rejects(run, { code: 'engine-lost' });
+      await assert.rejects(stalled.call('read', { offset: 0, length: 1 }, none), { code: 'engine-lost' });
+      await assert.rejects(beside.call('read', { offset: 0, length: 1 }, none), { code: 'engine-lost' });
+      assert.deepEqual([stalled.lossCount, beside.lossCount], [1, 1]);
+      stalled.release();
+      for (const name of ['stalled', 'beside']) {
+        await assert.rejects(at.open(name, { writable: false }), { code: 'engine-lost' });
+        await assert.rejects(at.pool.evict(name), { code: 'engine-lost' });
+        assert.throws(() => at.pool.requireUnstuck(name), { code: 'engine-lost' });
+      }
+      const other = await at.open('new', { writable: true });
+      await other.call('write', write(0, bytesOf(1, 1)), none);
+      await at.pool.ping();
+      assert.deepEqual(
+        at.failures.map(({ doing }) => doing),
+        ['running an engine thread'],
+      );
+      assert.deepEqual([at.pool.figures().threadsLost, at.pool.figures().openImages], [1, 1]);
+    } finally {
+      goOn(at.pathOf('stalled'));
+    }
+    const again = await reopened(at);
+    assert.deepEqual((await again.call('read', { offset: 0, length: 1 }, none)).bytes, bytesOf(1, 1));
   });
 
   it('starts another thread for a ping in the place of one that has died', async () => {
