@@ -17,6 +17,7 @@ export function documentHead(version: string): DocumentHead {
       { name: 'images', description: 'Images as things: make, list, show, resize, check, delete' },
       { name: 'data', description: 'Guest bytes: read, write, zero, discard, flush, extents' },
       { name: 'snapshots', description: 'Internal snapshots' },
+      { name: 'bitmaps', description: 'Dirty bitmaps: which parts of a disk have changed since' },
       { name: 'jobs', description: 'Long work that goes on after its request' },
       { name: 'leases', description: 'Claims on an image, with fencing tokens' },
       { name: 'transfer', description: 'Whole files in and out' },

@@ -10,6 +10,7 @@ import { importRoutes } from './imports.ts';
 import { jobRoutes } from './jobs.ts';
 import { leaseRoutes } from './leases.ts';
 import type { RouteParts, Routes } from './route-parts.ts';
+import { bitmapRoutes } from './bitmaps.ts';
 import { snapshotDataRoutes, snapshotRoutes } from './snapshots.ts';
 import { systemRoutes } from './system.ts';
 import { upkeepRoutes } from './upkeep.ts';
@@ -32,6 +33,7 @@ function controlRoutes(parts: RouteParts): Routes {
     await app.register(handOverRoutes(parts.services), { prefix: '/v1' });
     await app.register(upkeepRoutes(parts.services), { prefix: '/v1' });
     await app.register(snapshotRoutes(parts.services), { prefix: '/v1' });
+    await app.register(bitmapRoutes(parts.services), { prefix: '/v1' });
     await app.register(jobRoutes(parts.services), { prefix: '/v1' });
     await app.register(leaseRoutes(parts.services), { prefix: '/v1' });
     await app.register(extentRoutes(parts.services), { prefix: '/v1' });

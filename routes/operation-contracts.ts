@@ -95,6 +95,14 @@ function shows(...problems: Problems): OperationContract {
   return { takes: [], sends: {}, problems };
 }
 
+function changesBitmap(): OperationContract {
+  return {
+    takes: [],
+    sends: {},
+    problems: [...changeProblems, 'bitmap-not-found', 'bitmap-inconsistent', 'header-full'],
+  };
+}
+
 const contracts: ReadonlyMap<string, OperationContract> = new Map<string, OperationContract>([
   ['getWelcome', shows()],
   ['getLiveness', shows()],
@@ -221,6 +229,29 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
       takes: [],
       sends: { 200: ['Image-Generation'] },
       problems: [...openProblems, 'range-not-satisfiable', 'snapshot-not-found'],
+    },
+  ],
+
+  [
+    'createBitmap',
+    {
+      takes: [],
+      sends: { 201: ['Location'] },
+      problems: [...changeProblems, 'name-conflict', 'invalid-geometry', 'header-full'],
+    },
+  ],
+  ['listBitmaps', shows(...openProblems)],
+  ['getBitmap', shows(...openProblems, 'bitmap-not-found')],
+  ['updateBitmap', changesBitmap()],
+  ['deleteBitmap', changesBitmap()],
+  ['clearBitmap', changesBitmap()],
+  ['mergeBitmaps', changesBitmap()],
+  [
+    'listDirtyExtents',
+    {
+      takes: [],
+      sends: { 200: ['Image-Generation'] },
+      problems: [...openProblems, 'range-not-satisfiable', 'bitmap-not-found', 'bitmap-inconsistent'],
     },
   ],
 

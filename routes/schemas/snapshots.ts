@@ -5,20 +5,20 @@ import { z } from 'zod';
 import type { SnapshotDescription } from '../../src/services/services.ts';
 import { Cursor, DecimalString, Limit, printTime, Size, Time } from './common.ts';
 
-export const CreateSnapshot = z
-  .strictObject({
-    name: z
-      .string()
-      .min(1)
-      .refine((name) => Buffer.byteLength(name) <= nameLengthMax, { error: 'a name has at most 255 bytes of UTF-8' })
-      .refine((name) => !/^\d+$/.test(name), { error: 'a name is not digits only, as ids are' })
-      .refine((name) => name.isWellFormed(), { error: 'a name is well-formed Unicode' })
-      .refine((name) => !name.includes('\0'), { error: 'a name holds no NUL' })
-      .meta({ examples: ['s1'] }),
-  })
-  .meta({ id: 'CreateSnapshot' });
-
 const nameLengthMax = 255;
+
+/** The name of something new inside an image. */
+export const InnerName = z
+  .string()
+  .min(1)
+  .refine((name) => Buffer.byteLength(name) <= nameLengthMax, { error: 'a name has at most 255 bytes of UTF-8' })
+  .refine((name) => !/^\d+$/.test(name), { error: 'a name is not digits only, as ids are' })
+  .refine((name) => name.isWellFormed(), { error: 'a name is well-formed Unicode' })
+  .refine((name) => !name.includes('\0'), { error: 'a name holds no NUL' });
+
+export const CreateSnapshot = z
+  .strictObject({ name: InnerName.meta({ examples: ['s1'] }) })
+  .meta({ id: 'CreateSnapshot' });
 
 export const Snapshot = z
   .object({

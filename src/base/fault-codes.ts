@@ -86,6 +86,7 @@ export const faultCodes = {
   'snapshots-prevent-resize': { kind: 'conflict', title: 'A version 2 image with snapshots cannot be resized' },
   'bitmaps-prevent-revert': { kind: 'conflict', title: 'An image with bitmaps cannot be reverted' },
   'bitmap-inconsistent': { kind: 'conflict', title: 'A bitmap of the image is not consistent' },
+  'bitmap-not-found': { kind: 'not_found', title: 'No such bitmap' },
   'snapshot-not-found': { kind: 'not_found', title: 'No such snapshot' },
   'too-many-snapshots': { kind: 'conflict', title: 'The image has as many snapshots as the format allows' },
   'export-stale': { kind: 'precondition', title: 'The image has changed since its file was laid out' },

@@ -5,7 +5,7 @@ import type { OverlapCheck } from './allocation/overlap-check.ts';
 import type { TrackedFile } from './file/tracked-file.ts';
 import type { Geometry } from './format/geometry.ts';
 import type { Layer } from './layer/layer.ts';
-import type { BitmapsInUse } from './metadata/bitmaps-in-use.ts';
+import type { DirtyBitmaps } from './metadata/dirty-bitmaps.ts';
 import type { HeaderArea } from './metadata/header-area.ts';
 import type { MappingTables } from './metadata/mapping-tables.ts';
 import type { RefcountTables } from './metadata/refcount-tables.ts';
@@ -29,6 +29,7 @@ export interface ReadParts {
 export interface ImageParts extends ReadParts {
   readonly header: HeaderArea;
   readonly snapshots: SnapshotList;
+  readonly bitmaps: DirtyBitmaps;
   readonly mappingCache: SliceCache;
 }
 
@@ -39,5 +40,4 @@ export interface WriteParts extends ImageParts {
   readonly order: WriteOrder;
   readonly overlap: OverlapCheck;
   readonly allocator: Allocator;
-  readonly bitmaps: BitmapsInUse;
 }

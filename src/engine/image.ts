@@ -15,6 +15,18 @@ import type { BackingFile } from './layer/open-gate.ts';
 import type { CacheBudget } from './metadata/cache-budget.ts';
 import { admit } from './operations/admit.ts';
 import type { Admitted } from './operations/admit.ts';
+import {
+  clearBitmap,
+  createBitmap,
+  deleteBitmap,
+  describeBitmap,
+  describeBitmaps,
+  mergeBitmaps,
+  setBitmapEnabled,
+} from './operations/bitmap.ts';
+import type { BitmapDescription, BitmapList, BitmapListQuery, NewBitmap } from './operations/bitmap.ts';
+import { listDirtyExtents } from './operations/bitmap-extents.ts';
+import type { DirtyExtentPage, DirtyExtentQuery } from './operations/bitmap-extents.ts';
 import { check } from './operations/check.ts';
 import type { CheckReport, RepairMode } from './operations/check-report.ts';
 import { discardInSteps, zeroInSteps } from './operations/clear.ts';
@@ -41,6 +53,8 @@ import type { VirtualFile } from './operations/virtual-file.ts';
 export type { FileLocks } from './file/node-file.ts';
 export { CacheBudget } from './metadata/cache-budget.ts';
 export type { BackingFile } from './layer/open-gate.ts';
+export type { BitmapDescription, BitmapList, BitmapListQuery, NewBitmap } from './operations/bitmap.ts';
+export type { DirtyExtent, DirtyExtentPage, DirtyExtentQuery } from './operations/bitmap-extents.ts';
 export type { CheckFinding, CheckReport, RepairMode } from './operations/check-report.ts';
 export type { CreateSpec } from './operations/create-spec.ts';
 export type { ExtentItem, ExtentPage, ExtentQuery } from './operations/extent-item.ts';
@@ -245,6 +259,49 @@ export class Image {
 
   revertSnapshot(snapshot: string): Steps<void> {
     return this.#session.changeInSteps((parts) => revertSnapshot(parts, snapshot));
+  }
+
+  /** In the order of the directory. */
+  bitmaps(query: BitmapListQuery): Steps<BitmapList> {
+    return this.#session.look((parts) => describeBitmaps(parts, query));
+  }
+
+  /** Fault `bitmap-not-found`. */
+  bitmap(name: string): Steps<BitmapDescription> {
+    return this.#session.look((parts) => describeBitmap(parts, name));
+  }
+
+  /** Faults `bitmap-not-found`, `bitmap-inconsistent`. */
+  dirtyExtents(name: string, query: DirtyExtentQuery): DirtyExtentPage {
+    this.#session.admitSpan(query.offset, query.length);
+    return this.#session.look((parts) => listDirtyExtents(parts.bitmaps.findConsistent(name), query));
+  }
+
+  /** Durable when it returns, as all verbs of bitmaps. */
+  createBitmap(wish: NewBitmap): BitmapDescription {
+    return this.#session.changeBitmaps((parts) => createBitmap(parts, wish));
+  }
+
+  deleteBitmap(name: string): void {
+    this.#session.changeBitmaps((parts) => {
+      deleteBitmap(parts, name);
+    });
+  }
+
+  clearBitmap(name: string): void {
+    this.#session.changeBitmaps((parts) => {
+      clearBitmap(parts, name);
+    });
+  }
+
+  setBitmapEnabled(name: string, enabled: boolean): void {
+    this.#session.changeBitmaps((parts) => {
+      setBitmapEnabled(parts, name, enabled);
+    });
+  }
+
+  mergeBitmaps(name: string, from: readonly string[]): Steps<void> {
+    return this.#session.changeBitmapsInSteps((parts) => mergeBitmaps(parts, name, from));
   }
 
   /** Lays out a flattened, uncompressed file over what the image holds now; stale after the next change. */

@@ -233,6 +233,13 @@ export const problemTexts = {
     members: [],
     detail: undefined,
   },
+  'bitmap-not-found': {
+    cause: 'The image has no dirty bitmap with this name.',
+    cure: 'List them with GET /v1/images/{image}/bitmaps.',
+    members: ['bitmap'],
+    detail: (context) =>
+      context['bitmap'] === undefined ? undefined : `There is no bitmap ${textOf(context, 'bitmap')}.`,
+  },
   'too-many-snapshots': {
     cause: 'The image has as many snapshots as its format allows.',
     cure: 'Delete a snapshot first.',

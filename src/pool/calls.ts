@@ -86,6 +86,39 @@ const calls: { readonly [Name in PlainCallName]: CallRow<Name> } = {
     reads: true,
     perform: ({ file }, { snapshot }) => ({ found: file.findSnapshot(snapshot) }),
   },
+  createBitmap: {
+    reads: false,
+    perform: (image, wish) => image.file.createBitmap(wish),
+  },
+  deleteBitmap: {
+    reads: false,
+    perform: (image, { bitmap }) => {
+      image.file.deleteBitmap(bitmap);
+      return {};
+    },
+  },
+  clearBitmap: {
+    reads: false,
+    perform: (image, { bitmap }) => {
+      image.file.clearBitmap(bitmap);
+      return {};
+    },
+  },
+  enableBitmap: {
+    reads: false,
+    perform: (image, { bitmap, enabled }) => {
+      image.file.setBitmapEnabled(bitmap, enabled);
+      return {};
+    },
+  },
+  dirtyExtents: {
+    reads: true,
+    perform: (image, { bitmap, ...query }) => ({
+      ...image.file.dirtyExtents(bitmap, query),
+      virtualSize: image.file.virtualSize,
+      generation: image.generation,
+    }),
+  },
   readExport: {
     reads: true,
     perform: (image, { id, offset, length }, into) => {

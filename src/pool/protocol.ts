@@ -2,8 +2,13 @@
 
 import { KiB, MiB } from '../base/units.ts';
 import type {
+  BitmapDescription,
+  BitmapList,
+  BitmapListQuery,
   CheckReport,
   CreateSpec,
+  DirtyExtentPage,
+  DirtyExtentQuery,
   ExtentPage,
   ExtentQuery,
   FoundSnapshot,
@@ -14,9 +19,14 @@ import type {
 } from '../engine/image.ts';
 
 export type {
+  BitmapDescription,
+  BitmapList,
+  BitmapListQuery,
   CheckFinding,
   CheckReport,
   CreateSpec,
+  DirtyExtent,
+  DirtyExtentPage,
   ExtentItem,
   ExtentPage,
   FoundSnapshot,
@@ -141,6 +151,19 @@ export interface EngineCalls {
    */
   readExport: { args: { id: number; offset: number; length: number }; result: { bytes: Uint8Array } };
   closeExport: { args: { id: number }; result: Record<never, never> };
+  /** Durable when answered, as is every change of bitmaps. */
+  createBitmap: {
+    args: { name: string; granularity: number | undefined; enabled: boolean };
+    result: BitmapDescription;
+  };
+  deleteBitmap: { args: { bitmap: string }; result: Record<never, never> };
+  clearBitmap: { args: { bitmap: string }; result: Record<never, never> };
+  enableBitmap: { args: { bitmap: string; enabled: boolean }; result: Record<never, never> };
+  /** Faults `bitmap-not-found`, `bitmap-inconsistent`. */
+  dirtyExtents: {
+    args: DirtyExtentQuery & { bitmap: string };
+    result: DirtyExtentPage & { virtualSize: number; generation: number };
+  };
 }
 
 /** Runs: long work in bounded steps, with progress and cancel. */
@@ -163,6 +186,10 @@ export interface EngineRuns {
   };
   deleteSnapshot: { args: { snapshot: string }; result: Record<never, never> };
   revertSnapshot: { args: { snapshot: string }; result: Changed };
+  /** Counts the bits of each. */
+  listBitmaps: { args: BitmapListQuery; result: BitmapList };
+  showBitmap: { args: { bitmap: string }; result: BitmapDescription };
+  mergeBitmaps: { args: { bitmap: string; from: readonly string[] }; result: Record<never, never> };
 }
 
 export type CallName = keyof EngineCalls;

@@ -74,6 +74,24 @@ const runs: { readonly [Name in RunName]: RunRow<Name> } = {
       return { generation: image.generation };
     },
   },
+  listBitmaps: {
+    admits: 'reads',
+    changes: false,
+    start: (image, query) => image.file.bitmaps(query),
+  },
+  showBitmap: {
+    admits: 'reads',
+    changes: false,
+    start: (image, { bitmap }) => image.file.bitmap(bitmap),
+  },
+  mergeBitmaps: {
+    admits: 'reads',
+    changes: false,
+    *start(image, { bitmap, from }) {
+      yield* image.file.mergeBitmaps(bitmap, from);
+      return {};
+    },
+  },
 };
 
 /** What the gate and the generation make of it. */

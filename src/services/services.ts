@@ -14,6 +14,7 @@ import { LeaseBook } from './lease-book.ts';
 import { Leases } from './leases.ts';
 import { ReadAhead, readAheadMax } from './read-ahead.ts';
 import type { ServiceParts } from './service-parts.ts';
+import { Bitmaps } from './bitmaps.ts';
 import { Snapshots } from './snapshots.ts';
 import { Usage } from './usage.ts';
 
@@ -25,6 +26,8 @@ export type {
   ExtentItem,
   ImageDescription,
   RepairMode,
+  BitmapDescription,
+  DirtyExtent,
   SnapshotDescription,
 } from '../pool/protocol.ts';
 export type { ExtentsOptions, ImageExtents } from './content.ts';
@@ -34,6 +37,7 @@ export type { HealthReport } from './health.ts';
 export type { CreateOptions, ImageInfo, ImagePage, ListOptions, ResizeOptions } from './images.ts';
 export type { ImageChange } from './image-edits.ts';
 export type { Image } from './image-facts.ts';
+export type { DirtyExtents } from './bitmaps.ts';
 export type { SnapshotList, SnapshotPosition } from './snapshots.ts';
 export type { Made } from './idempotency.ts';
 export type { ImportOptions } from './imports.ts';
@@ -52,6 +56,7 @@ export interface Services {
   readonly images: Images;
   readonly content: Content;
   readonly snapshots: Snapshots;
+  readonly bitmaps: Bitmaps;
   readonly imports: Imports;
   readonly exports: Exports;
   readonly jobs: Jobs;
@@ -81,6 +86,7 @@ export function createServices(parts: ServiceParts): Services {
     images,
     content: new Content({ ...parts, access, usage, ahead }),
     snapshots,
+    bitmaps: new Bitmaps({ access }),
     imports: new Imports({ ...parts, newImages, usage }),
     exports: new Exports({ ...parts, access, ahead }),
     jobs,

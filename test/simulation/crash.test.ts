@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 
+import { liveBitmapSwitch } from './bitmap-switch.ts';
 import type { TrialRecord } from './crash-trials.ts';
 import { liveCreation } from './creation.ts';
 import { live } from './life.ts';
@@ -23,6 +24,7 @@ const tried = { samples: 5, epochs: 'all', ignoresFlush: () => false } as const;
 const others = [
   ['the making of an image', liveCreation, 60],
   ['a repair', liveMending, 40],
+  ['the making and removal of bitmaps', liveBitmapSwitch, 24],
   ['the admission of a foreign file', liveAdmission, 4],
 ] as const;
 

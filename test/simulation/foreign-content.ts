@@ -6,7 +6,7 @@ import { divideUp } from '../../src/base/integers.ts';
 import type { MemoryFile } from '../../src/engine/file/memory-file.ts';
 import { TrackedFile } from '../../src/engine/file/tracked-file.ts';
 import { viewOf, writeUint64 } from '../../src/engine/format/big-endian.ts';
-import { bitmapInUseFlag } from '../../src/engine/format/bitmap-directory.ts';
+import { bitmapAutoFlag } from '../../src/engine/format/bitmap-directory.ts';
 import { autoclearBits, withBit } from '../../src/engine/format/features.ts';
 import { l1EntriesFor } from '../../src/engine/format/geometry.ts';
 import { encodeExtensions, namesFeatures } from '../../src/engine/format/header-extensions.ts';
@@ -19,7 +19,6 @@ import type { WriteParts } from '../../src/engine/image-parts.ts';
 import { setEntry } from '../../src/engine/mapping/mapper.ts';
 import { referencesOf } from '../../src/engine/mapping/references.ts';
 import { ensureOwnTable } from '../../src/engine/mapping/table-ownership.ts';
-import { readBitmaps } from '../../src/engine/metadata/bitmaps-in-use.ts';
 import { HeaderArea } from '../../src/engine/metadata/header-area.ts';
 import type { ClusterRun } from '../../src/engine/metadata/refcount-tables.ts';
 import { runOf, snapshotTree, writeParts } from '../../src/engine/operations/open.ts';
@@ -37,13 +36,6 @@ export function addForeign(file: MemoryFile, foreign: Foreign, chance: Prng): vo
   if (foreign === 'vm-state') addVmState(parts, chance);
   if (foreign === 'bitmaps') addBitmaps(parts, chance);
   parts.order.settle();
-}
-
-/** Whether the image holds a bitmap that claims to know every change since it was stored. */
-export function hasTrustedBitmaps(file: MemoryFile): boolean {
-  const tracked = new TrackedFile(file);
-  const records = readBitmaps(tracked, HeaderArea.read(tracked, { forCheck: false }));
-  return records.some(({ flags }) => (flags & bitmapInUseFlag) === 0);
 }
 
 /** Blobs one behind the other, as `convert -c` packs them: they share clusters and cross their ends (CMP-06). */
@@ -105,7 +97,10 @@ function addVmState(parts: WriteParts, chance: Prng): void {
   order.drop(runOf(record.l1TableOffset, record.l1Entries * 8, clusterSize), { punch: false });
 }
 
-/** One bitmap of ones and one with a cluster of bits, both stored in good order (BMP-01…BMP-05). */
+/** The bitmaps that {@link addBitmaps} leaves. */
+export const foreignBitmapNames = ['a', 'b'] as const;
+
+/** One bitmap of ones and one with a cluster of bits that records fine, both stored in good order (BMP-01…BMP-05). */
 function addBitmaps(parts: WriteParts, chance: Prng): void {
   const { header, geometry } = parts;
   const { clusterSize } = geometry;
@@ -120,7 +115,8 @@ function addBitmaps(parts: WriteParts, chance: Prng): void {
     writeUint64(view, at, writeRun(parts, table).first * clusterSize);
     view.setUint32(at + 8, 1);
     view.setUint8(at + 16, 1);
-    view.setUint8(at + 17, 16);
+    view.setUint32(at + 12, bitmapAutoFlag);
+    view.setUint8(at + 17, index === 0 ? 16 : 9);
     view.setUint16(at + 18, 1);
     view.setUint8(at + 24, 0x61 + index);
   }

@@ -4,6 +4,7 @@ import { present } from '../../src/base/assert.ts';
 import { sectorSize } from '../../src/base/units.ts';
 import type { CreateSpec } from '../../src/engine/operations/create-spec.ts';
 import { Prng } from '../support/prng.ts';
+import type { BitmapVerb } from './bitmap-model.ts';
 import type { Foreign } from './foreign-content.ts';
 
 /** One thing that is done to the image. Offsets and lengths in bytes, whole sectors. */
@@ -16,6 +17,8 @@ export type Action =
   /** Of the snapshots there are, the one at this index modulo their number. */
   | { readonly kind: 'deleteSnapshot' | 'revertSnapshot'; readonly index: number }
   | { readonly kind: 'resize'; readonly virtualSize: number }
+  /** Of the bitmaps there are, the one at this index modulo their number. */
+  | { readonly kind: 'bitmap'; readonly verb: BitmapVerb; readonly index: number }
   | { readonly kind: 'reopen' };
 
 /** How an action ends before its time. */
@@ -125,9 +128,14 @@ export function planLife(seed: number): LifePlan {
   };
 }
 
+const bitmapVerbs = ['create', 'create', 'clear', 'merge', 'disable', 'delete'] as const;
+
 function someAction(chance: Prng, disk: { readonly virtualSize: number; readonly kind: Kind }): Action {
   const { virtualSize, kind } = disk;
   const isGrowing = kind.prefilledClusters !== undefined;
+  if (kind.foreign === 'bitmaps' && chance.chance(25)) {
+    return { kind: 'bitmap', verb: chance.pick(bitmapVerbs), index: chance.below(12) };
+  }
   const draw = chance.below(100);
   if (draw < 40) {
     const span = someSpan(chance, disk);

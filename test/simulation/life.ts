@@ -13,12 +13,14 @@ import type { FaultyFile } from '../support/faulty-file.ts';
 import { judgeContent, ModelDisk } from '../support/model-disk.ts';
 import type { Expectation } from '../support/model-disk.ts';
 import { Prng } from '../support/prng.ts';
+import { BitmapModel, judgeBitmaps } from './bitmap-model.ts';
+import type { BitmapPromise } from './bitmap-model.ts';
 import { contentOf, judgeCrash, judgeReport, openOver } from './crash-judge.ts';
 import type { SecondCrash } from './crash-judge.ts';
 import { CrashTrials } from './crash-trials.ts';
 import type { TrialOptions, TrialRecord } from './crash-trials.ts';
 import { firstContent } from './first-content.ts';
-import { hasTrustedBitmaps } from './foreign-content.ts';
+import { foreignBitmapNames } from './foreign-content.ts';
 import type { Action, Event, LifePlan, Mishap } from './life-plan.ts';
 
 export interface LifeOptions extends TrialOptions {
@@ -38,14 +40,18 @@ export function live(plan: LifePlan, options: LifeOptions): TrialRecord {
   return { ...record, failure: record.failure ?? failure };
 }
 
+/** What a crash must leave. */
+interface Promised extends Expectation {
+  readonly bitmaps: BitmapPromise;
+}
+
 class Life {
   readonly #plan: LifePlan;
   readonly #options: LifeOptions;
-  readonly #trials: CrashTrials<Expectation>;
+  readonly #trials: CrashTrials<Promised>;
   readonly #file: FaultyFile;
   readonly #model: ModelDisk;
-  /** What the guest saw at first. */
-  readonly #first: Uint8Array;
+  readonly #bitmaps: BitmapModel;
   readonly #contents: Prng;
   readonly #crashes: Prng;
   #image: Image;
@@ -63,12 +69,12 @@ class Life {
     this.#contents = new Prng(plan.seed + 1);
     this.#crashes = new Prng(plan.seed + 2);
     const start = firstContent(plan, this.#contents);
-    this.#first = start.guest;
+    this.#bitmaps = new BitmapModel(foreignBitmapNames, start.guest);
     this.#model = new ModelDisk(start.guest, start.snapshots);
     this.#trials = new CrashTrials(start.file, {
       options,
       chance: this.#crashes,
-      promised: () => this.#model.expectation,
+      promised: () => ({ ...this.#model.expectation, bitmaps: this.#bitmaps.promise }),
       strength: () => this.#flushCount,
       during: () => this.#during,
       judge: (file, expectation) => this.#judge(file, expectation),
@@ -164,6 +170,10 @@ class Life {
         return this.#useSnapshot(action, cancelAfter);
       case 'resize':
         return this.#resize(action.virtualSize, cancelAfter);
+      case 'bitmap':
+        this.#bitmaps.act(image, action.verb, action.index);
+        this.#flush();
+        return true;
       case 'reopen':
         throw new Error('a reopening has no mishaps');
     }
@@ -288,15 +298,17 @@ class Life {
     return { offset: Math.min(first, last), length: Math.max(0, last - first) };
   }
 
-  #judge(file: MemoryFile, expectation: Expectation): string | undefined {
+  #judge(file: MemoryFile, expectation: Promised): string | undefined {
     this.#options.onState?.(() => file.fork(), expectation);
-    if (this.#plan.foreign === 'bitmaps' && hasTrustedBitmaps(file)) {
-      const image = openOver(file.fork(), undefined);
-      if (Buffer.compare(contentOf(image), this.#first) !== 0) return 'a bitmap does not tell of a change';
-    }
+    const wrong = this.#plan.foreign === 'bitmaps' ? this.#judgeBitmaps(file, expectation) : undefined;
+    if (wrong !== undefined) return wrong;
     const again = this.#crashes.chance(25) ? this.#secondCrash() : undefined;
     const goesOn = again === undefined && this.#crashes.chance(10) ? this.#crashes.below(1_000_000) : undefined;
     return judgeCrash(file, { expectation, backing: this.#plan.backing, goesOn, again });
+  }
+
+  #judgeBitmaps(file: MemoryFile, expectation: Promised): string | undefined {
+    return judgeBitmaps(file.fork(), expectation.bitmaps, this.#plan.backing);
   }
 
   #secondCrash(): SecondCrash {

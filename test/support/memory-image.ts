@@ -254,6 +254,15 @@ class MemoryImage implements EngineImage {
     this.#content.bytes = bytes.slice();
   }
 
+  readonly bitmaps = noBitmap;
+  readonly bitmap = noBitmap;
+  readonly dirtyExtents = noBitmap;
+  readonly createBitmap = noBitmap;
+  readonly deleteBitmap = noBitmap;
+  readonly clearBitmap = noBitmap;
+  readonly setBitmapEnabled = noBitmap;
+  readonly mergeBitmaps = noBitmap;
+
   *planExport(options: { snapshot: string | undefined }): Steps<VirtualFile> {
     this.#use();
     yield { done: 0, total: 1 };
@@ -309,6 +318,10 @@ class MemoryImage implements EngineImage {
   #note(word: string): void {
     appendFileSync(`${this.#path}.journal`, `${word}\n`);
   }
+}
+
+function noBitmap(): never {
+  throw new Fault('bitmap-not-found', {});
 }
 
 const cleanReport: CheckReport = {

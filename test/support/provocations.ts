@@ -13,7 +13,7 @@ import { chainDepthMax } from '../../src/services/new-images.ts';
 import { bodyPatience } from '../../src/http/request-body.ts';
 import { startBrakedService } from './braked-service.ts';
 import type { BrakedService } from './braked-service.ts';
-import { commonChoice, soundImage } from './hostile-image.ts';
+import { at, commonChoice, place, setUint32, soundImage } from './hostile-image.ts';
 import { expectDocumented } from './http-client.ts';
 import { memoryEngine, traps } from './memory-image.ts';
 import { exchange } from './raw-http.ts';
@@ -159,11 +159,12 @@ const images: Readonly<Record<string, Provocation>> = {
     return service.post(`/v1/images/vm/snapshots/${items[0]?.id ?? ''}/revert`);
   }),
   'bitmap-inconsistent': alone({}, async (service) => {
-    await service
-      .put('/v1/imports/vm')
-      .send(Buffer.from(soundImage(commonChoice).bytes))
-      .expect(201);
+    await service.put('/v1/imports/vm').send(Buffer.from(withBitmapInUse())).expect(201);
     return service.post('/v1/images/vm/resize', { virtualSize: 64 * MiB });
+  }),
+  'bitmap-not-found': alone({}, async (service) => {
+    await service.create({ name: 'vm', virtualSize: MiB });
+    return service.get('/v1/images/vm/bitmaps/none');
   }),
   'chain-too-deep': alone({}, async (service) => {
     await service.create({ name: 'layer1', virtualSize: 512, clusterSize: 4096 });
@@ -324,6 +325,13 @@ function fillHeader(bytes: Buffer): Buffer {
 const unknownExtension = 0x1234_5678;
 
 const snapshotCountMax = 65_536;
+
+/** Its bitmap was in use when its program ended. */
+function withBitmapInUse(): Uint8Array {
+  const draft = soundImage(commonChoice);
+  setUint32(draft, at(draft, place.bitmapDirectory, 12), 1);
+  return draft.bytes;
+}
 
 /** As many snapshots as the format allows, of an image without content: none of them has an L1 table. */
 function addSnapshots(bytes: Buffer): Buffer {

@@ -14,6 +14,7 @@ import { read } from './reader.ts';
  * start may be written then.
  */
 export function write(parts: WriteParts, start: GuestOffset, source: Uint8Array): void {
+  parts.bitmaps.mark({ offset: start, length: source.length });
   let done = 0;
   while (done < source.length) {
     const at = guestOffset(start + done);

@@ -31,6 +31,7 @@ export interface ZeroOptions {
  * too, else by writing zeroes. The span lies inside the disk. Yields the end of what is done, slice by slice.
  */
 export function* zero(parts: WriteParts, span: ByteSpan, options: ZeroOptions): Generator<number, void, undefined> {
+  parts.bitmaps.mark(span);
   const { subclusterSize } = parts.geometry;
   const end = endOf(span);
   const diskEnd = parts.header.virtualSize;
@@ -59,6 +60,7 @@ export function* zero(parts: WriteParts, span: ByteSpan, options: ZeroOptions): 
 
 /** Gives up whole clusters inside the span; they read as zeroes afterwards, except in a version 2 overlay (T08, T09). */
 export function* discard(parts: WriteParts, span: ByteSpan): Generator<number, void, undefined> {
+  parts.bitmaps.mark(span);
   const { clusterSize } = parts.geometry;
   if (parts.version === 2 && parts.backing !== undefined) return;
   const start = alignUp(span.offset, clusterSize);

@@ -94,6 +94,36 @@ export function decodeExtensions(
   return { ...found, unknown };
 }
 
+/** Bytes of the bitmaps extension behind its type and length. */
+export const bitmapsExtensionLength = 24;
+
+/** Where the bitmaps extension lies in the first cluster. */
+export interface BitmapsExtensionPlace {
+  /** Its type and length; undefined without one. */
+  readonly at: number | undefined;
+  /** Whether only the end marker follows. */
+  readonly isLast: boolean;
+  /** Where the end marker is. */
+  readonly end: number;
+}
+
+/** Finds the bitmaps extension in an area that can be decoded. */
+export function placeOfBitmaps(
+  cluster: Uint8Array,
+  area: { readonly start: number; readonly end: number },
+): BitmapsExtensionPlace {
+  const view = viewOf(cluster);
+  let found: number | undefined;
+  let last = area.start;
+  let at = area.start;
+  while (at + 8 <= area.end && view.getUint32(at) !== extensionEnd) {
+    if (view.getUint32(at) === extensionBitmaps) found = at;
+    last = at;
+    at += 8 + alignUp(view.getUint32(at + 4), 8);
+  }
+  return { at: found, isLast: found === last, end: at };
+}
+
 function knownExtension(type: number, data: Uint8Array): Partial<HeaderExtensions> | undefined {
   switch (type) {
     case extensionBackingFormat:
@@ -124,7 +154,8 @@ function decodeFeatureNames(data: Uint8Array): readonly FeatureName[] {
 }
 
 function decodeBitmaps(data: Uint8Array): BitmapsExtension {
-  if (data.length !== 24) throw new Fault('extension-invalid', { type: extensionBitmaps, length: data.length });
+  if (data.length !== bitmapsExtensionLength)
+    throw new Fault('extension-invalid', { type: extensionBitmaps, length: data.length });
   const view = viewOf(data);
   return {
     count: view.getUint32(0),
@@ -208,8 +239,16 @@ function encodePair(extension: EncryptionExtension): Uint8Array {
   return data;
 }
 
-function encodeBitmaps(extension: BitmapsExtension): Uint8Array {
-  const data = new Uint8Array(24);
+/** Type and length of the bitmaps extension. */
+export function bitmapsExtensionHead(): Uint8Array {
+  const head = new Uint8Array(8);
+  viewOf(head).setUint32(0, extensionBitmaps);
+  viewOf(head).setUint32(4, bitmapsExtensionLength);
+  return head;
+}
+
+export function encodeBitmaps(extension: BitmapsExtension): Uint8Array {
+  const data = new Uint8Array(bitmapsExtensionLength);
   viewOf(data).setUint32(0, extension.count);
   viewOf(data).setUint32(4, extension.reserved);
   writeUint64(viewOf(data), 8, extension.directoryLength);

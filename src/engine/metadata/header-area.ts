@@ -2,6 +2,8 @@
 
 import { assert } from '../../base/assert.ts';
 import { Fault } from '../../base/fault.ts';
+import { alignUp } from '../../base/integers.ts';
+import { sectorSize } from '../../base/units.ts';
 import type { TrackedFile } from '../file/tracked-file.ts';
 import { viewOf, writeMask64, writeUint64 } from '../format/big-endian.ts';
 import {
@@ -15,14 +17,18 @@ import {
 } from '../format/features.ts';
 import type { Geometry } from '../format/geometry.ts';
 import {
+  bitmapsExtensionHead,
+  bitmapsExtensionLength,
   bytesOf,
   decodeExtensions,
+  encodeBitmaps,
   encodeExtensions,
   judgeExtensions,
   namesFeatures,
+  placeOfBitmaps,
   textOf,
 } from '../format/header-extensions.ts';
-import type { HeaderExtensions } from '../format/header-extensions.ts';
+import type { BitmapsExtension, BitmapsExtensionPlace, HeaderExtensions } from '../format/header-extensions.ts';
 import {
   backingNameLengthMax,
   decodeHeader,
@@ -39,11 +45,15 @@ import type { HostOffset } from '../format/offsets.ts';
 const headerProbeLength = 512;
 
 /** Where fields that change in place stand (section "Header"; FMT-13). */
+const backingNameAt = 8;
 const sizeAt = 24;
 const refcountTableAt = 48;
 const snapshotsAt = 60;
 const incompatibleAt = 72;
 const autoclearAt = 88;
+
+/** Type and length of an extension; an end marker, too, has as many bytes. */
+const bitmapsHeadLength = 8;
 
 /** What one atomic write may change of the disk: all these fields lie in the first sector. */
 export interface DiskSwitch {
@@ -199,6 +209,91 @@ export class HeaderArea {
     writeUint64(viewOf(bytes), 4, table.offset);
     this.#file.writeAt(hostOffset(snapshotsAt), bytes);
     this.#header = { ...this.#header, snapshotsOffset: table.offset, snapshotCount: table.count };
+  }
+
+  /**
+   * The bitmaps extension names another directory, or none: a single write where the extension lies in one sector. Else
+   * the autoclear bit goes first and comes back last, so that a crash between leaves the bitmaps lost, never wrong
+   * (ORD-14). Durable after the next flush. Fault `header-full` when a new extension finds no room; nothing is changed.
+   */
+  switchBitmaps(extension: BitmapsExtension | undefined): void {
+    const place = placeOfBitmaps(this.#readCluster(), this.#extensionArea);
+    if (extension === undefined) {
+      this.#dropBitmaps(place);
+      return;
+    }
+    const at = place.at ?? this.#makeRoom(place.end);
+    const data = encodeBitmaps(extension);
+    const dataAt = at + bitmapsHeadLength;
+    const isOneSector = Math.floor(dataAt / sectorSize) === Math.floor((dataAt + data.length - 1) / sectorSize);
+    if (this.hasBitmaps && isOneSector) {
+      this.#file.writeAt(hostOffset(dataAt), data);
+      this.#extensions = { ...this.#extensions, bitmaps: extension };
+      return;
+    }
+    if (this.hasBitmaps) {
+      this.setAutoclear({ bitmaps: false });
+      this.#file.flush();
+    }
+    this.#file.writeAt(hostOffset(dataAt), data);
+    this.#file.flush();
+    if (place.at === undefined) {
+      this.#file.writeAt(hostOffset(at), bitmapsExtensionHead());
+      this.#file.flush();
+    }
+    this.#extensions = { ...this.#extensions, bitmaps: extension };
+    this.setAutoclear({ bitmaps: true });
+  }
+
+  /** Without the bit nobody looks at the extension; one that is the last becomes the end marker. */
+  #dropBitmaps(place: BitmapsExtensionPlace): void {
+    if (place.at === undefined) return;
+    this.setAutoclear({ bitmaps: false });
+    this.#file.flush();
+    if (!place.isLast) return;
+    this.#file.writeAt(hostOffset(place.at), new Uint8Array(bitmapsHeadLength));
+    this.#extensions = { ...this.#extensions, bitmaps: undefined };
+  }
+
+  /**
+   * Makes room for the bitmaps extension and a new end marker at `end`, where the end marker lies now. A backing name that
+   * is in the way is copied behind first, and then named in one write.
+   */
+  #makeRoom(end: number): number {
+    const { clusterSize } = this.geometry;
+    const { backingNameOffset: nameAt, backingNameLength: nameLength } = this.#header;
+    const roomEnd = end + bitmapsHeadLength + bitmapsExtensionLength + bitmapsHeadLength;
+    const isInWay = nameAt !== 0 && nameAt < roomEnd;
+    const newNameAt = isInWay ? alignUp(Math.max(roomEnd, nameAt + nameLength), 8) : nameAt;
+    const required = Math.max(roomEnd, isInWay ? newNameAt + nameLength : 0);
+    if (required > clusterSize || (isInWay && nameAt < end + bitmapsHeadLength)) {
+      throw new Fault('header-full', { required, available: clusterSize });
+    }
+    if (isInWay) {
+      const cluster = this.#readCluster();
+      this.#file.writeAt(hostOffset(newNameAt), cluster.subarray(nameAt, nameAt + nameLength));
+      this.#file.flush();
+      const bytes = new Uint8Array(8);
+      writeUint64(viewOf(bytes), 0, newNameAt);
+      this.#file.writeAt(hostOffset(backingNameAt), bytes);
+      this.#file.flush();
+      this.#header = { ...this.#header, backingNameOffset: newNameAt };
+    }
+    this.#file.writeAt(hostOffset(roomEnd - bitmapsHeadLength), new Uint8Array(bitmapsHeadLength));
+    return end;
+  }
+
+  #readCluster(): Uint8Array {
+    const { clusterSize } = this.geometry;
+    const cluster = new Uint8Array(clusterSize);
+    this.#file.readAt(hostOffset(0), cluster.subarray(0, Math.min(clusterSize, this.#file.size)));
+    return cluster;
+  }
+
+  get #extensionArea(): { readonly start: number; readonly end: number } {
+    const { clusterSize } = this.geometry;
+    const end = areaEnd(this.#header, clusterSize);
+    return { start: Math.min(this.#header.length, end), end };
   }
 
   /**

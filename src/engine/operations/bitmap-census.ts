@@ -4,8 +4,9 @@ import { Fault } from '../../base/fault.ts';
 import { alignUp } from '../../base/integers.ts';
 import { MiB } from '../../base/units.ts';
 import { viewOf } from '../format/big-endian.ts';
-import { bitmapInUseFlag, decodeBitmapDirectory } from '../format/bitmap-directory.ts';
+import { bitmapEntryLength, bitmapInUseFlag, decodeBitmapDirectory } from '../format/bitmap-directory.ts';
 import type { BitmapRecord } from '../format/bitmap-directory.ts';
+import { bitmapLengthMax, bitmapTableEntrySize, isBitmapTableEntrySound } from '../format/bitmap-table.ts';
 import { autoclearBits, hasBit } from '../format/features.ts';
 import type { BitmapsExtension } from '../format/header-extensions.ts';
 import { virtualSizeOf } from '../format/header.ts';
@@ -18,10 +19,7 @@ import type { Steps } from './steps.ts';
 import { TableCover } from './table-cover.ts';
 import type { CoveredStretch } from './table-cover.ts';
 
-const tableEntrySize = 8;
 const readLength = MiB;
-/** BMP-05. */
-const bitmapLengthMax = 512 * MiB;
 /** BMP-02: in use and auto are known; QEMU refuses the rest. */
 const knownFlags = 3;
 
@@ -43,12 +41,12 @@ export function* bookBitmaps(subject: CheckSubject, ledger: ReferenceLedger, pac
   if (records === undefined) return broken(ledger, directoryOffset, 'The bitmap directory');
   const tables = new TableCover();
   for (const { tableOffset: offset, tableEntries } of records) {
-    const length = tableEntries * tableEntrySize;
+    const length = tableEntries * bitmapTableEntrySize;
     tables.add(offset, length);
     const finding = () => ({ hostOffset: offset, message: 'A bitmap table reaches past the end of the file.' });
     ledger.book({ offset, length, times: 1, finding });
   }
-  for (const stretch of tables.stretches(alignUp(subject.file.size, tableEntrySize))) {
+  for (const stretch of tables.stretches(alignUp(subject.file.size, bitmapTableEntrySize))) {
     const isSound = yield* bookTable({ subject, ledger, pace }, stretch);
     if (!isSound) return broken(ledger, stretch.offset, 'A bitmap table');
   }
@@ -74,9 +72,9 @@ function readDirectory(subject: CheckSubject, extension: BitmapsExtension): read
   file.readAt(directoryOffset, bytes);
   const records = decoded(bytes, count);
   if (records === undefined) return undefined;
-  const isSound = records.every((record) => isRecordSound(subject, record, bytes));
+  const isSound = records.every((record) => isRecordSound(subject, record));
   const last = records.at(-1);
-  const isFilled = last !== undefined && entryEnd(last, bytes) === directoryLength;
+  const isFilled = last !== undefined && last.entryAt + bitmapEntryLength(last) === directoryLength;
   return isSound && isFilled ? records : undefined;
 }
 
@@ -89,15 +87,10 @@ function decoded(bytes: Uint8Array, count: number): readonly BitmapRecord[] | un
   }
 }
 
-function entryEnd({ entryAt }: BitmapRecord, bytes: Uint8Array): number {
-  const view = viewOf(bytes);
-  return alignUp(entryAt + 24 + view.getUint32(entryAt + 20) + view.getUint16(entryAt + 18), 8);
-}
-
-function isRecordSound(subject: CheckSubject, record: BitmapRecord, directory: Uint8Array): boolean {
+function isRecordSound(subject: CheckSubject, record: BitmapRecord): boolean {
   const { clusterSize } = subject.geometry;
-  const { tableOffset, tableEntries, flags, granularityBits, entryAt } = record;
-  if (viewOf(directory).getUint32(entryAt + 20) !== 0) return false;
+  const { tableOffset, tableEntries, flags, granularityBits, extra } = record;
+  if (extra.length > 0) return false;
   if (tableEntries === 0 || tableOffset === 0 || tableOffset % clusterSize !== 0) return false;
   if ((flags & ~knownFlags) !== 0 || tableEntries * clusterSize > bitmapLengthMax) return false;
   const covered = tableEntries * clusterSize * 8 * 2 ** granularityBits;
@@ -115,11 +108,11 @@ function* bookTable(
     const piece = buffer.subarray(0, Math.min(buffer.length, stretch.length - done));
     subject.file.readAt(hostOffset(stretch.offset + done), piece);
     const view = viewOf(piece);
-    for (let at = 0; at < piece.length; at += tableEntrySize) {
+    for (let at = 0; at < piece.length; at += bitmapTableEntrySize) {
       const high = view.getUint32(at);
       const low = view.getUint32(at + 4);
       const offset = entryOffset(high, low);
-      if (!isTableEntrySound(high, low, offset, clusterSize)) return false;
+      if (!isBitmapTableEntrySound(high, low, clusterSize)) return false;
       if (offset === 0) continue;
       ledger.book({
         offset,
@@ -135,10 +128,4 @@ function* bookTable(
     if (pause !== undefined) yield pause;
   }
   return true;
-}
-
-/** BMP-03: bit 0 only without an offset; bits 1–8 and 56–63 are reserved. */
-function isTableEntrySound(high: number, low: number, offset: number, clusterSize: number): boolean {
-  if ((high & 0xff00_0000) !== 0 || (low & 0x1fe) !== 0) return false;
-  return offset === 0 || (offset % clusterSize === 0 && (low & 1) === 0);
 }

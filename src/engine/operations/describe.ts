@@ -4,7 +4,7 @@ import { decimalOf } from '../../base/integers.ts';
 import { icountUnknown } from '../format/snapshot-table.ts';
 import type { SnapshotRecord } from '../format/snapshot-table.ts';
 import type { ImageParts } from '../image-parts.ts';
-import { readBitmaps } from '../metadata/bitmaps-in-use.ts';
+import { readBitmaps } from '../metadata/dirty-bitmaps.ts';
 import type { FoundSnapshot, ImageDescription, SnapshotDescription, SnapshotPageQuery } from './image-description.ts';
 
 export function describe(parts: ImageParts): ImageDescription {

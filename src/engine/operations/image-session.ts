@@ -8,6 +8,7 @@ import { layersBelow } from '../layer/below.ts';
 import type { Layer } from '../layer/layer.ts';
 import type { BackingFile } from '../layer/open-gate.ts';
 import { HeaderArea } from '../metadata/header-area.ts';
+import { relieveBitmaps, storeBitmaps } from './bitmap-store.ts';
 import type { CheckReport } from './check-report.ts';
 import type { CacheBudget } from '../metadata/cache-budget.ts';
 import { cachesOf, openBacking, readParts, refuseUnsupported, snapshotTree, writeParts } from './open.ts';
@@ -118,6 +119,7 @@ export class ImageSession {
     const parts = this.#changeable();
     try {
       parts.bitmaps.beforeChange();
+      relieveBitmaps(parts);
       work(parts);
     } catch (error) {
       this.#judgeFailure(error);
@@ -130,6 +132,7 @@ export class ImageSession {
     const parts = this.#changeable();
     try {
       parts.bitmaps.beforeChange();
+      relieveBitmaps(parts);
       return yield* work(parts);
     } catch (error) {
       this.#judgeFailure(error);
@@ -151,16 +154,38 @@ export class ImageSession {
     }
   }
 
+  /** One bounded change of the bitmaps, after which none is in use in the file: no change of the disk. */
+  changeBitmaps<Result>(work: (parts: WriteParts) => Result): Result {
+    const parts = this.#changeable();
+    try {
+      return work(parts);
+    } catch (error) {
+      this.#judgeFailure(error);
+      throw error;
+    }
+  }
+
+  /** As {@link changeBitmaps}, in steps. */
+  *changeBitmapsInSteps<Result>(work: (parts: WriteParts) => Steps<Result>): Steps<Result> {
+    const parts = this.#changeable();
+    try {
+      return yield* work(parts);
+    } catch (error) {
+      this.#judgeFailure(error);
+      throw error;
+    }
+  }
+
   /** Runs a check over the file, which holds everything then. */
   *checkWith(check: (file: ByteFile) => Steps<CheckReport>): Steps<CheckReport> {
-    if (!this.#corrupt) this.#write?.order.settle();
+    this.#settle();
     return yield* check(this.#file);
   }
 
   /** Repairs the file and loads it again. */
   *repairWith(mode: 'leaks' | 'all'): Steps<CheckReport> {
     if (!this.writable) throw new Fault('image-read-only', {});
-    if (!this.#corrupt) this.#write?.order.settle();
+    this.#settle();
     try {
       return yield* repair(this.#file, mode);
     } finally {
@@ -189,7 +214,7 @@ export class ImageSession {
 
   close(): void {
     try {
-      if (!this.#corrupt) this.#write?.order.settle();
+      this.#settle();
     } catch (error) {
       this.#judgeFailure(error);
       throw error;
@@ -205,6 +230,16 @@ export class ImageSession {
       this.#backing?.close();
     } finally {
       this.#file.close();
+    }
+  }
+
+  /** The file holds everything, bitmaps too; those that cannot be stored stay marked as in use. */
+  #settle(): void {
+    if (this.#corrupt || this.#write === undefined) return;
+    try {
+      storeBitmaps(this.#write);
+    } finally {
+      this.#write.order.settle();
     }
   }
 

@@ -19,7 +19,7 @@ import type { Layer } from '../layer/layer.ts';
 import { admitBacking } from '../layer/open-gate.ts';
 import type { BackingFile } from '../layer/open-gate.ts';
 import { RawLayer } from '../layer/raw-layer.ts';
-import { BitmapsInUse } from '../metadata/bitmaps-in-use.ts';
+import { DirtyBitmaps } from '../metadata/dirty-bitmaps.ts';
 import { HeaderArea } from '../metadata/header-area.ts';
 import type { CacheBudget, LimitedCache } from '../metadata/cache-budget.ts';
 import { MappingTables } from '../metadata/mapping-tables.ts';
@@ -160,8 +160,7 @@ export function writeParts(file: TrackedFile, header: HeaderArea, backing: Layer
     order: writeOrder,
     overlap,
   });
-  const bitmaps = new BitmapsInUse(file, header);
-  return { ...shared, refcounts, refcountCache, order: writeOrder, overlap, allocator, bitmaps };
+  return { ...shared, refcounts, refcountCache, order: writeOrder, overlap, allocator };
 }
 
 function sharedParts(open: {
@@ -186,6 +185,7 @@ function sharedParts(open: {
       { offset: l1TableOffset, entries: l1Entries },
     ),
     snapshots: SnapshotList.read(file, header.header, geometry),
+    bitmaps: new DirtyBitmaps(file, header),
     unpacked: new UnpackedClusters({
       readAt: (offset, target) => {
         file.readAt(offset, target);

@@ -11,11 +11,14 @@ import { sectorSize } from '../../base/units.ts';
 import { read } from '../data/reader.ts';
 import { write } from '../data/writer.ts';
 import { discardFully, zeroWhole } from '../data/zeroing.ts';
+import { bitmapBitsFor } from '../format/bitmap-table.ts';
 import { l1EntriesFor } from '../format/geometry.ts';
 import { l1EntriesMax } from '../format/header.ts';
 import { guestOffset, hostCluster, hostOffset, virtualSizeMax } from '../format/offsets.ts';
 import type { WriteParts } from '../image-parts.ts';
 import { lookup } from '../mapping/lookup.ts';
+import { DirtyBitmap } from '../metadata/dirty-bitmap.ts';
+import { storeBitmaps } from './bitmap-store.ts';
 import type { CreateSpec } from './create-spec.ts';
 import { runOf } from './open.ts';
 import { preallocate } from './preallocate.ts';
@@ -40,6 +43,7 @@ export function* resize(parts: WriteParts, wish: NewSize): Steps<void> {
   judge(parts, wish, virtualSize);
   if (virtualSize === header.virtualSize) return;
   parts.order.settle();
+  parts.bitmaps.beforeResize();
   if (virtualSize < header.virtualSize) {
     yield* toTheEnd(shrink(parts, virtualSize));
     return;
@@ -58,7 +62,7 @@ function judge(parts: WriteParts, wish: NewSize, virtualSize: number): void {
   if (version === 2 && snapshots.count > 0) {
     throw new Fault('snapshots-prevent-resize', { snapshotCount: snapshots.count });
   }
-  if (header.hasBitmaps) throw new Fault('bitmap-inconsistent', { reason: 'bitmaps do not follow the size yet' });
+  judgeBitmaps(parts, virtualSize);
   if (virtualSize > header.virtualSize) {
     if (version === 2 && (parts.backing?.size ?? 0) > header.virtualSize) {
       throw new Fault('unsupported-option', {
@@ -76,6 +80,25 @@ function judge(parts: WriteParts, wish: NewSize, virtualSize: number): void {
   }
 }
 
+/** BMP-09: consistent bitmaps follow the size; one that nobody can read would not fit it any more. */
+function judgeBitmaps(parts: WriteParts, virtualSize: number): void {
+  for (const bitmap of parts.bitmaps.list) {
+    bitmap.load();
+    if (bitmap.inconsistent) throw new Fault('bitmap-inconsistent', { bitmap: bitmap.name });
+    const bits = bitmapBitsFor(virtualSize, bitmap.granularityBits);
+    if (DirtyBitmap.fits(bits, parts.geometry.clusterSize)) continue;
+    throw new Fault('invalid-geometry', {
+      virtualSize,
+      reason: `bitmap ${bitmap.name} would have more than 512 MiB of bits`,
+    });
+  }
+}
+
+/** The disk has its new size, and the bitmaps, which are in use, get it, too. */
+function resizeBitmaps(parts: WriteParts, virtualSize: number): void {
+  for (const bitmap of parts.bitmaps.list) if (!bitmap.inconsistent) bitmap.resize(virtualSize);
+}
+
 function* grow(parts: WriteParts, wish: NewSize): Generator<Progress, void, undefined> {
   const { header, mapping, geometry, order, file } = parts;
   const oldSize = header.virtualSize;
@@ -88,7 +111,9 @@ function* grow(parts: WriteParts, wish: NewSize): Generator<Progress, void, unde
   order.settle();
   const { offset, entries } = mapping.place;
   header.switchDisk({ virtualSize: wish.virtualSize, l1TableOffset: offset, l1Entries: entries });
+  resizeBitmaps(parts, wish.virtualSize);
   file.flush();
+  storeBitmaps(parts);
 }
 
 /** OPS-18, T14: what the layer below has in the new part must not show up: zero clusters, and zeroes in the first bytes. */
@@ -194,6 +219,7 @@ function* shrink(parts: WriteParts, virtualSize: number): Generator<Progress, vo
   const oldSize = header.virtualSize;
   const { offset, entries } = mapping.place;
   header.switchDisk({ virtualSize, l1TableOffset: offset, l1Entries: entries });
+  resizeBitmaps(parts, virtualSize);
   file.flush();
   yield* dropTables(parts, l1EntriesFor(geometry, virtualSize));
   const start = alignUp(virtualSize, geometry.clusterSize);
@@ -201,6 +227,7 @@ function* shrink(parts: WriteParts, virtualSize: number): Generator<Progress, vo
   if (end > start) {
     for (const done of discardFully(parts, { offset: start, length: end - start })) yield { done, total: oldSize };
   }
+  storeBitmaps(parts);
   order.settle();
   yield* cutFile(parts);
 }

@@ -2,7 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import type { FaultCode } from '../../../src/base/fault-codes.ts';
-import { decodeBitmapDirectory } from '../../../src/engine/format/bitmap-directory.ts';
+import {
+  bitmapEntryLength,
+  decodeBitmapDirectory,
+  encodeBitmapDirectory,
+} from '../../../src/engine/format/bitmap-directory.ts';
 import { viewOf } from '../../../src/engine/format/big-endian.ts';
 import { faultCodeOf } from '../../support/faults.ts';
 
@@ -46,6 +50,8 @@ test('decodes entries one after another at multiples of 8, extra data skipped (B
   );
   assert.deepEqual(records[0], {
     name: 'a',
+    nameBytes: new Uint8Array([0x61]),
+    extra: new Uint8Array(0),
     tableOffset: 0xa0000,
     tableEntries: 1,
     flags: 2,
@@ -137,4 +143,39 @@ test('refuses what is beyond the limits of BMP-05', () => {
   for (const [change, expected] of limits) assert.equal(fault(entry('a', change), 1), expected);
   assert.equal(fault(entry('n'.repeat(1023), unchanged), 1), undefined);
   assert.equal(fault(entry('n'.repeat(1024), unchanged), 1), 'bitmap-directory-invalid');
+});
+
+/** As QEMU 7.2 wrote it for a recording bitmap "fine" of 512 bytes and a stopped one "daily-copy" of 64 KiB. */
+const byQemu = Buffer.from(
+  '000000000010a0000000000300000002010900040000000066696e65000000000000000000' +
+    '10b00000000001000000000110000a000000006461696c792d636f7079000000000000',
+  'hex',
+);
+
+test("encodes what it decodes of QEMU's bytes, the padding of the last entry too", () => {
+  const records = decodeBitmapDirectory(byQemu, 2);
+  assert.deepEqual(
+    records.map(({ name, granularityBits, flags, tableEntries }) => [name, granularityBits, flags, tableEntries]),
+    [
+      ['fine', 9, 2, 3],
+      ['daily-copy', 16, 0, 1],
+    ],
+  );
+  assert.equal(Buffer.compare(encodeBitmapDirectory(records), byQemu), 0);
+  assert.equal(
+    records.reduce((sum, record) => sum + bitmapEntryLength(record), 0),
+    byQemu.length,
+  );
+});
+
+test('keeps extra data and names that are no UTF-8', () => {
+  const foreign = entry(
+    'x\u00e9',
+    (view) => {
+      view.setUint8(24 + 5 + 1, 0xff);
+      view.setUint8(24, 0x77);
+    },
+    5,
+  );
+  assert.equal(Buffer.compare(encodeBitmapDirectory(decodeBitmapDirectory(foreign, 1)), foreign), 0);
 });

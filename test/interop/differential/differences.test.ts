@@ -7,9 +7,7 @@ import { describe, test } from 'node:test';
 import { guestOffset } from '../../../src/engine/format/offsets.ts';
 import { Image } from '../../../src/engine/image.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
-import { faultCodeOf } from '../../support/faults.ts';
-import { ImageBytes } from '../../support/image-bytes.ts';
-import { checkImage, infoJson, qemuImg, qemuIo } from '../../support/qemu-img.ts';
+import { checkImage, qemuImg, qemuIo } from '../../support/qemu-img.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { differences } from './differences.ts';
 
@@ -79,59 +77,6 @@ describe('on purpose we differ', () => {
     image.readSnapshot('large', guestOffset(1536 * 1024), bytes);
     image.close();
     assert.ok(bytes.every((byte) => byte === 17));
-  });
-
-  test(`${differences.brokenSnapshot.row}: ${differences.brokenSnapshot.qemu}`, () => {
-    const damages: readonly ((image: ImageBytes) => void)[] = [
-      // Far behind the end of the file.
-      (image) => image.setU64(64, BigInt(2 ** 40)),
-      // Extra data without the disk size.
-      (image) => image.setU32(image.snapshotAt(0) + 36, 8),
-      (image) => image.setU64(image.snapshotAt(0), 512n),
-    ];
-    for (const damage of damages) {
-      using folder = tempFolder();
-      const path = join(folder.path, 'image.qcow2');
-      qemuImg('create', '-q', '-f', 'qcow2', path, '1M');
-      qemuIo(path, ['write -P 34 0 64k'], quiet);
-      qemuImg('snapshot', '-c', 'one', path);
-      const bytes = ImageBytes.read(path);
-      damage(bytes);
-      bytes.write(path);
-      qemuIo(path, ['read -P 34 0 64k'], { ...quiet, readOnly: true });
-      const image = Image.open({ path, writable: false, locks: 'qemu', backing: [] });
-      const code = faultCodeOf(() => {
-        image.read(guestOffset(0), new Uint8Array(512));
-      });
-      assert.equal(code, 'snapshot-table-invalid');
-      assert.ok(runToEnd(image.check()).corruptions > 0, 'a check can tell');
-      image.close();
-    }
-  });
-
-  test(`${differences.bitmapsAndSnapshots.row}: ${differences.bitmapsAndSnapshots.qemu}`, () => {
-    using folder = tempFolder();
-    const make = (name: string): string => {
-      const path = join(folder.path, name);
-      qemuImg('create', '-q', '-f', 'qcow2', path, '1M');
-      qemuImg('snapshot', '-c', 'one', path);
-      qemuImg('bitmap', '--add', path, 'map');
-      assert.equal(checkImage(path, 'none').exit, 0);
-      return path;
-    };
-    const twin = make('twin.qcow2');
-    checkImage(twin, 'leaks');
-    assert.equal(infoJson(twin)['snapshots'], undefined);
-
-    const ours = make('ours.qcow2');
-    const image = openOurs(ours);
-    runToEnd(image.repair('all'));
-    assert.deepEqual(
-      image.snapshots({ from: 0, limit: 1000 }).map(({ name }) => name),
-      ['one'],
-    );
-    image.close();
-    assert.equal(checkImage(ours, 'none').exit, 0);
   });
 });
 
