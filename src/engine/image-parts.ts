@@ -4,6 +4,7 @@ import type { Allocator } from './allocation/allocator.ts';
 import type { OverlapCheck } from './allocation/overlap-check.ts';
 import type { TrackedFile } from './file/tracked-file.ts';
 import type { Geometry } from './format/geometry.ts';
+import type { EncryptedData, GuestData } from './guest-data.ts';
 import type { Layer } from './layer/layer.ts';
 import type { DirtyBitmaps } from './metadata/dirty-bitmaps.ts';
 import type { HeaderArea } from './metadata/header-area.ts';
@@ -20,6 +21,8 @@ export interface ReadParts {
   readonly geometry: Geometry;
   readonly version: 2 | 3;
   readonly mapping: MappingTables;
+  /** The way to the bytes of data extents; everything else is read and written in `file`. */
+  readonly data: GuestData;
   readonly unpacked: UnpackedClusters;
   /** The layer below; undefined without one. */
   readonly backing: Layer | undefined;
@@ -27,6 +30,8 @@ export interface ReadParts {
 
 /** An open image. */
 export interface ImageParts extends ReadParts {
+  /** `data` once more, if it is encrypted: where the key goes. */
+  readonly encryption: EncryptedData | undefined;
   readonly header: HeaderArea;
   readonly snapshots: SnapshotList;
   readonly bitmaps: DirtyBitmaps;

@@ -47,8 +47,10 @@ import type { NewSize } from './operations/resize.ts';
 import { createSnapshot, deleteSnapshot, revertSnapshot } from './operations/snapshot.ts';
 import type { NewSnapshot } from './operations/snapshot.ts';
 import type { Steps } from './operations/steps.ts';
+import { findVolumeKey } from './operations/unlock.ts';
 import { planExport } from './operations/virtual-export.ts';
 import type { VirtualFile } from './operations/virtual-file.ts';
+import type { WithKeys } from './transform/key-derivation.ts';
 
 export type { FileLocks } from './file/node-file.ts';
 export { CacheBudget } from './metadata/cache-budget.ts';
@@ -67,6 +69,7 @@ export type {
 export type { Progress, Steps } from './operations/steps.ts';
 export { judgeHead } from './operations/judge-head.ts';
 export type { VirtualFile } from './operations/virtual-file.ts';
+export type { KeyNeed, WithKeys } from './transform/key-derivation.ts';
 
 export interface OpenOptions {
   readonly path: string;
@@ -150,6 +153,11 @@ export class Image {
     return this.#session.header.virtualSize;
   }
 
+  /** Whether guest data is out of reach until {@link unlock}. */
+  get isEncrypted(): boolean {
+    return this.#session.header.header.encryptionMethod !== 0;
+  }
+
   get writable(): boolean {
     return this.#session.writable;
   }
@@ -163,7 +171,26 @@ export class Image {
     return this.repair('all');
   }
 
+  /**
+   * The volume key of an encrypted image, which the caller wipes; other verbs may run meanwhile. Faults
+   * `wrong-passphrase`, `encryption-unsupported`, `luks-header-invalid`, `unsupported-option`.
+   */
+  findVolumeKey(passphrase: Uint8Array): WithKeys<Uint8Array> {
+    return findVolumeKey(this.#session.parts, passphrase);
+  }
+
+  /** Guest data can be read and written with this key; before it, verbs that need it fault `passphrase-required`. */
+  unlock(volumeKey: Uint8Array): void {
+    this.#session.unlock(volumeKey);
+  }
+
+  /** Forgets the key. */
+  lock(): void {
+    this.#session.lock();
+  }
+
   read(offset: GuestOffset, target: Uint8Array): void {
+    this.#session.admitKey();
     this.#session.admitSpan(offset, target.length);
     this.#session.look((parts) => {
       read(parts, offset, target);
@@ -171,6 +198,7 @@ export class Image {
   }
 
   write(offset: GuestOffset, source: Uint8Array, options: { readonly detectZeroes: boolean }): void {
+    this.#session.admitKey();
     this.#session.admitSpan(offset, source.length);
     this.#session.change((parts) => {
       if (options.detectZeroes) writeDetectingZeroes(parts, offset, source);
@@ -184,12 +212,14 @@ export class Image {
   }
 
   zero(offset: GuestOffset, length: number, options: { readonly unmap: boolean }): Steps<void> {
+    this.#session.admitKey();
     this.#session.admitSpan(offset, length);
     const span = { offset, length };
     return this.#session.changeInSteps((parts) => zeroInSteps(parts, span, options));
   }
 
   discard(offset: GuestOffset, length: number): Steps<void> {
+    this.#session.admitKey();
     this.#session.admitSpan(offset, length);
     const span = { offset, length };
     return this.#session.changeInSteps((parts) => discardInSteps(parts, span));
@@ -213,6 +243,7 @@ export class Image {
   }
 
   resize(options: NewSize): Steps<void> {
+    this.#session.admitKey();
     return this.#session.changeInSteps((parts) => resize(parts, options));
   }
 
@@ -238,6 +269,7 @@ export class Image {
 
   /** `snapshot` is an id or a name, the id first; faults `snapshot-not-found`. */
   readSnapshot(snapshot: string, offset: GuestOffset, target: Uint8Array): void {
+    this.#session.admitKey();
     const { parts, size } = this.#session.snapshot(snapshot);
     if (offset + target.length > size) throw new Fault('range-not-satisfiable', { size });
     read(parts, offset, target);
@@ -306,6 +338,7 @@ export class Image {
 
   /** Lays out a flattened, uncompressed file over what the image holds now; stale after the next change. */
   planExport(wish: ExportWish): Steps<VirtualFile> {
+    this.#session.admitKey();
     const { parts, size } =
       wish.snapshot === undefined
         ? { parts: this.#session.parts, size: this.virtualSize }

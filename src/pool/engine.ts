@@ -10,8 +10,11 @@ import type {
   Steps,
 } from '../engine/image.ts';
 
+/** Encrypted images do not come this far yet. */
+type KeyVerbs = 'isEncrypted' | 'findVolumeKey' | 'unlock' | 'lock';
+
 /** An open image as the pool uses it. */
-export type EngineImage = Pick<Image, keyof Image>;
+export type EngineImage = Pick<Image, Exclude<keyof Image, KeyVerbs>>;
 
 /** What decides how one image is opened; locks and caches are the engine's own matter. */
 export type EngineOpenOptions = Omit<OpenOptions, 'locks' | 'caches'>;

@@ -11,6 +11,7 @@ import { decodeBitmapDirectory } from '../../src/engine/format/bitmap-directory.
 import { viewOf } from '../../src/engine/format/big-endian.ts';
 import { geometryOf } from '../../src/engine/format/geometry.ts';
 import { decodeExtensions, encodeExtensions, judgeExtensions } from '../../src/engine/format/header-extensions.ts';
+import { decodeLuksHeader, encodeLuksHeader } from '../../src/engine/format/luks-header.ts';
 import { decodeHeader, encodeHeader, headerGeometry, judgeTables } from '../../src/engine/format/header.ts';
 import { entryOffset } from '../../src/engine/format/l1-entry.ts';
 import {
@@ -30,6 +31,7 @@ import {
 } from '../../src/engine/format/snapshot-table.ts';
 import { fuzzSeed } from '../support/fuzz-seed.ts';
 import { headerV2, headerV3 } from '../support/header-values.ts';
+import { luksAreaLength, luksHeaderOfQemu } from '../support/luks-values.ts';
 
 const runs = 3000;
 
@@ -195,6 +197,20 @@ test('refcount blocks read back what was written, at any width and index', (cont
       writeRefcount(view, order, index, value);
       assert.equal(readRefcount(view, order, index), value);
       assert.equal(readRefcount(view, order, other), otherBefore);
+    }),
+  );
+});
+
+test('a LUKS header that decodes encodes to the bytes that it has a meaning for', (context) => {
+  const bytes = fc.oneof(mutated(luksHeaderOfQemu()), fc.uint8Array({ maxLength: 700 }));
+  check(
+    context,
+    fc.property(bytes, (given) => {
+      const header = valueOrFault(() => decodeLuksHeader(given, luksAreaLength));
+      if (header === undefined) return;
+      assert.deepEqual(decodeLuksHeader(encodeLuksHeader(header), luksAreaLength), header);
+      const ends = header.keySlots.map(({ materialOffset }) => materialOffset + header.keyLength * 4000);
+      assert.ok(ends.every((end) => end <= luksAreaLength));
     }),
   );
 });

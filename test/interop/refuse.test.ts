@@ -39,20 +39,6 @@ function newImage(folder: string, ...options: readonly string[]): string {
   return path;
 }
 
-test('refuses a LUKS image as encrypted', () => {
-  using folder = tempFolder();
-  const luks = ['encrypt.format=luks', 'encrypt.key-secret=key', 'encrypt.iter-time=10'].join(',');
-  const path = newImage(folder.path, '--object', 'secret,id=key,data=secret', '-o', luks);
-  assert.equal(refusal(path).code, 'encryption-unsupported');
-});
-
-test('refuses a legacy AES image as encrypted', () => {
-  using folder = tempFolder();
-  const aes = 'encrypt.format=aes,encrypt.key-secret=key';
-  const path = newImage(folder.path, '--object', 'secret,id=key,data=secret', '-o', aes);
-  assert.equal(refusal(path).code, 'encryption-unsupported');
-});
-
 test('refuses an image with an external data file, raw or not', () => {
   for (const raw of ['off', 'on']) {
     using folder = tempFolder();

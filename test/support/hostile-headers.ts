@@ -91,8 +91,8 @@ const fields: readonly HostileImage[] = [
     [0n, undefined],
   ]),
   ...field32('encryption', 32, [
-    [1, 'encryption-unsupported'],
-    [2, 'encryption-unsupported'],
+    [1, undefined],
+    [2, undefined],
     [3, 'encryption-method-invalid'],
     [0xffff_ffff, 'encryption-method-invalid'],
   ]),

@@ -16,7 +16,8 @@ const file = ['src/engine/file/', 'src/system/', ...format];
 const metadata = ['src/engine/metadata/', ...file];
 const allocation = ['src/engine/allocation/', ...metadata];
 const belowMapping = ['src/engine/layer/', 'src/engine/transform/', ...allocation];
-const parts = ['src/engine/image-parts.ts', ...belowMapping];
+const guestData = ['src/engine/guest-data.ts', 'src/engine/transform/', ...file];
+const parts = ['src/engine/image-parts.ts', 'src/engine/guest-data.ts', ...belowMapping];
 const mapping = ['src/engine/mapping/', ...parts];
 const data = ['src/engine/data/', ...mapping];
 const operations = ['src/engine/operations/', ...data];
@@ -38,7 +39,8 @@ export const rooms: readonly Room[] = [
   { path: 'src/engine/layer/', mayImport: file, packages: ['node:path'] },
   { path: 'src/engine/metadata/', mayImport: file, packages: [] },
   { path: 'src/engine/allocation/', mayImport: metadata, packages: [] },
-  { path: 'src/engine/image-parts.ts', mayImport: belowMapping, packages: [] },
+  { path: 'src/engine/guest-data.ts', mayImport: guestData, packages: [] },
+  { path: 'src/engine/image-parts.ts', mayImport: parts, packages: [] },
   { path: 'src/engine/mapping/', mayImport: parts, packages: [] },
   { path: 'src/engine/data/', mayImport: mapping, packages: [] },
   { path: 'src/engine/operations/', mayImport: operations, packages: [] },

@@ -18,7 +18,7 @@ export function read(parts: ReadParts, start: GuestOffset, target: Uint8Array): 
     const piece = target.subarray(done, done + extent.length);
     switch (extent.kind) {
       case 'data':
-        parts.file.readAt(extent.host, piece);
+        parts.data.readAt(extent.host, at, piece);
         break;
       case 'zero':
         piece.fill(0);

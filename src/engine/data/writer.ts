@@ -32,7 +32,7 @@ function writeSome(parts: WriteParts, at: GuestOffset, rest: Uint8Array): number
   // An entry of a shared table may still say "owned": the table decides first (T03, MAP-04).
   if (extent.kind === 'data' && extent.owned && ownTable) {
     parts.overlap.admitData(extent.host, extent.length);
-    parts.file.writeAt(extent.host, rest.subarray(0, extent.length));
+    parts.data.writeAt(extent.host, at, rest.subarray(0, extent.length));
     return extent.length;
   }
   const source = rest.subarray(0, extentEnd(parts, at, rest.length));

@@ -7,6 +7,8 @@ export interface BackingFile {
   readonly fileName: string;
   readonly path: string;
   readonly format: 'qcow2' | 'raw';
+  /** Of an encrypted file whose data may be read; without it only its tables are. */
+  readonly volumeKey?: Uint8Array;
 }
 
 /** What a header says about the file below: its name, and the format if it tells one. */

@@ -86,7 +86,7 @@ function writeSubclusters(parts: WriteParts, at: GuestOffset, write: ClusterWrit
   assert(host !== undefined, 'a written cluster has a place');
   const { copied } = plan;
   const put = (): void => {
-    writeSurrounded(parts.file, {
+    writeSurrounded(parts.data, {
       host: hostOffset(host + inCluster),
       at,
       source: write.source.subarray(0, length),
@@ -122,7 +122,7 @@ function writeClusters(
   const { start, at, source, before } = write;
   const headLength = at % clusterSize;
   const tailLength = alignUp(headLength + source.length, clusterSize) - (headLength + source.length);
-  writeSurrounded(parts.file, { host: hostOffset(start + headLength), at, source, headLength, tailLength, before });
+  writeSurrounded(parts.data, { host: hostOffset(start + headLength), at, source, headLength, tailLength, before });
 }
 
 /** Runs `put`; when it fails the clusters are given back, since nothing names them yet (OPS-12, T50). */

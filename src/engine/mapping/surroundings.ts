@@ -6,7 +6,7 @@
 
 import { guestOffset, hostOffset } from '../format/offsets.ts';
 import type { GuestOffset, HostOffset } from '../format/offsets.ts';
-import type { ByteFile } from '../file/byte-file.ts';
+import type { GuestData } from '../guest-data.ts';
 
 /** What the guest finds before the write. */
 export interface GuestBefore {
@@ -29,23 +29,24 @@ export interface SurroundedWrite {
 
 /**
  * Writes `source` and, around it, what the guest finds there (T06). Zeroes at or beyond the end of the file are left
- * out: nothing was ever stored there, or it was cut off. Zeroes inside the file are written, since a cluster that was
+ * out: nothing was ever stored there, or it was cut off. With encryption nothing is left out: a hole
+ * would be noise. Zeroes inside the file are written, since a cluster that was
  * used before holds old bytes, and whether it is a hole is not known for sure. The file may end within a cluster (T77).
  */
-export function writeSurrounded(file: ByteFile, write: SurroundedWrite): void {
+export function writeSurrounded(data: GuestData, write: SurroundedWrite): void {
   const { host, at, source, before } = write;
   const end = host + source.length;
   const isLeftOut = (hostStart: number, guestStart: number, length: number): boolean =>
-    length === 0 || (hostStart >= file.size && before.isZero(guestOffset(guestStart), length));
+    length === 0 || (hostStart >= data.zeroesFrom && before.isZero(guestOffset(guestStart), length));
   const headLength = isLeftOut(host - write.headLength, at - write.headLength, write.headLength) ? 0 : write.headLength;
   const tailLength = isLeftOut(end, at + source.length, write.tailLength) ? 0 : write.tailLength;
   if (headLength === 0 && tailLength === 0) {
-    file.writeAt(host, source);
+    data.writeAt(host, at, source);
     return;
   }
   const whole = new Uint8Array(headLength + source.length + tailLength);
   if (headLength > 0) before.read(guestOffset(at - headLength), whole.subarray(0, headLength));
   if (tailLength > 0) before.read(guestOffset(at + source.length), whole.subarray(headLength + source.length));
   whole.set(source, headLength);
-  file.writeAt(hostOffset(host - headLength), whole);
+  data.writeAt(hostOffset(host - headLength), guestOffset(at - headLength), whole);
 }

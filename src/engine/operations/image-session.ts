@@ -15,6 +15,7 @@ import { cachesOf, openBacking, readParts, refuseUnsupported, snapshotTree, writ
 import type { LayerOptions } from './open.ts';
 import { repair } from './repair.ts';
 import type { Steps } from './steps.ts';
+import { useVolumeKey } from './unlock.ts';
 
 export type SessionOptions =
   | ({ readonly writable: boolean; readonly chain: readonly BackingFile[] } & LayerOptions)
@@ -45,6 +46,8 @@ export class ImageSession {
   #broken: Fault | undefined;
   /** The header says so, or {@link ImageSession.#judgeFailure} did. */
   #corrupt = false;
+  /** Our own copy, wiped when the image is locked or released. */
+  #volumeKey: Uint8Array | undefined;
   /** The header said so when it was read, so nothing was changed since. */
   #openedCorrupt = false;
   /** By place in the table, which only a change in steps or a repair moves: both forget what is kept here. */
@@ -101,6 +104,25 @@ export class ImageSession {
   admitSpan(offset: number, length: number): void {
     const size = this.#header.virtualSize;
     if (offset + length > size) throw new Fault('range-not-satisfiable', { size });
+  }
+
+  /** Fault `passphrase-required` while guest data is encrypted and its key is not there. */
+  admitKey(): void {
+    const { encryption } = this.parts;
+    if (encryption !== undefined && !encryption.isUnlocked) throw new Fault('passphrase-required', {});
+  }
+
+  /** Puts the volume key to use, until {@link lock}, also over a repair. */
+  unlock(volumeKey: Uint8Array): void {
+    useVolumeKey(this.parts, volumeKey);
+    this.#wipeKey();
+    this.#volumeKey = Uint8Array.from(volumeKey);
+  }
+
+  /** Forgets the volume key. */
+  lock(): void {
+    this.parts.encryption?.lock();
+    this.#wipeKey();
   }
 
   /** One bounded look at the live disk. Corruption met on the way ends all changes, as with QEMU (CHK-17). */
@@ -225,6 +247,7 @@ export class ImageSession {
 
   /** Closes the files and writes nothing more. */
   release(): void {
+    this.#wipeKey();
     this.#leaveCaches();
     try {
       this.#backing?.close();
@@ -256,10 +279,16 @@ export class ImageSession {
       if (this.writable) this.#write = writeParts(this.#file, header, this.#backing);
       else this.#read = readParts(this.#file, header, this.#backing);
       this.#caches?.join(cachesOf(this.parts));
+      if (this.#volumeKey !== undefined) useVolumeKey(this.parts, this.#volumeKey);
     } catch (error) {
       if (!(error instanceof Fault) || error.kind !== 'corrupt') throw error;
       this.#broken = error;
     }
+  }
+
+  #wipeKey(): void {
+    this.#volumeKey?.fill(0);
+    this.#volumeKey = undefined;
   }
 
   #leaveCaches(): void {

@@ -13,6 +13,7 @@ import { TrackedFile } from '../file/tracked-file.ts';
 import { l1EntrySize } from '../format/header.ts';
 import { hostCluster } from '../format/offsets.ts';
 import type { HostOffset } from '../format/offsets.ts';
+import { EncryptedData, PlainData } from '../guest-data.ts';
 import type { ImageParts, WriteParts } from '../image-parts.ts';
 import type { SnapshotRecord } from '../format/snapshot-table.ts';
 import type { Layer } from '../layer/layer.ts';
@@ -29,6 +30,7 @@ import { SliceCache, sliceLengthOf } from '../metadata/slice-cache.ts';
 import { SnapshotList } from '../metadata/snapshot-list.ts';
 import { WriteOrder } from '../metadata/write-order.ts';
 import { UnpackedClusters } from '../transform/unpacked-clusters.ts';
+import { useVolumeKey } from './unlock.ts';
 
 /** Bytes of L2 slices and of refcount slices that an open image keeps. */
 const mappingCacheLength = 8 * 1024 * 1024;
@@ -62,6 +64,7 @@ function openLayer(source: BackingFile, below: readonly BackingFile[], options: 
     refuseUnsupported(header);
     backing = openBacking(header, below, options);
     const parts = readParts(file, header, backing);
+    if (source.volumeKey !== undefined) useVolumeKey(parts, source.volumeKey);
     options.caches?.join(cachesOf(parts));
     return new ImageLayer(parts, {
       size: header.virtualSize,
@@ -88,13 +91,9 @@ function openBelow(source: BackingFile, locks: FileLocks): NodeFile {
   }
 }
 
-/** ENC, DAT: what this engine does not read yet is refused by name. */
+/** DAT: what this engine does not read yet is refused by name. */
 export function refuseUnsupported(header: HeaderArea): void {
-  const { encryptionMethod, incompatible } = header.header;
-  if (encryptionMethod !== 0) {
-    throw new Fault('encryption-unsupported', { method: encryptionMethod === 1 ? 'aes' : 'luks' });
-  }
-  if (hasBit(incompatible, incompatibleBits.externalDataFile)) {
+  if (hasBit(header.header.incompatible, incompatibleBits.externalDataFile)) {
     throw new Fault('data-file-unsupported', { dataFile: header.extensions.dataFileName });
   }
 }
@@ -172,13 +171,17 @@ function sharedParts(open: {
   const { file, header, backing, mappingCache } = open;
   const { geometry } = header;
   const sliceLength = sliceLengthOf(geometry.clusterSize);
-  const { l1TableOffset, l1Entries, compressionType, version } = header.header;
+  const { l1TableOffset, l1Entries, compressionType, encryptionMethod, version } = header.header;
+  const encryption =
+    encryptionMethod === 0 ? undefined : new EncryptedData(file, encryptionMethod === 2 ? 'host' : 'guest');
   return {
     file,
     geometry,
     version,
     header,
     backing,
+    data: encryption ?? new PlainData(file),
+    encryption,
     mappingCache,
     mapping: MappingTables.read(
       { file, geometry, cache: mappingCache, sliceLength },

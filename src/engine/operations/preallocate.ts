@@ -52,7 +52,7 @@ function preallocateSome(
   while (wanted < work.countMax && first + wanted < mapping.entriesPerSlice && isEmpty(first + wanted)) wanted += 1;
   const run = parts.allocator.allocateUpTo(wanted);
   try {
-    prepareClusters(parts, run, work.mode);
+    prepareClusters(parts, { run, at }, work.mode);
   } catch (error) {
     parts.allocator.undo(run);
     throw error;
@@ -67,15 +67,21 @@ function preallocateSome(
 }
 
 /**
- * Clusters below the end of the file hold old bytes: they are overwritten with zeroes, whatever the mode (T06). The file
+ * Clusters below the end of the file hold old bytes: they are overwritten with zeroes, whatever the mode (T06); of an
+ * encrypted image all are, since what was never written there is noise to the guest. The file
  * reaches behind them before an entry names them: a reference beyond its end would be corruption, also after a cancel.
  */
-function prepareClusters(parts: WriteParts, run: ClusterRun, mode: PreallocateWish['mode']): void {
-  const { file, geometry } = parts;
+function prepareClusters(
+  parts: WriteParts,
+  place: { readonly run: ClusterRun; readonly at: GuestOffset },
+  mode: PreallocateWish['mode'],
+): void {
+  const { file, data, geometry } = parts;
+  const { run, at } = place;
   const offset = run.first * geometry.clusterSize;
   const length = run.count * geometry.clusterSize;
-  const old = mode === 'full' ? length : Math.max(0, Math.min(length, file.size - offset));
-  if (old > 0) file.writeAt(hostOffset(offset), new Uint8Array(old));
+  const old = mode === 'full' ? length : Math.max(0, Math.min(length, data.zeroesFrom - offset));
+  if (old > 0) data.writeAt(hostOffset(offset), at, new Uint8Array(old));
   if (mode === 'falloc') file.preallocate(hostOffset(offset), length);
   if (file.size < offset + length) file.resize(offset + length);
 }

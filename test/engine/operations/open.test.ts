@@ -150,16 +150,6 @@ describe('a chain that cannot be opened', () => {
       },
     ],
     [
-      'a layer is encrypted (ENC-01)',
-      'encryption-unsupported',
-      ({ path, backing: [middle, root] }) => {
-        const bytes = readFileSync(middle.path);
-        bytes.writeUInt32BE(1, 32);
-        writeFileSync(`${path}-aes`, bytes);
-        return [{ ...middle, path: `${path}-aes` }, root];
-      },
-    ],
-    [
       'a layer has an L1 table that its header cannot have',
       'l1-table-too-small',
       ({ path, backing: [middle, root] }) => {

@@ -1,0 +1,78 @@
+// The volume key of a LUKS1 area: opened with a passphrase, or made together with its area (LUKS On-Disk Format 1.2.3, §3 and §4).
+
+import { timingSafeEqual } from 'node:crypto';
+
+import { assert } from '../../base/assert.ts';
+import { Fault } from '../../base/fault.ts';
+import { alignUp } from '../../base/integers.ts';
+import { sectorSize } from '../../base/units.ts';
+import { digestLength, keyMaterialLength, luksHeaderLength } from '../format/luks-header.ts';
+import type { LuksHeader, LuksKeySlot } from '../format/luks-header.ts';
+import { isKnownHash, mergeStripes } from './anti-forensic.ts';
+import { chooseCipher } from './cipher-choice.ts';
+import type { WithKeys } from './key-derivation.ts';
+
+/**
+ * The volume key, which the caller wipes. `area`: the LUKS header and all key material. Every active slot is tried; the
+ * key's own digest tells which one fits. Faults `wrong-passphrase`, and `encryption-unsupported` {hash}.
+ */
+export function* openVolumeKey(
+  luks: { readonly header: LuksHeader; readonly area: Uint8Array },
+  passphrase: Uint8Array,
+): WithKeys<Uint8Array> {
+  const { header } = luks;
+  if (!isKnownHash(header.hash)) throw new Fault('encryption-unsupported', { hash: header.hash });
+  for (const slot of header.keySlots) {
+    if (!slot.active) continue;
+    const key = yield* openSlot(luks, slot, passphrase);
+    const digest = yield* deriveFor(header, {
+      passphrase: key,
+      salt: header.digestSalt,
+      iterations: header.digestIterations,
+      length: digestLength,
+    });
+    if (timingSafeEqual(digest, header.digest)) return key;
+    key.fill(0);
+  }
+  throw new Fault('wrong-passphrase', {});
+}
+
+function* openSlot(
+  luks: { readonly header: LuksHeader; readonly area: Uint8Array },
+  slot: LuksKeySlot,
+  passphrase: Uint8Array,
+): WithKeys<Uint8Array> {
+  const { header, area } = luks;
+  const { keyLength } = header;
+  const slotKey = yield* deriveFor(header, {
+    passphrase,
+    salt: slot.salt,
+    iterations: slot.iterations,
+    length: keyLength,
+  });
+  const length = keyMaterialLength(keyLength);
+  const { materialOffset } = slot;
+  assert(materialOffset >= luksHeaderLength && materialOffset + length <= area.length, 'key material lies in its area');
+  const material = new Uint8Array(alignUp(length, sectorSize));
+  material.set(area.subarray(materialOffset, materialOffset + material.length));
+  chooseCipher(header, slotKey).decrypt(material, 0);
+  const key = mergeStripes(material.subarray(0, length), keyLength, header.hash);
+  material.fill(0);
+  slotKey.fill(0);
+  return key;
+}
+
+function* deriveFor(
+  header: LuksHeader,
+  work: {
+    readonly passphrase: Uint8Array;
+    readonly salt: Uint8Array;
+    readonly iterations: number;
+    readonly length: number;
+  },
+): WithKeys<Uint8Array> {
+  const key = yield { need: 'key', hash: header.hash, ...work };
+  assert(key !== undefined, 'a need is answered with its key');
+  assert(key.length === work.length, 'a key is as long as it was wanted');
+  return Uint8Array.from(key);
+}
