@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { connect } from 'node:net';
 import { after, before, beforeEach, describe, test } from 'node:test';
 
 import type { Test } from 'supertest';
@@ -6,6 +7,7 @@ import type { Test } from 'supertest';
 import { jobsKeptMs } from '../../src/services/jobs.ts';
 import { startBrakedService } from '../support/braked-service.ts';
 import type { BrakedService } from '../support/braked-service.ts';
+import { portOf } from '../support/raw-http.ts';
 import { codeOf, pointersOf } from '../support/test-service.ts';
 import type { ImageBody } from '../support/test-service.ts';
 import { tempFolder } from '../support/temp-folder.ts';
@@ -202,6 +204,26 @@ describe('the wait', () => {
     assert.deepEqual([late.status, codeOf(late)], [409, 'shrink-not-allowed']);
   });
 
+  test('of a client that leaves is over, and the work goes on as a job', async () => {
+    await prepared('left');
+    service.brake.held = true;
+    const jobsOf = async (): Promise<readonly JobBody[]> => {
+      const page = (await service.get('/v1/jobs?limit=1000').expect(200)).body as { items: JobBody[] };
+      return page.items.filter(({ kind, imageId }) => kind === 'check' && imageId === id);
+    };
+    const { id } = (await service.get('/v1/images/left').expect(200)).body as ImageBody;
+    const socket = connect(portOf(service.server), '127.0.0.1');
+    socket.write('POST /v1/images/left/check HTTP/1.1\r\nHost: localhost\r\nPrefer: wait=1\r\n\r\n');
+    const { pool } = service.house;
+    while (pool.figures().queuedRequests === 0) await new Promise(setImmediate);
+    socket.destroy();
+    let jobs = await jobsOf();
+    while (jobs.length === 0) jobs = await jobsOf();
+    assert.deepEqual([jobs.length, jobs[0]?.state], [1, 'running']);
+    service.brake.held = false;
+    assert.equal((await ended(jobs[0]?.id ?? '')).state, 'succeeded');
+  });
+
   test('writes no row for what was over in time', async () => {
     await prepared('rowless');
     const rows = (await service.house.catalog.jobs.list({ limit: 1000, after: undefined })).length;
@@ -245,7 +267,20 @@ describe('a job', () => {
     for (const answer of [await service.get('/v1/jobs/job_0'), await service.post('/v1/jobs/job_0/cancel')]) {
       assert.deepEqual([answer.status, codeOf(answer)], [404, 'job-not-found']);
     }
-    assert.deepEqual(pointersOf(await service.get('/v1/jobs/job_0?wait=61')), ['/wait']);
+    for (const wait of ['61', '-1', '1.5', 'soon', '']) {
+      const answer = await service.get(`/v1/jobs/job_0?wait=${wait}`);
+      assert.deepEqual([answer.status, pointersOf(answer)], [400, ['/wait']], wait);
+    }
+  });
+
+  test('answers all who wait for its end when it ends, and a wait that is over before with what it is then', async () => {
+    await prepared('awaited');
+    const job = await accepted(() => verbs.check('awaited'));
+    const early = (await service.get(`/v1/jobs/${job.id}?wait=1`).expect(200)).body as JobBody;
+    assert.equal(early.state, 'running');
+    const waiting = Promise.all(Array.from({ length: 20 }, () => ended(job.id)));
+    service.brake.held = false;
+    assert.deepEqual(new Set((await waiting).map(({ state }) => state)), new Set(['succeeded']));
   });
 });
 
