@@ -62,7 +62,8 @@ export class Jobs {
   readonly #live = new Map<string, LiveJob>();
   /** What a crash has cut is done again one by one, so that it holds up nobody. */
   readonly #again = new Turns();
-  readonly #hurry = Promise.withResolvers<undefined>();
+  /** Ends of waits. A promise for all of them would keep something of each until the process ends. */
+  readonly #waits = new Set<() => void>();
   #stopping = false;
 
   constructor(parts: JobsParts) {
@@ -139,7 +140,7 @@ export class Jobs {
   /** Nobody waits any longer: the service is about to stop. */
   letGo(): void {
     this.#stopping = true;
-    this.#hurry.resolve(undefined);
+    for (const end of this.#waits) end();
   }
 
   /** Waits until no work goes on. What was cut is settled by the next process. */
@@ -221,14 +222,16 @@ export class Jobs {
 
   /** Waits until one of them is fulfilled, or the time is over, or the service stops. */
   async #within(limitMs: number, events: readonly Promise<undefined>[]): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const limit = new Promise<undefined>((resolve) => {
-      timer = setTimeout(() => resolve(undefined), limitMs);
-    });
+    if (this.#stopping) return;
+    const limit = Promise.withResolvers<undefined>();
+    const end = (): void => limit.resolve(undefined);
+    const timer = setTimeout(end, limitMs);
+    this.#waits.add(end);
     try {
-      await Promise.race([...events, limit, this.#hurry.promise]);
+      await Promise.race([...events, limit.promise]);
     } finally {
       clearTimeout(timer);
+      this.#waits.delete(end);
     }
   }
 
