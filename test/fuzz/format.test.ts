@@ -7,7 +7,8 @@ import type { TestContext } from 'node:test';
 import fc from 'fast-check';
 
 import { Fault } from '../../src/base/fault.ts';
-import { decodeBitmapDirectory } from '../../src/engine/format/bitmap-directory.ts';
+import { decodeBitmapDirectory, encodeBitmapDirectory } from '../../src/engine/format/bitmap-directory.ts';
+import { decodeBitmapTable, encodeBitmapTable } from '../../src/engine/format/bitmap-table.ts';
 import { viewOf } from '../../src/engine/format/big-endian.ts';
 import { geometryOf } from '../../src/engine/format/geometry.ts';
 import { decodeExtensions, encodeExtensions, judgeExtensions } from '../../src/engine/format/header-extensions.ts';
@@ -160,7 +161,25 @@ test('a bitmap directory is decoded, or refused', (context) => {
     context,
     fc.property(bytes, fc.integer({ min: 0, max: 70_000 }), fc.boolean(), (given, count, few) => {
       const records = valueOrFault(() => decodeBitmapDirectory(given, few ? count % 3 : count));
-      assert.ok(records === undefined || records.every((record) => record.entryAt < given.length));
+      if (records === undefined) return;
+      assert.ok(records.every((record) => record.entryAt < given.length));
+      assert.deepEqual(decodeBitmapDirectory(encodeBitmapDirectory(records), records.length), records);
+    }),
+  );
+});
+
+test('a bitmap table is decoded, and reads back what is written, or is refused', (context) => {
+  const valid = new Uint8Array(24);
+  viewOf(valid).setBigUint64(0, 0x50000n);
+  viewOf(valid).setBigUint64(8, 1n);
+  const bytes = fc.oneof(mutated(valid), fc.uint8Array({ minLength: 16, maxLength: 16 }));
+  check(
+    context,
+    fc.property(bytes, fc.integer({ min: 9, max: 21 }), (given, clusterBits) => {
+      const whole = given.subarray(0, given.length - (given.length % 8));
+      const entries = decodeBitmapTable(whole, 2 ** clusterBits);
+      if (entries === undefined) return;
+      assert.equal(Buffer.compare(encodeBitmapTable(entries), whole), 0);
     }),
   );
 });

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
+import { commonChoice, soundImage } from '../support/hostile-image.ts';
 import { codeOf, pattern, pointersOf, startTestService } from '../support/test-service.ts';
 import type { ImageBody, TestService } from '../support/test-service.ts';
 
@@ -100,6 +101,24 @@ describe('a bitmap', () => {
     assert.deepEqual([revert.status, codeOf(revert)], [409, 'bitmaps-prevent-revert']);
     const check = (await service.post('/v1/images/vm/check').expect(200)).body as { clean: boolean };
     assert.equal(check.clean, true);
+  });
+});
+
+describe('a file that comes in and goes out', () => {
+  test('brings its bitmaps, and leaves without them', async () => {
+    const sent = Buffer.from(soundImage(commonChoice).bytes);
+    await service.put('/v1/imports/foreign').send(sent).expect(201);
+    const brought = await pageOf('/v1/images/foreign/bitmaps');
+    assert.deepEqual(
+      brought.items.map(({ name, enabled, inconsistent }) => [name, enabled, inconsistent]),
+      [['b', true, false]],
+    );
+    const file = await service.bytes('/v1/images/foreign/file').expect(200);
+    await service
+      .put('/v1/imports/again')
+      .send(file.body as Buffer)
+      .expect(201);
+    assert.deepEqual((await pageOf('/v1/images/again/bitmaps')).items, []);
   });
 });
 

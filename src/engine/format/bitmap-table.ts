@@ -32,6 +32,7 @@ export function decodeBitmapTable(bytes: Uint8Array, clusterSize: number): Float
     const low = view.getUint32(index * bitmapTableEntrySize + 4);
     if (!isBitmapTableEntrySound(high, low, clusterSize)) return undefined;
     const offset = entryOffset(high, low);
+    if (!Number.isSafeInteger(offset)) return undefined;
     entries[index] = offset === 0 ? low & 1 : offset;
   }
   return entries;

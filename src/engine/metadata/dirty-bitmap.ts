@@ -173,7 +173,9 @@ export class DirtyBitmap {
     const length = tableEntries * bitmapTableEntrySize;
     if (tableOffset === 0 || tableOffset % this.#clusterSize !== 0 || tableOffset + length > this.#file.size)
       return undefined;
-    return decodeBitmapTable(this.#read(tableOffset, new Uint8Array(length)), this.#clusterSize);
+    const table = decodeBitmapTable(this.#read(tableOffset, new Uint8Array(length)), this.#clusterSize);
+    // A cluster of bits that is not there is nobody's to read or to drop.
+    return table?.some((entry) => entry >= this.#file.size) === true ? undefined : table;
   }
 
   /** The file says from now on that the bitmap is in use: `flags` of its entry. Bits of one that we do not keep are lost. */
@@ -229,7 +231,7 @@ export class DirtyBitmap {
     const marks = this.#marks.get(index);
     if (entry === allOneEntry || marks === 'all') bytes.fill(0xff);
     else {
-      if (entry !== allZeroEntry && entry < this.#file.size) this.#read(hostOffset(entry), bytes);
+      if (entry !== allZeroEntry) this.#read(hostOffset(entry), bytes);
       if (marks !== undefined)
         for (let at = 0; at < bytes.length; at += 1) bytes[at] = (bytes[at] ?? 0) | (marks[at] ?? 0);
     }

@@ -153,6 +153,22 @@ describe('the first change of an image with bitmaps', () => {
   });
 });
 
+describe('a bitmap whose table names what is not there', () => {
+  it('is inconsistent, harms nobody, and can be removed', () => {
+    for (const entry of [0x0080_0000_0000_0000n, 0x1000_0000n, 0x2n]) {
+      const draft = withBitmaps([auto, 0]);
+      new DataView(draft.bytes.buffer).setBigUint64(at(draft, place.bitmapTable, 0), entry);
+      const image = imageOver(MemoryFile.of(draft.bytes), undefined);
+      write(image);
+      const [first] = runToEnd(image.bitmaps({ start: 0, limit: 9 })).items;
+      assert.deepEqual([first?.name, first?.inconsistent, first?.dirtyBytes], ['b', true, undefined]);
+      image.deleteBitmap('b');
+      assert.equal(image.describe().bitmapCount, 1);
+      image.flush();
+    }
+  });
+});
+
 describe('bitmaps whose autoclear bit is clear', () => {
   it('are lost already, and nothing of them is read or touched (BIT-A0)', () => {
     const draft = withBitmaps([auto, 0]);
