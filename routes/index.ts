@@ -9,6 +9,7 @@ import { imageRoutes } from './images.ts';
 import { importRoutes } from './imports.ts';
 import { jobRoutes } from './jobs.ts';
 import { leaseRoutes } from './leases.ts';
+import { measureRoutes } from './measure.ts';
 import type { RouteParts, Routes } from './route-parts.ts';
 import { bitmapRoutes } from './bitmaps.ts';
 import { snapshotDataRoutes, snapshotRoutes } from './snapshots.ts';
@@ -31,6 +32,7 @@ function controlRoutes(parts: RouteParts): Routes {
     await app.register(usageRoutes(parts));
     await app.register(imageRoutes(parts.services), { prefix: '/v1' });
     await app.register(handOverRoutes(parts.services), { prefix: '/v1' });
+    await app.register(measureRoutes(parts.services), { prefix: '/v1' });
     await app.register(upkeepRoutes(parts.services), { prefix: '/v1' });
     await app.register(snapshotRoutes(parts.services), { prefix: '/v1' });
     await app.register(bitmapRoutes(parts.services), { prefix: '/v1' });

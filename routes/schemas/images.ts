@@ -98,10 +98,25 @@ export function printImage(image: ImageValue): z.input<typeof Image> {
 }
 
 /** An option that only a later version honours: any value is answered `unsupported-option`. */
-const NotYet = z
+export const NotYet = z
   .looseObject({})
   .optional()
   .meta({ override: { type: 'object' } });
+
+/** What the file of an image is made with, as qemu-img's create options have it. */
+export const formatOptions = {
+  clusterSize: Size.default(65_536),
+  compat: Compat.default('1.1'),
+  refcountBits: z.int().min(0).default(16),
+  lazyRefcounts: z.boolean().default(false),
+  extendedL2: z.boolean().default(false),
+  compressionType: CompressionType.default('zlib'),
+  preallocation: Preallocation.default('off'),
+  backing: z
+    .strictObject({ image: ImageKey })
+    .optional()
+    .meta({ id: 'BackingChoice', description: 'The image below, by id or name' }),
+};
 
 export const CreateImage = z
   .strictObject({
@@ -110,17 +125,7 @@ export const CreateImage = z
       description: 'In bytes, rounded up to 512. May be left out with `backing`',
       examples: [10737418240],
     }),
-    clusterSize: Size.default(65_536),
-    compat: Compat.default('1.1'),
-    refcountBits: z.int().min(0).default(16),
-    lazyRefcounts: z.boolean().default(false),
-    extendedL2: z.boolean().default(false),
-    compressionType: CompressionType.default('zlib'),
-    preallocation: Preallocation.default('off'),
-    backing: z
-      .strictObject({ image: ImageKey })
-      .optional()
-      .meta({ id: 'BackingChoice', description: 'The image below, by id or name' }),
+    ...formatOptions,
     dataFile: NotYet,
     encryption: NotYet,
     description: Description.default(''),

@@ -42,6 +42,8 @@ import type {
   SnapshotPageQuery,
 } from './operations/image-description.ts';
 import { ImageSession } from './operations/image-session.ts';
+import { measureImage } from './operations/measure.ts';
+import type { MeasuredSize, MeasureSpec } from './operations/measure.ts';
 import { resize } from './operations/resize.ts';
 import type { NewSize } from './operations/resize.ts';
 import { createSnapshot, deleteSnapshot, revertSnapshot } from './operations/snapshot.ts';
@@ -68,6 +70,8 @@ export type {
 } from './operations/image-description.ts';
 export type { Progress, Steps } from './operations/steps.ts';
 export { judgeHead } from './operations/judge-head.ts';
+export { measureNew } from './operations/measure.ts';
+export type { LuksCipher, MeasuredSize, MeasureSpec } from './operations/measure.ts';
 export type { VirtualFile } from './operations/virtual-file.ts';
 export type { KeyNeed, WithKeys } from './transform/key-derivation.ts';
 
@@ -336,13 +340,16 @@ export class Image {
     return this.#session.changeBitmapsInSteps((parts) => mergeBitmaps(parts, name, from));
   }
 
+  /** How large a copy of the image, or of a snapshot (by id or name, the id first), will be; see {@link MeasuredSize}. */
+  measure(wish: { readonly snapshot: string | undefined; readonly spec: MeasureSpec }): Steps<MeasuredSize> {
+    const { parts, size } = this.#view(wish.snapshot);
+    return measureImage(this.#session.parts, { layer: layerOver(parts, size), spec: wish.spec });
+  }
+
   /** Lays out a flattened, uncompressed file over what the image holds now; stale after the next change. */
   planExport(wish: ExportWish): Steps<VirtualFile> {
     this.#session.admitKey();
-    const { parts, size } =
-      wish.snapshot === undefined
-        ? { parts: this.#session.parts, size: this.virtualSize }
-        : this.#session.snapshot(wish.snapshot);
+    const { parts, size } = this.#view(wish.snapshot);
     const layer = layerOver(wish.layer === 'top' ? { ...parts, backing: undefined } : parts, size);
     return planExport({ format: wish.format, layer, clusterSize: parts.geometry.clusterSize });
   }
@@ -355,6 +362,12 @@ export class Image {
   /** Releases the file without writing anything more: after a broken assertion. */
   abandon(): void {
     this.#session.release();
+  }
+
+  /** The live disk, or a snapshot at its own size. */
+  #view(snapshot: string | undefined): { readonly parts: ReadParts; readonly size: number } {
+    if (snapshot !== undefined) return this.#session.snapshot(snapshot);
+    return { parts: this.#session.parts, size: this.virtualSize };
   }
 }
 

@@ -7,7 +7,7 @@ import { KiB } from '../base/units.ts';
 import type { Steps } from '../engine/image.ts';
 import { performCall } from './calls.ts';
 import type { Engine } from './engine.ts';
-import { adoptFile, createFile, judgeHead } from './file-runs.ts';
+import { adoptFile, createFile, judgeHead, measureFile } from './file-runs.ts';
 import { entryOf } from './image-entry.ts';
 import type { CallEntry, ImageEntry, ImageRequest, RunEntry } from './image-entry.ts';
 import type { PoolLimits } from './limits.ts';
@@ -97,6 +97,9 @@ export class Dispatcher {
         break;
       case 'judgeHead':
         this.#beginFileRun(id, judgeHead(this.#engine, body.request));
+        break;
+      case 'measure':
+        this.#beginFileRun(id, measureFile(this.#engine, body.request));
         break;
       case 'admit':
         this.#beginFileRun(id, adoptFile(this.#engine, body.request));

@@ -1,6 +1,6 @@
 // The pool as services see it: handles on open images, calls and runs on them. Says nothing about threads.
 
-import type { CheckReport, ImageDescription } from '../engine/image.ts';
+import type { CheckReport, ImageDescription, MeasuredSize } from '../engine/image.ts';
 import type {
   AdmitRequest,
   CallName,
@@ -8,6 +8,7 @@ import type {
   EngineCalls,
   EngineRuns,
   JudgeHeadRequest,
+  MeasureRequest,
   OpenRequest,
   RunName,
 } from './protocol.ts';
@@ -89,6 +90,8 @@ export interface EnginePool {
   create(request: CreateRequest, options: RunOptions): Promise<ImageDescription>;
   /** Judges the beginning of a foreign file, before the rest is there; faults `unsafe-image` as `admit` would. */
   judgeHead(request: JudgeHeadRequest, options: CallOptions): Promise<void>;
+  /** How large a new file will be; faults as making it would. */
+  measure(request: MeasureRequest, options: CallOptions): Promise<MeasuredSize>;
   /** Judges a foreign file completely and makes it sound: leaks and the dirty bit are mended, worse is `unsafe-image`. */
   admit(request: AdmitRequest, options: RunOptions): Promise<{ description: ImageDescription; report: CheckReport }>;
   /** Faults `engine-lost` while the file is open on a thread that does not answer, and may still be written to. */

@@ -6,6 +6,8 @@ import type {
   CreateSpec,
   Image,
   ImageDescription,
+  MeasuredSize,
+  MeasureSpec,
   OpenOptions,
   Steps,
 } from '../engine/image.ts';
@@ -25,5 +27,7 @@ export interface Engine {
   create(path: string, spec: CreateSpec): Steps<void>;
   /** Judges the first bytes of a foreign file (at least 64 KiB, or all there are); faults `unsafe-image`. */
   judgeHead(head: Uint8Array, options: { readonly backing: boolean }): void;
+  /** How large a new file will be; see {@link MeasuredSize}. */
+  measure(spec: MeasureSpec, virtualSize: number): MeasuredSize;
   admit(options: Omit<AdmitOptions, 'locks'>): Steps<{ description: ImageDescription; report: CheckReport }>;
 }

@@ -1,8 +1,16 @@
-// Runs on files that nobody has open: making an image file, and taking a foreign one in.
+// Runs on files that nobody has open, or that do not exist: making and measuring an image file, taking a foreign one in.
 
 import type { Steps } from '../engine/image.ts';
 import type { Engine } from './engine.ts';
-import type { AdmitRequest, CheckReport, CreateRequest, ImageDescription, JudgeHeadRequest } from './protocol.ts';
+import type {
+  AdmitRequest,
+  CheckReport,
+  CreateRequest,
+  ImageDescription,
+  JudgeHeadRequest,
+  MeasuredSize,
+  MeasureRequest,
+} from './protocol.ts';
 
 /** Makes the file and tells what has become of it. */
 export function* createFile(engine: Engine, request: CreateRequest): Steps<ImageDescription> {
@@ -19,6 +27,11 @@ export function* createFile(engine: Engine, request: CreateRequest): Steps<Image
 export function* judgeHead(engine: Engine, request: JudgeHeadRequest): Steps<Record<never, never>> {
   engine.judgeHead(request.head, { backing: request.backing });
   return {};
+}
+
+/** Measures a file that there is not yet; one step. */
+export function* measureFile(engine: Engine, request: MeasureRequest): Steps<MeasuredSize> {
+  return engine.measure(request.spec, request.virtualSize);
 }
 
 /** Judges the file and makes it sound. */

@@ -17,6 +17,8 @@ import type {
   CreateRequest,
   ImageDescription,
   JudgeHeadRequest,
+  MeasuredSize,
+  MeasureRequest,
   OpenRequest,
 } from './protocol.ts';
 
@@ -87,6 +89,10 @@ export class LanePool implements EnginePool {
 
   async judgeHead(request: JudgeHeadRequest, options: CallOptions): Promise<void> {
     await this.#runOnFile({ kind: 'judgeHead', request }, { ...options, onProgress: undefined });
+  }
+
+  async measure(request: MeasureRequest, options: CallOptions): Promise<MeasuredSize> {
+    return (await this.#runOnFile({ kind: 'measure', request }, { ...options, onProgress: undefined })) as MeasuredSize;
   }
 
   async admit(

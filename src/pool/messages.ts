@@ -9,6 +9,7 @@ import type {
   EngineCalls,
   EngineRuns,
   JudgeHeadRequest,
+  MeasureRequest,
   OpenRequest,
   RunName,
 } from './protocol.ts';
@@ -51,6 +52,7 @@ export type RequestBody =
   | { readonly kind: 'fence'; readonly image: ImageNumber; readonly epoch: number }
   | { readonly kind: 'create'; readonly request: CreateRequest }
   | { readonly kind: 'judgeHead'; readonly request: JudgeHeadRequest }
+  | { readonly kind: 'measure'; readonly request: MeasureRequest }
   | { readonly kind: 'admit'; readonly request: AdmitRequest };
 
 /** To the thread. `cancel` names the request that is to be dropped or undone; too late is no harm. */

@@ -13,6 +13,8 @@ import type {
   ExtentQuery,
   FoundSnapshot,
   ImageDescription,
+  MeasuredSize,
+  MeasureSpec,
   RepairMode,
   SnapshotDescription,
   SnapshotPageQuery,
@@ -31,6 +33,9 @@ export type {
   ExtentPage,
   FoundSnapshot,
   ImageDescription,
+  LuksCipher,
+  MeasuredSize,
+  MeasureSpec,
   RepairMode,
   SnapshotDescription,
 } from '../engine/image.ts';
@@ -82,6 +87,13 @@ export interface JudgeHeadRequest {
 
 /** How many bytes of a file are judged before the rest is there. */
 export const headLength = 64 * KiB;
+
+/** What is measured where there is no image yet. */
+export interface MeasureRequest {
+  readonly spec: MeasureSpec;
+  /** In bytes. */
+  readonly virtualSize: number;
+}
 
 /** What a thread needs to judge a foreign file and make it sound before anybody may use it. */
 export interface AdmitRequest {
@@ -180,6 +192,8 @@ export interface EngineRuns {
   };
   check: { args: Record<never, never>; result: CheckReport };
   repair: { args: { mode: 'leaks' | 'all' }; result: CheckReport };
+  /** How large a copy of the image, or of a snapshot (by id or name, the id first), will be. */
+  measure: { args: { snapshot?: string; spec: MeasureSpec }; result: MeasuredSize };
   createSnapshot: {
     args: { name: string; seconds: number; nanoseconds: number; idFloor: number };
     result: SnapshotDescription;

@@ -1,7 +1,7 @@
 // The engine that the product runs on: QCOW2 files.
 
 import { Fault } from '../base/fault.ts';
-import { CacheBudget, Image, judgeHead } from '../engine/image.ts';
+import { CacheBudget, Image, judgeHead, measureNew } from '../engine/image.ts';
 import type { FileLocks } from '../engine/image.ts';
 import type { Engine } from './engine.ts';
 
@@ -19,6 +19,7 @@ export function qcow2Engine({ locks, cacheBytes }: Qcow2EngineSettings): Engine 
     open: (options) => plain(Image.open({ ...options, locks, caches })),
     create: (path, spec) => Image.create(path, spec),
     judgeHead,
+    measure: measureNew,
     admit: (options) => Image.admit({ ...options, locks }),
   };
 }

@@ -53,6 +53,11 @@ const runs: { readonly [Name in RunName]: RunRow<Name> } = {
     changes: true,
     start: (image, { mode }) => image.file.repair(mode),
   },
+  measure: {
+    admits: 'overwrites',
+    changes: false,
+    start: (image, { snapshot, spec }) => image.file.measure({ snapshot, spec }),
+  },
   createSnapshot: {
     admits: 'reads',
     changes: false,

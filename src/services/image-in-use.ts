@@ -168,7 +168,7 @@ export class ImageInUse {
     const signal = AbortSignal.any(signals);
     const options = { ...callOptionsOf(caller), signal, onProgress: caller.control?.onProgress };
     const run = ({ handle }: Opening) => this.#runs.during(() => handle.run(name, args, options));
-    return this.during(caller, run, { changes: name !== 'check' });
+    return this.during(caller, run, { changes: name !== 'check' && name !== 'measure' });
   }
 
   /** Tells the image's thread the epoch; when it answers, whoever was let in before it changes nothing any more. */

@@ -12,6 +12,7 @@ import { Jobs } from './jobs.ts';
 import { NewImages } from './new-images.ts';
 import { LeaseBook } from './lease-book.ts';
 import { Leases } from './leases.ts';
+import { Measures } from './measures.ts';
 import { ReadAhead, readAheadMax } from './read-ahead.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { Bitmaps } from './bitmaps.ts';
@@ -41,6 +42,7 @@ export type { DirtyExtents } from './bitmaps.ts';
 export type { SnapshotList, SnapshotPosition } from './snapshots.ts';
 export type { Made } from './idempotency.ts';
 export type { ImportOptions } from './imports.ts';
+export type { MeasureOptions } from './measures.ts';
 export type { JobResults } from './job-kinds.ts';
 export type { Job, JobPage } from './jobs.ts';
 export type { LeaseClaim, LeaseView } from './lease-book.ts';
@@ -62,6 +64,7 @@ export interface Services {
   readonly jobs: Jobs;
   readonly idempotency: Idempotency;
   readonly leases: Leases;
+  readonly measures: Measures;
   readonly health: Health;
   readonly usage: Usage;
   /** Settles what an earlier process left half done. Before the first request. */
@@ -92,6 +95,7 @@ export function createServices(parts: ServiceParts): Services {
     jobs,
     idempotency: new Idempotency({ ...parts, snapshots }),
     leases,
+    measures: new Measures({ ...parts, access }),
     health: new Health(parts),
     usage,
     start: async () => {

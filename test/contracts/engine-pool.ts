@@ -8,7 +8,7 @@ import { describe, it } from 'node:test';
 import { KiB, MiB } from '../../src/base/units.ts';
 import type { EngineHandle, EnginePool } from '../../src/pool/engine-pool.ts';
 import { headLength, readLengthMax } from '../../src/pool/protocol.ts';
-import { specOf } from '../support/memory-image.ts';
+import { specOf } from '../support/memory-image-spec.ts';
 import { bench, bytesOf, noRun, none, write } from '../support/pool-bench.ts';
 import type { PoolSettings } from '../support/pool-bench.ts';
 

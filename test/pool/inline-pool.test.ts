@@ -3,6 +3,7 @@
 import { InlinePool } from '../../src/pool/inline-pool.ts';
 import { enginePoolContract } from '../contracts/engine-pool.ts';
 import { poolFencingContract } from '../contracts/pool-fencing.ts';
+import { poolMeasuringContract } from '../contracts/pool-measuring.ts';
 import { memoryEngine } from '../support/memory-image.ts';
 import type { PoolSettings } from '../support/pool-bench.ts';
 
@@ -11,3 +12,4 @@ const start = async (settings: PoolSettings): Promise<InlinePool> =>
 
 enginePoolContract('inline', start);
 poolFencingContract('inline', start);
+poolMeasuringContract('inline', start);

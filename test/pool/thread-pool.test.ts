@@ -9,6 +9,7 @@ import type { EngineHandle, EnginePool } from '../../src/pool/engine-pool.ts';
 import { ThreadPool } from '../../src/pool/thread-pool.ts';
 import { enginePoolContract } from '../contracts/engine-pool.ts';
 import { poolFencingContract } from '../contracts/pool-fencing.ts';
+import { poolMeasuringContract } from '../contracts/pool-measuring.ts';
 import { goOn, journalOf, traps } from '../support/memory-image.ts';
 import { bench, bytesOf, noRun, none, snapshotArgs, write } from '../support/pool-bench.ts';
 import type { Bench, PoolSettings } from '../support/pool-bench.ts';
@@ -22,6 +23,7 @@ function startThreads(threads: number): (settings: PoolSettings) => Promise<Thre
 
 enginePoolContract('two threads', startThreads(2));
 poolFencingContract('two threads', startThreads(2));
+poolMeasuringContract('two threads', startThreads(2));
 
 async function answers(pool: EnginePool): Promise<boolean> {
   try {

@@ -7,19 +7,17 @@ import { assert } from '../../src/base/assert.ts';
 import { Fault } from '../../src/base/fault.ts';
 import type {
   CheckReport,
-  CreateSpec,
   ExtentPage,
   ExtentQuery,
   ImageDescription,
+  MeasuredSize,
   FoundSnapshot,
   SnapshotDescription,
   Steps,
   VirtualFile,
 } from '../../src/engine/image.ts';
 import type { Engine, EngineImage, EngineOpenOptions } from '../../src/pool/engine.ts';
-
-/** How many bytes one step of a run works on. */
-export const stepLength = 64 * 1024;
+import { stepLength } from './memory-image-spec.ts';
 
 /** How many steps a recovery takes. */
 export const recoverySteps = 3;
@@ -64,6 +62,7 @@ export const memoryEngine: Engine = {
   judgeHead(head) {
     if (head[0] !== 0xff) throw new Fault('unsafe-image', { violations: ['no image of this engine'] });
   },
+  measure: (_spec, virtualSize) => measured(virtualSize),
   *admit(options) {
     yield { done: 0, total: 1 };
     const image = new MemoryImage({ path: options.path, writable: false, backing: [] });
@@ -263,6 +262,11 @@ class MemoryImage implements EngineImage {
   readonly setBitmapEnabled = noBitmap;
   readonly mergeBitmaps = noBitmap;
 
+  *measure(): Steps<MeasuredSize> {
+    yield { done: 0, total: 1 };
+    return measured(this.virtualSize);
+  }
+
   *planExport(options: { snapshot: string | undefined }): Steps<VirtualFile> {
     this.#use();
     yield { done: 0, total: 1 };
@@ -323,6 +327,8 @@ class MemoryImage implements EngineImage {
 function noBitmap(): never {
   throw new Fault('bitmap-not-found', {});
 }
+
+const measured = (size: number): MeasuredSize => ({ required: 0, fullyAllocated: stepLength + size });
 
 const cleanReport: CheckReport = {
   checkErrors: 0,
@@ -385,16 +391,3 @@ function extentsOf(bytes: Uint8Array, query: ExtentQuery): ExtentPage {
     nextOffset: undefined,
   };
 }
-
-/** What the tests of the pool make. */
-export const specOf = (virtualSize: number): CreateSpec => ({
-  virtualSize,
-  clusterSize: stepLength,
-  compat: '1.1',
-  refcountBits: 16,
-  lazyRefcounts: false,
-  extendedL2: false,
-  compressionType: 'zlib',
-  preallocation: 'off',
-  backing: undefined,
-});

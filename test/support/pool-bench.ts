@@ -10,7 +10,8 @@ import type { PoolFailure } from '../../src/pool/lane-pool.ts';
 import { poolLimits } from '../../src/pool/limits.ts';
 import type { PoolLimits } from '../../src/pool/limits.ts';
 import type { EngineCalls, EngineRuns } from '../../src/pool/protocol.ts';
-import { memoryEngine, specOf } from './memory-image.ts';
+import { specOf } from './memory-image-spec.ts';
+import { memoryEngine } from './memory-image.ts';
 import { tempFolder } from './temp-folder.ts';
 
 /** How a pool of the suite is to be. */
