@@ -5,7 +5,8 @@ import type { z } from 'zod';
 
 import { Fault } from '../src/base/fault.ts';
 import type { Answer } from '../src/http/answer.ts';
-import type { Image as ImageValue, Lease, WriteReceipt } from '../src/services/services.ts';
+import type { Image as ImageValue, Lease, MadeBitmap, WriteReceipt } from '../src/services/services.ts';
+import { printBitmap } from './schemas/bitmaps.ts';
 import { printImage } from './schemas/images.ts';
 import type { Image } from './schemas/images.ts';
 import { printLease } from './schemas/leases.ts';
@@ -52,6 +53,12 @@ export function createdAnswer(image: ImageValue): Answer {
 /** A new lease. */
 export function grantedAnswer(lease: Lease): Answer {
   return { status: 201, headers: {}, body: printLease(lease) };
+}
+
+/** A new bitmap. */
+export function bitmapAnswer({ imageId, bitmap }: MadeBitmap): Answer {
+  const location = `/v1/images/${imageId}/bitmaps/${encodeURIComponent(bitmap.name)}`;
+  return { status: 201, headers: { location }, body: printBitmap(bitmap) };
 }
 
 /** 204 after a change of guest data that is not at one place. */

@@ -1,8 +1,12 @@
 // Persistent dirty bitmaps: make, list, show, switch, clear, merge, delete, and what they tell.
 
+import { sendAnswer } from '../src/http/answer.ts';
+import { answerOnce } from '../src/http/idempotency.ts';
 import { badCursor, pageCursors } from '../src/http/page-cursor.ts';
 import type { Services } from '../src/services/services.ts';
+import { bitmapAnswer } from './answers.ts';
 import { claimOf } from './claims.ts';
+import { madeAnswer } from './made-answers.ts';
 import type { Routes } from './route-parts.ts';
 import {
   Bitmap,
@@ -20,7 +24,7 @@ import { ImageParams, limitDefault } from './schemas/common.ts';
 import { ClaimHeaders } from './schemas/leases.ts';
 import { json, problemResponse } from './schemas/problem.ts';
 
-export function bitmapRoutes({ bitmaps }: Services): Routes {
+export function bitmapRoutes({ bitmaps, idempotency }: Services): Routes {
   return async (app) => {
     app.post(
       '/images/:image/bitmaps',
@@ -38,9 +42,12 @@ export function bitmapRoutes({ bitmaps }: Services): Routes {
       async (request, reply) => {
         const { name, granularity, enabled } = request.body;
         const options = { name, granularity, enabled };
-        const { imageId, bitmap } = await bitmaps.create(request.params.image, options, claimOf(request));
-        const location = `/v1/images/${imageId}/bitmaps/${encodeURIComponent(bitmap.name)}`;
-        return reply.code(201).header('location', location).send(printBitmap(bitmap));
+        const answer = await answerOnce(idempotency, request, {
+          make: async (key) =>
+            bitmapAnswer(await bitmaps.create(request.params.image, options, { claim: claimOf(request), key })),
+          describe: madeAnswer,
+        });
+        return sendAnswer(reply, answer);
       },
     );
 

@@ -2,7 +2,7 @@
 
 import type { Answer } from '../src/http/answer.ts';
 import type { Made } from '../src/services/services.ts';
-import { createdAnswer, grantedAnswer } from './answers.ts';
+import { bitmapAnswer, createdAnswer, grantedAnswer } from './answers.ts';
 import { snapshotAnswer } from './long-work.ts';
 
 /** What was made may be gone since: the answer is the first one all the same. */
@@ -12,6 +12,8 @@ export function madeAnswer(made: Made): Answer {
       return createdAnswer(made.image);
     case 'snapshot':
       return snapshotAnswer(made.snapshot, made.imageId);
+    case 'bitmap':
+      return bitmapAnswer(made);
     case 'lease':
       return grantedAnswer(made.lease);
   }

@@ -236,7 +236,7 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
   [
     'createBitmap',
     {
-      takes: [],
+      takes: ['Idempotency-Key'],
       sends: { 201: ['Location'] },
       problems: [...changeProblems, 'name-conflict', 'invalid-geometry', 'header-full'],
     },

@@ -23,6 +23,8 @@ export interface WorkTrace {
   readonly snapshotId?: string;
   /** What a snapshot that is made is called: an id that was not used is given to the next one. */
   readonly snapshotName?: string;
+  /** The bitmap that is made. */
+  readonly bitmapName?: string;
   /** The lease that is granted. Its holder's secret: kept with the key of the request only, as the answer is. */
   readonly leaseId?: string;
   /** The size that the image gets, in bytes. */

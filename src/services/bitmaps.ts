@@ -3,6 +3,7 @@
 import type { BitmapDescription, BitmapList, BitmapListQuery, DirtyExtent } from '../pool/protocol.ts';
 import type { ImageAccess } from './image-access.ts';
 import type { LeaseClaim } from './lease-book.ts';
+import type { ServiceParts } from './service-parts.ts';
 import type { Visit } from './visit.ts';
 import { requireInside } from './write-session.ts';
 
@@ -11,6 +12,12 @@ export interface NewBitmapOptions {
   /** In bytes; undefined for what suits the clusters. */
   readonly granularity: number | undefined;
   readonly enabled: boolean;
+}
+
+/** A bitmap that was made, and the image in whose file it is. */
+export interface MadeBitmap {
+  readonly imageId: string;
+  readonly bitmap: BitmapDescription;
 }
 
 /** Which part of a bitmap to list. */
@@ -32,9 +39,11 @@ export interface DirtyExtents {
 
 /** `bitmap` is a name; without such a bitmap verbs fault `bitmap-not-found`. What they change is durable. */
 export class Bitmaps {
+  readonly #parts: Pick<ServiceParts, 'catalog'>;
   readonly #access: ImageAccess;
 
-  constructor(parts: { readonly access: ImageAccess }) {
+  constructor(parts: Pick<ServiceParts, 'catalog'> & { readonly access: ImageAccess }) {
+    this.#parts = parts;
     this.#access = parts.access;
   }
 
@@ -42,12 +51,13 @@ export class Bitmaps {
   async create(
     image: string,
     options: NewBitmapOptions,
-    claim?: LeaseClaim,
-  ): Promise<{
-    readonly imageId: string;
-    readonly bitmap: BitmapDescription;
-  }> {
+    request: { readonly claim: LeaseClaim | undefined; readonly key: string | undefined },
+  ): Promise<MadeBitmap> {
+    const { claim, key } = request;
     return this.#change(image, claim, async (visit) => {
+      if (key !== undefined) {
+        await this.#parts.catalog.idempotency.note(key, { imageId: visit.imageId, bitmapName: options.name });
+      }
       const bitmap = await visit.call('createBitmap', options);
       await visit.learn();
       return { imageId: visit.imageId, bitmap };

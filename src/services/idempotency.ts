@@ -11,6 +11,7 @@ import type { Image } from './image-facts.ts';
 import type { Lease } from './leases.ts';
 import { isMadeAs } from './made-snapshots.ts';
 import type { ServiceParts } from './service-parts.ts';
+import type { Bitmaps, MadeBitmap } from './bitmaps.ts';
 import type { Snapshots } from './snapshots.ts';
 
 /** One request with a key. */
@@ -26,6 +27,7 @@ export interface KeyedRequest {
 export type Made =
   | { readonly kind: 'image'; readonly image: Image }
   | { readonly kind: 'snapshot'; readonly imageId: string; readonly snapshot: SnapshotDescription }
+  | ({ readonly kind: 'bitmap' } & MadeBitmap)
   | { readonly kind: 'lease'; readonly lease: Lease };
 
 /** What is known of a request. */
@@ -43,20 +45,24 @@ export const keysKeptMs = 24 * 60 * 60 * 1000;
 /**
  * The key is taken before the work begins. The step that makes the effect stores what was made with the key, and from
  * then on nothing is made again. In between the key names what is to be made: a snapshot is in its image's file before
- * the catalog knows of it, and after a crash the opening that mends the image looks whether it is.
+ * the catalog knows of it, and after a crash the opening that mends the image looks whether it is. A bitmap is in the
+ * file alone, and is looked for there.
  */
 export class Idempotency {
   readonly #parts: Pick<ServiceParts, 'catalog' | 'clock' | 'report'>;
+  readonly #bitmaps: Bitmaps;
   readonly #snapshots: Snapshots;
   /** The keys of requests under way in this process. */
   readonly #running = new Set<string>();
 
   constructor(
     parts: Pick<ServiceParts, 'catalog' | 'clock' | 'report'> & {
+      readonly bitmaps: Bitmaps;
       readonly snapshots: Snapshots;
     },
   ) {
     this.#parts = parts;
+    this.#bitmaps = parts.bitmaps;
     this.#snapshots = parts.snapshots;
   }
 
@@ -106,9 +112,13 @@ export class Idempotency {
 
   /** Opening the image completes or undoes what was under way, and settles the key of a snapshot that is there. */
   async #foundOf({ subject }: IdempotencyRecord): Promise<Made | undefined> {
-    if (subject?.imageId === undefined || subject.snapshotId === undefined) return undefined;
-    const { imageId, snapshotId } = subject;
+    if (subject?.imageId === undefined) return undefined;
+    const { imageId, snapshotId, bitmapName } = subject;
     try {
+      if (bitmapName !== undefined) {
+        return { kind: 'bitmap', imageId, bitmap: await this.#bitmaps.get(imageId, bitmapName) };
+      }
+      if (snapshotId === undefined) return undefined;
       const snapshot = await this.#snapshots.get(imageId, snapshotId);
       if (isMadeAs(snapshot, subject)) return { kind: 'snapshot', imageId, snapshot };
     } catch (error) {

@@ -38,7 +38,7 @@ export type { HealthReport } from './health.ts';
 export type { CreateOptions, ImageInfo, ImagePage, ListOptions, ResizeOptions } from './images.ts';
 export type { ImageChange } from './image-edits.ts';
 export type { Image } from './image-facts.ts';
-export type { DirtyExtents } from './bitmaps.ts';
+export type { DirtyExtents, MadeBitmap } from './bitmaps.ts';
 export type { SnapshotList, SnapshotPosition } from './snapshots.ts';
 export type { Made } from './idempotency.ts';
 export type { ImportOptions } from './imports.ts';
@@ -81,6 +81,7 @@ export function createServices(parts: ServiceParts): Services {
   const leases = new Leases({ ...parts, access, book });
   const newImages = new NewImages({ ...parts, access });
   const images = new Images({ ...parts, access, newImages, usage });
+  const bitmaps = new Bitmaps({ ...parts, access });
   const snapshots = new Snapshots({ ...parts, access });
   const jobs = new Jobs({ ...parts, access, images });
   const ahead = new ReadAhead({ bytesMax: readAheadMax });
@@ -89,11 +90,11 @@ export function createServices(parts: ServiceParts): Services {
     images,
     content: new Content({ ...parts, access, usage, ahead }),
     snapshots,
-    bitmaps: new Bitmaps({ access }),
+    bitmaps,
     imports: new Imports({ ...parts, newImages, usage }),
     exports: new Exports({ ...parts, access, ahead }),
     jobs,
-    idempotency: new Idempotency({ ...parts, snapshots }),
+    idempotency: new Idempotency({ ...parts, snapshots, bitmaps }),
     leases,
     measures: new Measures({ ...parts, access }),
     health: new Health(parts),

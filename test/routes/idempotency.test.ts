@@ -114,6 +114,31 @@ describe('a lease', () => {
   });
 });
 
+describe('a bitmap', () => {
+  const bitmap = (key: string, name: string) =>
+    service.post('/v1/images/marked/bitmaps', { name }).set('Idempotency-Key', key);
+
+  test('is made once, also when the process died over the answer; not by a key whose bitmap is gone', async () => {
+    await service.post('/v1/images', { name: 'marked', virtualSize: MiB }).expect(201);
+    const first = await bitmap('b', 'b').expect(201);
+    const again = await bitmap('b', 'b').expect(201);
+    assert.deepEqual([again.body, again.headers['location']], [first.body, first.headers['location']]);
+    const other = await bitmap('other', 'b');
+    assert.deepEqual([other.status, codeOf(other)], [409, 'name-conflict']);
+
+    const { idempotency } = service.house.catalog;
+    const keep = idempotency.keep.bind(idempotency);
+    idempotency.keep = async () => undefined;
+    const unheard = await bitmap('c', 'c').expect(201);
+    idempotency.keep = keep;
+    const found = await bitmap('c', 'c').expect(201);
+    assert.deepEqual([found.body, found.headers['location']], [unheard.body, unheard.headers['location']]);
+    await service.delete('/v1/images/marked/bitmaps/c').expect(204);
+    assert.deepEqual((await bitmap('c', 'c').expect(201)).body, unheard.body);
+    await service.get('/v1/images/marked/bitmaps/c').expect(404);
+  });
+});
+
 describe('a key', () => {
   test('stands for one request', async () => {
     await create('mine', { name: 'mine', virtualSize: MiB }).expect(201);
