@@ -92,6 +92,7 @@ export const ImageInfo = z
     backingFilename: z.string().optional(),
     fullBackingFilename: z.string().optional(),
     backingFilenameFormat: z.string().optional(),
+    snapshotCount: Size.meta({ description: 'How many there are, also where `snapshots` has not all of them' }),
     snapshots: z
       .array(InfoSnapshot)
       .optional()
@@ -115,6 +116,7 @@ export function printInfo({ fileName, description, snapshots }: InfoValue): z.in
       ? {}
       : { backingFilename: backingFileName, fullBackingFilename: backingFileName }),
     ...(backingFormat === undefined ? {} : { backingFilenameFormat: backingFormat }),
+    snapshotCount: description.snapshotCount,
     ...(snapshots.length === 0 ? {} : { snapshots: snapshots.map(printInfoSnapshot) }),
     formatSpecific: { type: 'qcow2', data: printFormatSpecific(description) },
     limits: {

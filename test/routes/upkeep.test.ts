@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
+import { commonChoice, place, soundImage } from '../support/hostile-image.ts';
 import { codeOf, pattern, pointersOf, startTestService } from '../support/test-service.ts';
 import type { ImageBody, TestService } from '../support/test-service.ts';
 
@@ -88,6 +89,21 @@ describe('the info of an image', () => {
     );
   });
 
+  test('tells how many snapshots there are, and of the first 1000 what they are', async () => {
+    await service
+      .put('/v1/imports/many?repair=all')
+      .send(Buffer.from(imageWithSnapshots(1001)))
+      .expect(201);
+    const answer = await service.get('/v1/images/many/info').expect(200);
+    const info = answer.body as {
+      readonly snapshotCount: number;
+      readonly snapshots: readonly { readonly id: string }[];
+    };
+    assert.deepEqual([info.snapshotCount, info.snapshots.length, info.snapshots.at(-1)?.id], [1001, 1000, '1000']);
+    const none = await service.get('/v1/images/vm/info').expect(200);
+    assert.equal((none.body as { readonly snapshotCount: number }).snapshotCount, 0);
+  });
+
   test('of version 2 is as short as there', async () => {
     await service.create({ name: 'old', virtualSize: MiB, compat: '0.10' });
     const answer = await service.get('/v1/images/old/info').expect(200);
@@ -99,3 +115,30 @@ describe('the info of an image', () => {
     assert.equal((await service.get('/v1/images/nobody/info')).status, 404);
   });
 });
+
+/** The sound image, and behind it a table of so many snapshots that reach nothing. */
+function imageWithSnapshots(count: number): Uint8Array {
+  const draft = soundImage(commonChoice);
+  const table = draft.bytes.length;
+  // 40 bytes, 24 of extra data with the disk size, 4 of id: a multiple of 8 with padding (SNT-01, SNT-02).
+  const step = 72;
+  const bytes = Buffer.alloc(table + Math.ceil((count * step) / 4096) * 4096);
+  bytes.set(draft.bytes);
+  for (let index = 0; index < count; index += 1) {
+    const entry = bytes.subarray(table + index * step);
+    const id = String(index + 1);
+    entry.writeUInt16BE(id.length, 12);
+    entry.writeUInt32BE(24, 36);
+    entry.writeUInt32BE(64 * 4096, 52);
+    entry.write(id, 64);
+  }
+  bytes.writeUInt32BE(count, 60);
+  bytes.writeBigUInt64BE(BigInt(table), 64);
+  const block = place.refcountBlock * 4096;
+  for (let cluster = place.clusterCount; cluster < bytes.length / 4096; cluster += 1) {
+    bytes.writeUInt16BE(1, block + cluster * 2);
+  }
+  // What the snapshot of the sound image had is used once now.
+  for (const cluster of [place.l2Table, place.dataOne, place.dataTwo]) bytes.writeUInt16BE(1, block + cluster * 2);
+  return bytes;
+}
