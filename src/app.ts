@@ -90,7 +90,9 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
     }
     const catalog = SqliteCatalog.open(directory.catalogPath);
     phases.push({ name: 'close the catalog', spareMs: catalogSpareMs, end: () => catalog.close() });
-    const pool = await startPool(options, report);
+    const { pool, up } = beginPool(options, report);
+    // Judged when all else stands; until then nobody would hear it.
+    up.catch(() => undefined);
     phases.push({ name: 'end the engine threads', spareMs: threadsSpareMs, end: () => pool.close() });
     const ids = new IdSource({ clock: Date.now, entropy: randomBytes });
     const services = createServices({
@@ -112,6 +114,7 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
       allRoutes({ services, identity: options.identity, isDraining: () => state.draining, metrics, processFigures }),
     );
     await server.ready();
+    await up;
     phases.push({
       name: 'finish requests',
       spareMs: requestsSpareMs,
@@ -198,19 +201,20 @@ function ownDirectory(path: string): {
   }
 }
 
-async function startPool(
+function beginPool(
   { config, engine }: ApplicationOptions,
   report: (failure: BackgroundFailure) => void,
-): Promise<EnginePool> {
+): { readonly pool: EnginePool; readonly up: Promise<void> } {
   const shared = { imageIdleMs: config.images.idleMs, limits: poolLimits, report };
   if (engine === 'inline') {
-    return new InlinePool({
+    const pool = new InlinePool({
       ...shared,
       engine: qcow2Engine({ locks: config.pool.locks, cacheBytes: config.pool.cacheBytes }),
       clock: () => performance.now(),
     });
+    return { pool, up: Promise.resolve() };
   }
-  return ThreadPool.start({
+  return ThreadPool.begin({
     ...shared,
     threads: config.pool.engineThreads,
     entry: workerEntry,

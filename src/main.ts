@@ -1,6 +1,7 @@
 // The process: environment in, signals in, exit code out.
 
 import { readFileSync } from 'node:fs';
+import { flushCompileCache } from 'node:module';
 import { availableParallelism } from 'node:os';
 
 import { createApplication } from './app.ts';
@@ -28,6 +29,8 @@ async function main(): Promise<void> {
     application.server.log.info({ url, dataDirectory: config.data.directory }, 'ready');
     // Whoever starts the service learns where it is, whatever the log leaves out.
     process.stderr.write(`qcowd: listening on ${url}, data in ${config.data.directory}\n`);
+    // Where NODE_COMPILE_CACHE says so, what was compiled is kept now: a killed process would keep nothing.
+    flushCompileCache();
   } catch (error) {
     await application.stop();
     throw explainListen(error, config);

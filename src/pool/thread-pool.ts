@@ -28,18 +28,27 @@ export const workerEntry = new URL('./worker.ts', import.meta.url);
  * Threads take over the environment: with `NODE_COMPILE_CACHE` in it, all but the first start several times faster.
  */
 export class ThreadPool extends LanePool {
-  /** Use {@link start}. */
+  /** Use {@link begin} or {@link start}. */
   constructor(options: ThreadPoolOptions) {
     assert(Number.isSafeInteger(options.threads) && options.threads > 0, 'a pool has at least one thread');
     const connect = (events: ConnectionEvents): Connection => startThread(options, events);
     super({ ...options, connects: Array.from({ length: options.threads }, () => connect) });
   }
 
-  /** Ready when every thread is up. Faults `engine-lost` {reason} when one does not come up. */
-  static async start(options: ThreadPoolOptions): Promise<ThreadPool> {
+  /**
+   * Starts the threads, whose loading takes a while: what is asked of them meanwhile waits. `up` is done when every thread
+   * is; it faults `engine-lost` {reason} when one does not come up.
+   */
+  static begin(options: ThreadPoolOptions): { readonly pool: ThreadPool; readonly up: Promise<void> } {
     const pool = new ThreadPool(options);
+    return { pool, up: pool.wake() };
+  }
+
+  /** As {@link begin}, and waits for the threads. */
+  static async start(options: ThreadPoolOptions): Promise<ThreadPool> {
+    const { pool, up } = ThreadPool.begin(options);
     try {
-      await pool.wake();
+      await up;
     } catch (error) {
       await pool.close();
       throw error;
