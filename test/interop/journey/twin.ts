@@ -93,5 +93,5 @@ export function snapshotBytes(folder: string, path: string, name: string): Buffe
 /** The map without host offsets. */
 function mapOf(path: string) {
   const runs = JSON.parse(qemuImg('map', '-U', '-f', 'qcow2', '--output=json', path)) as readonly MapRun[];
-  return mergedMap(runs, ({ depth, present, zero, data }) => ({ depth, present, zero, data }));
+  return mergedMap(runs, ({ depth, present, zero, data }) => ({ depth, present, zero: zero && !data, data }));
 }

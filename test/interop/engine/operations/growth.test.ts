@@ -53,7 +53,7 @@ describe('an image that we grow', () => {
 });
 
 describe('a bitmap of QEMU', () => {
-  it('is not trusted any more after we have written', () => {
+  it('is kept when we write and close, and not trusted after a write that nobody has ended', () => {
     using folder = tempFolder();
     const path = join(folder.path, 'image.qcow2');
     qemuImg('create', '-q', '-f', 'qcow2', path, '1M');
@@ -72,7 +72,13 @@ describe('a bitmap of QEMU', () => {
     const image = Image.open({ path, writable: true, backing: [], locks });
     fillGuest(image, 0, 512, 1);
     image.close();
-    assert.deepEqual(flagsOf().toSorted(), ['auto', 'in-use']);
+    assert.deepEqual(flagsOf(), ['auto'], 'kept');
     assertSound(path, 'written');
+    const torn = Image.open({ path, writable: true, backing: [], locks });
+    fillGuest(torn, 0, 512, 2);
+    torn.flush();
+    torn.abandon();
+    assert.deepEqual(flagsOf().toSorted(), ['auto', 'in-use']);
+    assertSound(path, 'torn');
   });
 });
