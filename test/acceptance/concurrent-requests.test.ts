@@ -37,7 +37,7 @@ const smallLayouts: readonly CellLayout[] = [
 /** A mapping table for each cell: snapshots, reverts, zeroes and discards take several steps. */
 const wideLayout: CellLayout = {
   ...{ clusterSize: 512, stride: 32 * KiB, cellCount: 320, isSparse: true },
-  reach: { write: 2, zero: 100, discard: 100 },
+  reach: { write: 2, zero: 44, discard: 44 },
 };
 
 describe('requests on one image at the same time', { timeout: 1_800_000 }, () => {

@@ -56,15 +56,15 @@ describe('a new image of random size and options', () => {
   });
 });
 
-/** Huge disks take qemu-img long; the grid varies what is not looked at: every third of it is enough. */
+/** Huge disks take qemu-img long; the grid varies what is not looked at: a few of it are enough. */
 const chosen = imageMatrix.filter(
-  ({ id, judge }, index) => judge.kind === 'all' && (!id.startsWith('grid-') || index % 6 === 0),
+  ({ id, judge }, index) => judge.kind === 'all' && (!id.startsWith('grid-') || index % 24 === 0),
 );
 
 describe('a copy of an image', () => {
   const chance = new Prng(seed + 1);
   for (const recipe of chosen) {
-    const specs = [randomSpec(chance), randomSpec(chance)];
+    const specs = [randomSpec(chance)];
     it(`is as large as qemu-img says: ${recipe.id}`, () => {
       using folder = tempFolder();
       const source = cook(recipe, folder.path);

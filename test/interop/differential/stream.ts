@@ -58,7 +58,7 @@ function chooseOptions(prng: Prng): StreamOptions {
 }
 
 function chooseOperations(prng: Prng, options: StreamOptions): readonly Operation[] {
-  const count = 15 + prng.below(45);
+  const count = 12 + prng.below(28);
   const operations: Operation[] = [];
   const life = { virtualSize: options.virtualSize, snapshots: new Map<string, number>(), made: 0 };
   for (let index = 0; index < count; index += 1) operations.push(chooseOperation(prng, options, life));
