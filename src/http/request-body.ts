@@ -69,9 +69,10 @@ export async function* bodyOf(
       if (piece !== null) {
         sinceRefresh += piece.length;
         yield piece;
-        if (sinceRefresh < lengthMin) continue;
-        sinceRefresh = 0;
-        watchdog.refresh();
+        if (sinceRefresh >= lengthMin) {
+          sinceRefresh = 0;
+          watchdog.refresh();
+        }
         continue;
       }
       if (request.readableEnded) return;

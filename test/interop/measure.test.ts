@@ -13,6 +13,7 @@ import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { imageMatrix } from '../support/image-matrix.ts';
 import { cook, topFile } from '../support/image-recipe.ts';
 import type { ImageRecipe } from '../support/image-recipe.ts';
+import { usual } from '../support/measure-spec.ts';
 import { Prng } from '../support/prng.ts';
 import { qemuImg, runTool } from '../support/qemu-img.ts';
 import { tempFolder } from '../support/temp-folder.ts';
@@ -23,18 +24,6 @@ console.log(`SEED=${seed}`);
 
 /** How many sizes are measured; QCOWD_MEASURES=… for more. */
 const sizeCount = Number(process.env['QCOWD_MEASURES'] ?? 60);
-
-const usual: MeasureSpec = {
-  clusterSize: 64 * KiB,
-  compat: '1.1',
-  refcountBits: 16,
-  lazyRefcounts: false,
-  extendedL2: false,
-  compressionType: 'zlib',
-  preallocation: 'off',
-  backing: undefined,
-  luks: undefined,
-};
 
 describe('a new image of random size and options', () => {
   it(`is as large as qemu-img says, ${sizeCount} times`, () => {

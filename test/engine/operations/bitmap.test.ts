@@ -10,19 +10,10 @@ import { createImage } from '../../../src/engine/operations/create.ts';
 import type { CreateSpec } from '../../../src/engine/operations/create-spec.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { faultCodeOf } from '../../support/faults.ts';
+import { plainSpec } from '../../support/memory-parts.ts';
 
 const MiB = 1024 * 1024;
-const plain: CreateSpec = {
-  virtualSize: 4 * MiB,
-  clusterSize: 4096,
-  compat: '1.1',
-  refcountBits: 16,
-  lazyRefcounts: false,
-  extendedL2: false,
-  compressionType: 'zlib',
-  preallocation: 'off',
-  backing: undefined,
-};
+const plain: CreateSpec = { ...plainSpec, virtualSize: 4 * MiB };
 
 function fileOf(change: Partial<CreateSpec>): MemoryFile {
   const file = MemoryFile.empty();

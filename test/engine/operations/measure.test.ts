@@ -9,19 +9,8 @@ import { measureNew } from '../../../src/engine/operations/measure.ts';
 import type { MeasuredSize, MeasureSpec } from '../../../src/engine/operations/measure.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { faultCodeOf } from '../../support/faults.ts';
+import { usual } from '../../support/measure-spec.ts';
 import { fillGuest, imageOver, newFile } from '../../support/memory-parts.ts';
-
-const usual: MeasureSpec = {
-  clusterSize: 64 * KiB,
-  compat: '1.1',
-  refcountBits: 16,
-  lazyRefcounts: false,
-  extendedL2: false,
-  compressionType: 'zlib',
-  preallocation: 'off',
-  backing: undefined,
-  luks: undefined,
-};
 
 const overSomething = { fileName: 'base.qcow2', format: 'qcow2' } as const;
 
