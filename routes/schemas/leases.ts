@@ -58,6 +58,9 @@ export const LeaseParams = z.strictObject({
   lease: z.string().min(1).max(255).meta({ description: 'The id of the lease, which is its secret' }),
 });
 
+export const fencingTokenPattern = /^\d{1,15}$/;
+export const fencingTokenRule = 'a fencing token is a whole number';
+
 /** What a change says of the lease that it is done with. */
 export const ClaimHeaders = z.looseObject({
   'lease-id': z
@@ -66,7 +69,7 @@ export const ClaimHeaders = z.looseObject({
     .meta({ description: 'The lease that the request is done with; it is renewed. Not live: `lease-lost`' }),
   'fencing-token': z
     .string()
-    .regex(/^\d{1,15}$/, { error: 'a fencing token is a whole number' })
+    .regex(fencingTokenPattern, { error: fencingTokenRule })
     .optional()
     .meta({ description: 'Of the lease. A newer one exists: `fencing-token-stale`' }),
 });

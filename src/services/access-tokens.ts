@@ -18,6 +18,8 @@ export class TokenListError extends Error {
 
 export class AccessTokens {
   #listed: readonly ListedToken[];
+  /** Tokens that were right before, so that using one again costs no hash: at most one for each line of the list. */
+  readonly #known = new Map<string, Principal>();
 
   private constructor(listed: readonly ListedToken[]) {
     this.#listed = listed;
@@ -43,15 +45,22 @@ export class AccessTokens {
   /** Takes another list; the old one stays when it cannot be used. Throws {@link TokenListError}. */
   replace(text: string): void {
     this.#listed = parseList(text);
+    this.#known.clear();
   }
 
-  /** Who holds a token. Takes the same time whichever it is, and however much of it is right. */
+  /**
+   * Who holds a token. A wrong one takes the same time whichever it is, and however much of it is right: only whole
+   * tokens are found by their hash among those that were used before.
+   */
   find(token: string): Principal | undefined {
+    const known = this.#known.get(token);
+    if (known !== undefined) return known;
     const digest = digestOf(token);
     let found: Principal | undefined;
     for (const { principal, sha256 } of this.#listed) {
       if (timingSafeEqual(digest, sha256)) found ??= principal;
     }
+    if (found !== undefined) this.#known.set(token, found);
     return found;
   }
 }

@@ -23,6 +23,8 @@ export interface LeaseView {
 /** A lease that holds. */
 export interface HeldLease {
   readonly record: LeaseRecord;
+  /** Its secret, once somebody has shown it: whoever shows it again is spared a hash. */
+  id: string | undefined;
   /** When it ends, in milliseconds of the steady clock. */
   endsAtMs: number;
   /** It is being broken: nothing renews it. */
@@ -52,6 +54,8 @@ interface LeasedImage {
   epoch: number;
   fencingToken: number;
   readonly leases: Map<string, HeldLease>;
+  /** Those among them whose id was shown before, by that. */
+  readonly shown: Map<string, HeldLease>;
   /** Leases that are over and still in the catalog. */
   ended: string[];
 }
@@ -94,7 +98,8 @@ export class LeaseBook {
     const current = image?.fencingToken ?? 0;
     const token = claim?.fencingToken ?? current;
     if (token > current) throw tokenUnknown(current);
-    const lease = claim?.leaseId === undefined ? undefined : image?.leases.get(keyOf(claim.leaseId));
+    const lease =
+      claim?.leaseId === undefined ? undefined : (image?.shown.get(claim.leaseId) ?? this.#show(image, claim.leaseId));
     if (claim?.leaseId !== undefined && lease === undefined) throw new Fault('lease-lost', {});
     if (use.changes) this.#requireUnblocked(imageId, (held) => held.record.mode === 'shared' || held !== lease);
     if (token < current) throw new Fault('fencing-token-stale', { fencingToken: current });
@@ -170,6 +175,7 @@ export class LeaseBook {
   end(lease: HeldLease): void {
     const image = this.#of(lease.record.imageId);
     if (!image.leases.delete(lease.record.key)) return;
+    if (lease.id !== undefined) image.shown.delete(lease.id);
     image.epoch += 1;
     image.ended.push(lease.record.key);
   }
@@ -217,16 +223,32 @@ export class LeaseBook {
   #of(imageId: string): LeasedImage {
     const known = this.#images.get(imageId);
     if (known !== undefined) return known;
-    const image = { epoch: 0, fencingToken: 0, leases: new Map<string, HeldLease>(), ended: [] };
+    const image = {
+      epoch: 0,
+      fencingToken: 0,
+      leases: new Map<string, HeldLease>(),
+      shown: new Map<string, HeldLease>(),
+      ended: [],
+    };
     this.#images.set(imageId, image);
     return image;
+  }
+
+  /** Finds a lease by an id that was not shown before, or is none. */
+  #show(image: LeasedImage | undefined, id: string): HeldLease | undefined {
+    const lease = image?.leases.get(keyOf(id));
+    if (image === undefined || lease === undefined) return undefined;
+    lease.id = id;
+    image.shown.set(id, lease);
+    return lease;
   }
 
   #hold(record: LeaseRecord): HeldLease {
     const now = this.#steadyClock();
     const { key, imageId, ttlMs, breakingMs } = record;
     const breaking = breakingMs !== undefined;
-    const lease = { record, endsAtMs: now + Math.min(ttlMs, breakingMs ?? ttlMs), breaking, storedAtMs: now, runs: 0 };
+    const endsAtMs = now + Math.min(ttlMs, breakingMs ?? ttlMs);
+    const lease = { record, id: undefined, endsAtMs, breaking, storedAtMs: now, runs: 0 };
     this.#of(imageId).leases.set(key, lease);
     return lease;
   }
@@ -241,12 +263,14 @@ export class LeaseBook {
   #expire(imageId: string, image: LeasedImage): void {
     if (image.leases.size === 0) return;
     const now = this.#steadyClock();
-    const over = [...image.leases.values()].filter(
-      ({ endsAtMs, breaking, runs }) => endsAtMs <= now && (breaking || runs === 0),
-    );
-    if (over.length === 0) return;
-    for (const lease of over) this.end(lease);
-    this.#listener?.ended(imageId);
+    let count = 0;
+    for (const lease of image.leases.values()) {
+      const { endsAtMs, breaking, runs } = lease;
+      if (endsAtMs > now || (!breaking && runs > 0)) continue;
+      this.end(lease);
+      count += 1;
+    }
+    if (count > 0) this.#listener?.ended(imageId);
   }
 
   #touch(lease: HeldLease): void {
