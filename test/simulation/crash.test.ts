@@ -9,6 +9,7 @@ import { after, describe, it } from 'node:test';
 import { liveBitmapSwitch } from './bitmap-switch.ts';
 import type { TrialRecord } from './crash-trials.ts';
 import { liveCreation } from './creation.ts';
+import { liveHeaderChange } from './header-change.ts';
 import { live } from './life.ts';
 import { kindNames, planLife } from './life-plan.ts';
 import { liveAdmission, liveMending } from './mending.ts';
@@ -26,6 +27,7 @@ const others = [
   ['a repair', liveMending, 40],
   ['the making and removal of bitmaps', liveBitmapSwitch, 24],
   ['the admission of a foreign file', liveAdmission, 4],
+  ['another header', liveHeaderChange, 40],
 ] as const;
 
 const wish = wishOf(process.env);

@@ -13,6 +13,7 @@ import { liveBitmapSwitch } from './bitmap-switch.ts';
 import type { TrialOptions, TrialRecord } from './crash-trials.ts';
 import { liveCreation } from './creation.ts';
 import { flushPlaces } from './flush-places.ts';
+import { liveHeaderChange } from './header-change.ts';
 import { live } from './life.ts';
 import { planLife } from './life-plan.ts';
 import { liveAdmission, liveMending } from './mending.ts';
@@ -62,6 +63,7 @@ function allRuns(lives: number): readonly Run[] {
     ...seeds(40).map((seed) => small('repair', seed, liveMending)),
     ...seeds(24).map((seed) => small('bitmaps', seed, liveBitmapSwitch)),
     ...seeds(4).map((seed) => small('admission', seed, liveAdmission)),
+    ...seeds(40).map((seed) => small('header', seed, liveHeaderChange)),
   ];
 }
 

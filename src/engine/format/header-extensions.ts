@@ -124,6 +124,11 @@ export function placeOfBitmaps(
   return { at: found, isLast: found === last, end: at };
 }
 
+/** Where an area that can be decoded ends: behind its end marker, or where it has no more room. */
+export function endOfExtensions(cluster: Uint8Array, area: { readonly start: number; readonly end: number }): number {
+  return Math.min(area.end, placeOfBitmaps(cluster, area).end + 8);
+}
+
 function knownExtension(type: number, data: Uint8Array): Partial<HeaderExtensions> | undefined {
   switch (type) {
     case extensionBackingFormat:

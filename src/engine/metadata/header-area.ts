@@ -16,30 +16,23 @@ import {
   withBit,
 } from '../format/features.ts';
 import type { Geometry } from '../format/geometry.ts';
+import { foundHeader } from '../format/header-cluster.ts';
+import type { HeaderContent } from '../format/header-cluster.ts';
 import {
   bitmapsExtensionHead,
   bitmapsExtensionLength,
-  bytesOf,
   decodeExtensions,
   encodeBitmaps,
-  encodeExtensions,
   judgeExtensions,
-  namesFeatures,
   placeOfBitmaps,
   textOf,
 } from '../format/header-extensions.ts';
 import type { BitmapsExtension, BitmapsExtensionPlace, HeaderExtensions } from '../format/header-extensions.ts';
-import {
-  backingNameLengthMax,
-  decodeHeader,
-  encodeHeader,
-  headerGeometry,
-  judgeTables,
-  virtualSizeOf,
-} from '../format/header.ts';
+import { decodeHeader, encodeHeader, headerGeometry, judgeTables, virtualSizeOf } from '../format/header.ts';
 import type { Header } from '../format/header.ts';
 import { hostOffset } from '../format/offsets.ts';
 import type { HostOffset } from '../format/offsets.ts';
+import { rewriteHeader } from './header-rewrite.ts';
 
 /** The fixed header before its unknown fields; any image has these bytes. */
 const headerProbeLength = 512;
@@ -297,28 +290,30 @@ export class HeaderArea {
   }
 
   /**
-   * Writes the whole first cluster anew with another backing name and format (FMT-12, OPS-35). Unknown fields and
-   * extensions stay. Fault `header-full` when they do not fit, and nothing is changed then.
+   * Another backing name and format, or none (FMT-12, OPS-35). Unknown fields and extensions stay. Durable when it
+   * returns; a crash leaves the old one or the new one. Fault `header-full`, and nothing is changed then.
    */
-  rewriteBacking(backing: { readonly fileName: string; readonly format: string }): void {
-    const { clusterSize } = this.geometry;
-    const extensions = { ...this.#extensions, backingFormat: backing.format };
-    const named = namesFeatures(this.#header.version, clusterSize);
-    const area = encodeExtensions(extensions, { named });
-    const name = bytesOf(backing.fileName);
-    const nameAt = this.#header.length + area.length;
-    if (name.length > backingNameLengthMax || nameAt + name.length > clusterSize) {
-      throw new Fault('header-full', { required: nameAt + name.length, available: clusterSize });
-    }
-    const header = { ...this.#header, backingNameOffset: nameAt, backingNameLength: name.length };
-    const cluster = new Uint8Array(clusterSize);
-    cluster.set(encodeHeader(header));
-    cluster.set(area, header.length);
-    cluster.set(name, nameAt);
-    this.#file.writeAt(hostOffset(0), cluster);
+  rewriteBacking(backing: { readonly fileName: string; readonly format: string } | undefined): void {
+    this.rewrite({
+      header: this.#header,
+      extensions: { ...this.#extensions, backingFormat: backing?.format },
+      backingName: backing?.fileName,
+    });
+  }
+
+  /**
+   * Says something else from now on, all at once: durable when it returns, and a crash leaves the old content or the new
+   * one. Where the geometry changes, the image is to be opened anew. Fault `header-full`, and nothing is changed then.
+   */
+  rewrite(to: HeaderContent): void {
+    const { header } = rewriteHeader(this.#file, {
+      from: foundHeader(this.#readCluster(), this.#header),
+      content: { header: this.#header, extensions: this.#extensions, backingName: this.#backingName },
+      to,
+    });
     this.#header = header;
-    this.#extensions = extensions;
-    this.#backingName = backing.fileName;
+    this.#extensions = to.extensions;
+    this.#backingName = to.backingName;
   }
 }
 
