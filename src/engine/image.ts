@@ -52,6 +52,7 @@ import type { Steps } from './operations/steps.ts';
 import { findVolumeKey } from './operations/unlock.ts';
 import { planExport } from './operations/virtual-export.ts';
 import type { VirtualFile } from './operations/virtual-file.ts';
+import { readVmState, writeVmState } from './operations/vm-state.ts';
 import type { WithKeys } from './transform/key-derivation.ts';
 
 export type { FileLocks } from './file/node-file.ts';
@@ -287,6 +288,21 @@ export class Image {
   /** The new id is one more than the largest id in the file, at least `idFloor`. */
   createSnapshot(options: NewSnapshot): Steps<SnapshotDescription> {
     return this.#session.changeInSteps((parts) => createSnapshot(parts, options));
+  }
+
+  /** `snapshot` as above. A part of its VM state, which is as long as its description says. */
+  readVmState(snapshot: string, offset: number, target: Uint8Array): void {
+    this.#session.admitKey();
+    readVmState(this.#session.snapshot(snapshot), offset, target);
+  }
+
+  /**
+   * The bytes of a file, given by its path or open, become the VM state of a snapshot, in the place of the one before; a
+   * fault or a cancel leaves that one. Faults `snapshot-not-found`, `content-too-large`.
+   */
+  writeVmState(snapshot: string, source: string | ByteFile): Steps<void> {
+    this.#session.admitKey();
+    return this.#session.changeInSteps((parts) => writeVmState(parts, { snapshot, source }));
   }
 
   deleteSnapshot(snapshot: string): Steps<void> {

@@ -4,7 +4,7 @@ import type { ByteFile } from '../../src/engine/file/byte-file.ts';
 import { MemoryFile } from '../../src/engine/file/memory-file.ts';
 import { guestOffset } from '../../src/engine/format/offsets.ts';
 import { Image } from '../../src/engine/image.ts';
-import type { CheckReport } from '../../src/engine/image.ts';
+import type { CheckReport, SnapshotDescription } from '../../src/engine/image.ts';
 import { RawLayer } from '../../src/engine/layer/raw-layer.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { contentAfterCrash, FaultyFile, survivals } from '../support/faulty-file.ts';
@@ -31,6 +31,13 @@ export function contentOf(image: Image): Uint8Array {
   const content = new Uint8Array(image.virtualSize);
   image.read(guestOffset(0), content);
   return content;
+}
+
+/** The VM state of a snapshot. */
+export function vmStateOf(image: Image, snapshot: SnapshotDescription): Uint8Array {
+  const state = new Uint8Array(snapshot.vmStateSize);
+  image.readVmState(snapshot.id, 0, state);
+  return state;
 }
 
 /**
@@ -112,20 +119,32 @@ export function judgeReport(report: CheckReport, options: { readonly mayLeak: bo
 }
 
 /** The snapshots are those of one list, each with its content. */
-function judgeSnapshots(image: Image, lists: readonly (readonly ModelSnapshot[])[]): string | undefined {
+export function judgeSnapshots(image: Image, lists: readonly (readonly ModelSnapshot[])[]): string | undefined {
   const found = image.snapshots({ from: 0, limit: 1000 });
   const names = found.map(({ name }) => name).join();
-  const list = lists.find((one) => one.map(({ name }) => name).join() === names);
-  if (list === undefined) {
-    const possible = lists.map((one) => `[${one.map(({ name }) => name).join()}]`).join(' or ');
-    return `the snapshots are [${names}], not ${possible}`;
+  const possible = lists.filter((one) => one.map(({ name }) => name).join() === names);
+  if (possible.length === 0) {
+    const all = lists.map((one) => `[${one.map(({ name }) => name).join()}]`).join(' or ');
+    return `the snapshots are [${names}], not ${all}`;
   }
+  const wrongs = possible.map((list) => judgeList(image, found, list));
+  return wrongs.includes(undefined) ? undefined : wrongs[0];
+}
+
+function judgeList(
+  image: Image,
+  found: readonly SnapshotDescription[],
+  list: readonly ModelSnapshot[],
+): string | undefined {
   for (const [index, snapshot] of list.entries()) {
     const description = found[index];
     if (description?.virtualSize !== snapshot.bytes.length) return `snapshot ${snapshot.name} has another size`;
     const bytes = new Uint8Array(snapshot.bytes.length);
     image.readSnapshot(description.id, guestOffset(0), bytes);
     if (Buffer.compare(bytes, snapshot.bytes) !== 0) return `snapshot ${snapshot.name} has changed`;
+    if (Buffer.compare(vmStateOf(image, description), snapshot.vmState) !== 0) {
+      return `the VM state of snapshot ${snapshot.name} has changed`;
+    }
   }
   return undefined;
 }

@@ -6,7 +6,7 @@ import { createImage } from '../../src/engine/operations/create.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
 import type { Prng } from '../support/prng.ts';
 import type { ModelSnapshot } from '../support/model-disk.ts';
-import { contentOf, openOver } from './crash-judge.ts';
+import { contentOf, openOver, vmStateOf } from './crash-judge.ts';
 import { addForeign } from './foreign-content.ts';
 import type { LifePlan } from './life-plan.ts';
 
@@ -27,10 +27,10 @@ export function firstContent(plan: LifePlan, contents: Prng): FirstContent {
     image.write(guestOffset(0), contents.bytes(plan.prefilledLength), { detectZeroes: false });
   }
   const guest = contentOf(image);
-  const snapshots = image.snapshots({ from: 0, limit: 1000 }).map(({ id, name, virtualSize }) => {
-    const bytes = new Uint8Array(virtualSize);
-    image.readSnapshot(id, guestOffset(0), bytes);
-    return { name, bytes };
+  const snapshots = image.snapshots({ from: 0, limit: 1000 }).map((snapshot) => {
+    const bytes = new Uint8Array(snapshot.virtualSize);
+    image.readSnapshot(snapshot.id, guestOffset(0), bytes);
+    return { name: snapshot.name, bytes, vmState: vmStateOf(image, snapshot) };
   });
   image.close();
   return { file, guest, snapshots };

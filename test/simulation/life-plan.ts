@@ -16,6 +16,8 @@ export type Action =
   | { readonly kind: 'createSnapshot' }
   /** Of the snapshots there are, the one at this index modulo their number. */
   | { readonly kind: 'deleteSnapshot' | 'revertSnapshot'; readonly index: number }
+  /** Of the snapshots likewise; so many bytes of VM state. */
+  | { readonly kind: 'vmState'; readonly index: number; readonly length: number }
   | { readonly kind: 'resize'; readonly virtualSize: number }
   /** Of the bitmaps there are, the one at this index modulo their number. */
   | { readonly kind: 'bitmap'; readonly verb: BitmapVerb; readonly index: number }
@@ -150,6 +152,7 @@ function someAction(chance: Prng, disk: { readonly virtualSize: number; readonly
   if (draw < 74) return { kind: 'flush' };
   if (draw < 80) return { kind: 'createSnapshot' };
   if (draw < 84) return { kind: 'deleteSnapshot', index: chance.below(8) };
+  if (draw < 86) return { kind: 'vmState', index: chance.below(8), length: chance.below(8 * kind.clusterSize) };
   if (draw < 89) return { kind: 'revertSnapshot', index: chance.below(8) };
   if (draw < 95 && !isGrowing) return { kind: 'resize', virtualSize: someSize(chance, virtualSize) };
   return { kind: 'reopen' };

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { Fault } from '../../src/base/fault.ts';
 import type { FaultCode } from '../../src/base/fault-codes.ts';
 import { alignDown, alignUp } from '../../src/base/integers.ts';
-import type { MemoryFile } from '../../src/engine/file/memory-file.ts';
+import { MemoryFile } from '../../src/engine/file/memory-file.ts';
 import { guestOffset } from '../../src/engine/format/offsets.ts';
 import type { Image, Steps } from '../../src/engine/image.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
@@ -15,7 +15,7 @@ import type { Expectation } from '../support/model-disk.ts';
 import { Prng } from '../support/prng.ts';
 import { BitmapModel, judgeBitmaps } from './bitmap-model.ts';
 import type { BitmapPromise } from './bitmap-model.ts';
-import { contentOf, judgeCrash, judgeReport, openOver } from './crash-judge.ts';
+import { contentOf, judgeCrash, judgeReport, judgeSnapshots, openOver } from './crash-judge.ts';
 import type { SecondCrash } from './crash-judge.ts';
 import { CrashTrials } from './crash-trials.ts';
 import type { TrialOptions, TrialRecord } from './crash-trials.ts';
@@ -168,6 +168,8 @@ class Life {
       case 'deleteSnapshot':
       case 'revertSnapshot':
         return this.#useSnapshot(action, cancelAfter);
+      case 'vmState':
+        return this.#writeVmState(action, cancelAfter);
       case 'resize':
         return this.#resize(action.virtualSize, cancelAfter);
       case 'bitmap':
@@ -194,7 +196,8 @@ class Life {
   #createSnapshot(cancelAfter: number | undefined): boolean {
     this.#snapshotCount += 1;
     const name = `s${String(this.#snapshotCount)}`;
-    const snapshots = [...this.#model.snapshots, { name, bytes: this.#model.bytes }];
+    const added = { name, bytes: this.#model.bytes, vmState: new Uint8Array(0) };
+    const snapshots = [...this.#model.snapshots, added];
     this.#model.announceSnapshots(snapshots);
     const moment = { seconds: 1_700_000_000, nanoseconds: this.#snapshotCount };
     if (!runUntil(this.#image.createSnapshot({ name, ...moment, idFloor: 1 }), cancelAfter)) return false;
@@ -223,6 +226,21 @@ class Life {
     model.announce(0, snapshot.bytes);
     if (!runUntil(this.#image.revertSnapshot(snapshot.name), cancelAfter)) return false;
     model.replace(snapshot.bytes);
+    this.#flush();
+    return true;
+  }
+
+  #writeVmState(action: { readonly index: number; readonly length: number }, cancelAfter: number | undefined): boolean {
+    const model = this.#model;
+    const index = action.index % Math.max(1, model.snapshots.length);
+    const snapshot = model.snapshots[index];
+    if (snapshot === undefined) return true;
+    const vmState = this.#contents.bytes(action.length);
+    vmState.fill(0, Math.floor(action.length / 2), Math.floor(action.length / 1.2));
+    const snapshots = model.snapshots.with(index, { ...snapshot, vmState });
+    model.announceSnapshots(snapshots);
+    if (!runUntil(this.#image.writeVmState(snapshot.name, MemoryFile.of(vmState)), cancelAfter)) return false;
+    model.replaceSnapshots(snapshots);
     this.#flush();
     return true;
   }
@@ -275,11 +293,10 @@ class Life {
     const wrong = judgeContent(found, this.#model.expectation);
     assert.equal(wrong, undefined, `${this.#during}: after a fault or a cancel`);
     this.#model.replace(found);
-    const names = this.#image.snapshots({ from: 0, limit: 1000 }).map(({ name }) => name);
-    const list = this.#model.expectation.snapshotLists.find(
-      (one) => one.map(({ name }) => name).join() === names.join(),
-    );
-    assert.ok(list !== undefined, `${this.#during}: the snapshots are ${names.join()} after a fault or a cancel`);
+    const { snapshotLists } = this.#model.expectation;
+    const list = snapshotLists.find((one) => judgeSnapshots(this.#image, [one]) === undefined);
+    const reason = judgeSnapshots(this.#image, snapshotLists) ?? '';
+    assert.ok(list !== undefined, `${this.#during}: after a fault or a cancel ${reason}`);
     this.#model.replaceSnapshots(list);
   }
 

@@ -13,3 +13,14 @@ export function faultCodeOf(call: () => unknown): FaultCode | undefined {
   }
   return undefined;
 }
+
+/** The fault that `call` throws, as code and facts; undefined when it returns. */
+export function faultOf(call: () => unknown): readonly [FaultCode, Fault['context']] | undefined {
+  try {
+    call();
+  } catch (error) {
+    if (error instanceof Fault) return [error.code, error.context];
+    throw error;
+  }
+  return undefined;
+}

@@ -253,6 +253,8 @@ class MemoryImage implements EngineImage {
     this.#content.bytes = bytes.slice();
   }
 
+  readonly readVmState = noVmState;
+  readonly writeVmState = noVmState;
   readonly bitmaps = noBitmap;
   readonly bitmap = noBitmap;
   readonly dirtyExtents = noBitmap;
@@ -322,6 +324,10 @@ class MemoryImage implements EngineImage {
   #note(word: string): void {
     appendFileSync(`${this.#path}.journal`, `${word}\n`);
   }
+}
+
+function noVmState(): never {
+  throw new Fault('snapshot-not-found', {});
 }
 
 function noBitmap(): never {

@@ -12,6 +12,7 @@ interface Candidate {
 export interface ModelSnapshot {
   readonly name: string;
   readonly bytes: Uint8Array;
+  readonly vmState: Uint8Array;
 }
 
 /** All that a crash at one moment may leave; it stays true however the disk goes on. */

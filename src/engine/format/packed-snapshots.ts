@@ -9,10 +9,11 @@ import {
   completeExtra,
   decodeSnapshotEntry,
   encodeSnapshotEntry,
+  rebindTree,
   snapshotEntryLength,
   snapshotFixedLength,
 } from './snapshot-table.ts';
-import type { SnapshotRecord } from './snapshot-table.ts';
+import type { SnapshotRecord, SnapshotTree } from './snapshot-table.ts';
 
 /** Ids of more digits are nobody's numbers. */
 const idDigitsMax = 15;
@@ -105,6 +106,13 @@ export class PackedSnapshots {
     });
     if (addition !== undefined) bytes.set(addition, length - addition.length);
     return new PackedSnapshots(bytes, starts);
+  }
+
+  /** The table with another tree and VM state for one entry; see {@link SnapshotTree}. `currentSize` as in {@link changed}. */
+  withTree(index: number, tree: SnapshotTree, currentSize: number): PackedSnapshots {
+    const table = this.changed({ without: undefined, added: undefined, currentSize });
+    rebindTree(table.#view, table.#start(index), tree);
+    return table;
   }
 
   #find(wanted: string, field: 'id' | 'name'): number | undefined {

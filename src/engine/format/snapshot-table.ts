@@ -57,6 +57,9 @@ export interface SnapshotRecord {
   readonly nameBytes: Uint8Array;
 }
 
+/** What of an entry changes with its VM state. */
+export type SnapshotTree = Pick<SnapshotRecord, 'l1TableOffset' | 'l1Entries' | 'vmStateSize'>;
+
 /** The length of the entry that begins at `at`, without padding; its first {@link snapshotFixedLength} bytes are there. */
 export function snapshotEntryLength(view: DataView, at: number): number {
   return snapshotFixedLength + view.getUint32(at + 36) + view.getUint16(at + 12) + view.getUint16(at + 14);
@@ -136,16 +139,28 @@ export function encodeSnapshotEntry(record: SnapshotRecord, currentSize: number)
   view.setUint32(16, record.seconds);
   view.setUint32(20, record.nanoseconds);
   writeMask64(view, 24, record.vmClock);
-  // SNT-03: a state that does not fit 32 bits shows as none to old readers.
-  view.setUint32(32, highHalf(record.vmStateSize) === 0 ? lowHalf(record.vmStateSize) : 0);
   view.setUint32(36, extraLength);
-  writeUint64(view, 40, record.vmStateSize);
+  writeVmStateSize(view, 0, record.vmStateSize);
   writeVirtualSize(view, 48, record.virtualSize ?? currentSize);
   writeMask64(view, 56, record.icount);
   entry.set(unknownExtra, snapshotFixedLength + knownExtraLength);
   entry.set(idBytes, snapshotFixedLength + extraLength);
   entry.set(nameBytes, snapshotFixedLength + extraLength + idBytes.length);
   return entry;
+}
+
+/** Points the complete entry that begins at `at` to another L1 table. */
+export function rebindTree(view: DataView, at: number, tree: SnapshotTree): void {
+  assert(view.getUint32(at + 36) >= knownExtraLength, 'the entry is complete');
+  writeUint64(view, at, tree.l1TableOffset);
+  view.setUint32(at + 8, tree.l1Entries);
+  writeVmStateSize(view, at, tree.vmStateSize);
+}
+
+/** SNT-03: 64 bits in the extra data; in the old place a state that does not fit 32 bits shows as none. */
+function writeVmStateSize(view: DataView, at: number, size: number): void {
+  view.setUint32(at + 32, highHalf(size) === 0 ? lowHalf(size) : 0);
+  writeUint64(view, at + snapshotFixedLength, size);
 }
 
 /** How much extra data an entry has once it is complete. */

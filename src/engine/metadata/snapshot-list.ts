@@ -19,7 +19,7 @@ import {
   snapshotFixedLength,
   snapshotTableLengthMax,
 } from '../format/snapshot-table.ts';
-import type { SnapshotRecord } from '../format/snapshot-table.ts';
+import type { SnapshotRecord, SnapshotTree } from '../format/snapshot-table.ts';
 import { hostOffsetMax } from './host-limits.ts';
 
 /** Where the table lies; `length` in bytes, without padding behind the last entry. */
@@ -106,6 +106,11 @@ export class SnapshotList {
   /** The table without the entry at `without`; nothing is changed. */
   without(without: number, currentSize: number): PackedSnapshots {
     return this.#entries.changed({ without, added: undefined, currentSize });
+  }
+
+  /** The table with another tree for the entry at `index`; nothing is changed. */
+  withTree(index: number, tree: SnapshotTree, currentSize: number): PackedSnapshots {
+    return this.#entries.withTree(index, tree, currentSize);
   }
 
   /** The table is another one from now on; it was written, and the header names it. */

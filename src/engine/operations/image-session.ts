@@ -3,6 +3,7 @@
 import { Fault } from '../../base/fault.ts';
 import type { ByteFile } from '../file/byte-file.ts';
 import { TrackedFile } from '../file/tracked-file.ts';
+import type { SnapshotRecord } from '../format/snapshot-table.ts';
 import type { ImageParts, ReadParts, WriteParts } from '../image-parts.ts';
 import { layersBelow } from '../layer/below.ts';
 import type { Layer } from '../layer/layer.ts';
@@ -25,6 +26,7 @@ export type SessionOptions =
 export interface SnapshotView {
   readonly parts: ReadParts;
   readonly size: number;
+  readonly record: SnapshotRecord;
 }
 
 /** L1 tables of snapshots that are kept for the next read. */
@@ -228,6 +230,7 @@ export class ImageSession {
     const view = {
       parts: { ...parts, mapping: snapshotTree(parts, record) },
       size: record.virtualSize ?? this.#header.virtualSize,
+      record,
     };
     if (this.#views.size >= snapshotViewsMax) this.#views.clear();
     this.#views.set(index, view);

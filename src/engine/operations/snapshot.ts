@@ -8,16 +8,10 @@
 // high, and flags that do not agree with them, which a repair mends without touching data (ORD-19).
 
 import { Fault } from '../../base/fault.ts';
-import { divideUp } from '../../base/integers.ts';
 import { l1EntriesFor } from '../format/geometry.ts';
 import { snapshotCountMax } from '../format/header.ts';
-import { ownedBit } from '../format/l1-entry.ts';
-import { hostOffset } from '../format/offsets.ts';
-import type { HostOffset } from '../format/offsets.ts';
-import { viewOf } from '../format/big-endian.ts';
 import { emptyMask } from '../format/features.ts';
 import { icountUnknown, newSnapshotRecord } from '../format/snapshot-table.ts';
-import type { PackedSnapshots } from '../format/packed-snapshots.ts';
 import type { SnapshotRecord } from '../format/snapshot-table.ts';
 import type { WriteParts } from '../image-parts.ts';
 import type { MappingTables } from '../metadata/mapping-tables.ts';
@@ -25,6 +19,7 @@ import type { ClusterRun } from '../metadata/refcount-tables.ts';
 import { describeSnapshot } from './describe.ts';
 import type { SnapshotDescription } from './image-description.ts';
 import { runOf, snapshotTree } from './open.ts';
+import { offsetOf, publish, requireSnapshot, unowned, writeBytes } from './snapshot-switch.ts';
 import { toTheEnd } from './steps.ts';
 import type { Progress, Steps } from './steps.ts';
 import { dropTree, refreshOwned, tablesOf, treeOver, visitTree } from './tree.ts';
@@ -166,13 +161,6 @@ function moveClaims(parts: WriteParts, oldTree: MappingTables): void {
   for (const table of tablesOf(mapping)) overlap.claim(runOf(table, 1, geometry.clusterSize));
 }
 
-/** Where it stands in the table; fault `snapshot-not-found`. */
-function requireSnapshot({ snapshots }: WriteParts, snapshot: string): number {
-  const index = snapshots.indexOf(snapshot);
-  if (index === undefined) throw new Fault('snapshot-not-found', { snapshot });
-  return index;
-}
-
 /** How many visits of a tree have raised references: what an undo takes back. */
 interface Shared {
   visits: number;
@@ -204,55 +192,4 @@ function* unshareTree(parts: WriteParts, tree: MappingTables, count: number): Ge
     },
     isEnough: () => lowered >= count,
   });
-}
-
-/**
- * Writes a new snapshot table and switches to it; the old one is dropped (SNT-08). A fault leaves the old one. The switch
- * is durable after the next flush, and so are the drops that wait for it.
- */
-function publish(parts: WriteParts, table: PackedSnapshots): void {
-  const { header, geometry, order, overlap, snapshots, allocator } = parts;
-  const run = writeBytes(parts, table.bytes);
-  const offset = offsetOf(run, geometry.clusterSize);
-  try {
-    order.flush();
-    header.switchSnapshots({ offset, count: table.count });
-  } catch (error) {
-    if (run !== undefined) allocator.undo(run);
-    throw error;
-  }
-  const before = snapshots.place;
-  snapshots.replace(table, offset);
-  if (run !== undefined) overlap.claim(run);
-  if (before.length === 0) return;
-  const old = runOf(before.offset, before.length, geometry.clusterSize);
-  overlap.release(old);
-  order.drop(old, { punch: true });
-}
-
-/** Writes bytes into new clusters in a row; none for no bytes. */
-function writeBytes(parts: WriteParts, bytes: Uint8Array): ClusterRun | undefined {
-  if (bytes.length === 0) return undefined;
-  const { clusterSize } = parts.geometry;
-  const run = parts.allocator.allocateRun(divideUp(bytes.length, clusterSize));
-  const whole = new Uint8Array(run.count * clusterSize);
-  whole.set(bytes);
-  try {
-    parts.file.writeAt(hostOffset(run.first * clusterSize), whole);
-  } catch (error) {
-    parts.allocator.undo(run);
-    throw error;
-  }
-  return run;
-}
-
-function offsetOf(run: ClusterRun | undefined, clusterSize: number): HostOffset {
-  return hostOffset(run === undefined ? 0 : run.first * clusterSize);
-}
-
-/** An L1 table of an inactive tree: no entry is owned (T01). */
-function unowned(l1: Uint8Array): Uint8Array {
-  const view = viewOf(l1);
-  for (let at = 0; at < l1.length; at += 8) view.setUint32(at, view.getUint32(at) & ~ownedBit);
-  return l1;
 }

@@ -7,7 +7,7 @@ import { describe, it } from 'node:test';
 
 import { Fault } from '../../../src/base/fault.ts';
 import type { FaultCode } from '../../../src/base/fault-codes.ts';
-import type { MemoryFile } from '../../../src/engine/file/memory-file.ts';
+import { MemoryFile } from '../../../src/engine/file/memory-file.ts';
 import { guestOffset } from '../../../src/engine/format/offsets.ts';
 import type { CreateSpec, Image } from '../../../src/engine/image.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
@@ -33,6 +33,10 @@ interface Kind {
   /** What the raw file below holds; it ends inside the disk. */
   readonly below: Uint8Array | undefined;
 }
+
+const noState = new Uint8Array(0);
+const oldState = new Prng(4).bytes(9_000);
+const newState = new Prng(5).bytes(70_000);
 
 /** One change of an image, without the flush that makes it durable. */
 interface Change {
@@ -94,8 +98,17 @@ const changes: readonly Change[] = [
   {
     name: 'taking a snapshot',
     isStructural: true,
-    after: (before) => ({ ...before, snapshots: [...before.snapshots, { name: 'new', bytes: before.bytes }] }),
+    after: (before) => ({
+      ...before,
+      snapshots: [...before.snapshots, { name: 'new', bytes: before.bytes, vmState: noState }],
+    }),
     run: (image) => void runToEnd(image.createSnapshot({ name: 'new', seconds: 1, nanoseconds: 2, idFloor: 1 })),
+  },
+  {
+    name: 'writing VM state',
+    isStructural: true,
+    after: (before) => ({ ...before, snapshots: before.snapshots.map((one) => ({ ...one, vmState: newState })) }),
+    run: (image) => runToEnd(image.writeVmState('old', MemoryFile.of(newState))),
   },
   {
     name: 'deleting a snapshot',
@@ -306,13 +319,14 @@ function startOf(kind: Kind): { readonly file: MemoryFile; readonly state: State
   image.write(guestOffset(0), new Prng(1).bytes(keptZero * clusterSize), { detectZeroes: false });
   const old = contentOf(image);
   runToEnd(image.createSnapshot({ name: 'old', seconds: 0, nanoseconds: 0, idFloor: 1 }));
+  runToEnd(image.writeVmState('old', MemoryFile.of(oldState)));
   for (const first of [owned, keptZero, acknowledged]) {
     image.write(guestOffset(first * clusterSize), new Prng(2).bytes(4 * clusterSize), { detectZeroes: false });
   }
   runToEnd(image.zero(guestOffset(keptZero * clusterSize), clusterSize, { unmap: false }));
   const bytes = contentOf(image);
   image.close();
-  return { file, state: { bytes, snapshots: [{ name: 'old', bytes: old }] } };
+  return { file, state: { bytes, snapshots: [{ name: 'old', bytes: old, vmState: oldState }] } };
 }
 
 function bytesBelow(clusterSize: number): Uint8Array {

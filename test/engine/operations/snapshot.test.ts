@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
 
 import { Fault } from '../../../src/base/fault.ts';
-import type { MemoryFile } from '../../../src/engine/file/memory-file.ts';
+import { MemoryFile } from '../../../src/engine/file/memory-file.ts';
 import { guestOffset } from '../../../src/engine/format/offsets.ts';
 import type { CreateSpec, Image, Steps } from '../../../src/engine/image.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
@@ -20,12 +20,13 @@ function take(image: Image, name: string): void {
   runToEnd(image.createSnapshot({ name, seconds: 5, nanoseconds: 6, idFloor: 1 }));
 }
 
-/** An image with two snapshots, 'one' and 'two', and something else in the live disk. */
+/** An image with two snapshots, 'one' with VM state and 'two', and something else in the live disk. */
 function prepare(change: Partial<CreateSpec>): MemoryFile {
   const file = newFile({ virtualSize: size, clusterSize: cluster, ...change });
   const image = imageOver(file, undefined);
   fillGuest(image, 0, 10 * cluster, 1);
   take(image, 'one');
+  runToEnd(image.writeVmState('one', MemoryFile.of(new Uint8Array(5 * cluster + 1).fill(7))));
   fillGuest(image, 3 * cluster + 100, 5 * cluster, 2);
   runToEnd(image.zero(guestOffset(20 * cluster), cluster, { unmap: false }));
   take(image, 'two');
@@ -40,10 +41,13 @@ function everything(image: Image): readonly (readonly [string, string])[] {
   const hex = (bytes: Uint8Array): string => createHash('sha1').update(bytes).digest('hex');
   return [
     ['live', hex(guestBytes(image, 0, image.virtualSize))],
-    ...image.snapshots({ from: 0, limit: 1000 }).map(({ id, name, virtualSize }): readonly [string, string] => {
+    ...image.snapshots({ from: 0, limit: 1000 }).map((snapshot): readonly [string, string] => {
+      const { id, name, virtualSize, vmStateSize } = snapshot;
       const bytes = new Uint8Array(virtualSize);
       image.readSnapshot(id, guestOffset(0), bytes);
-      return [`${id} ${name}`, hex(bytes)];
+      const state = new Uint8Array(vmStateSize);
+      image.readVmState(id, 0, state);
+      return [`${id} ${name} ${hex(state)}`, hex(bytes)];
     }),
   ];
 }
@@ -59,7 +63,11 @@ const verbs: readonly (readonly [string, (image: Image) => Steps<unknown>])[] = 
   ['create', (image) => image.createSnapshot({ name: 'three', seconds: 0, nanoseconds: 0, idFloor: 1 })],
   ['delete', (image) => image.deleteSnapshot('one')],
   ['revert', (image) => image.revertSnapshot('one')],
+  ['write VM state', (image) => image.writeVmState('one', MemoryFile.of(vmState))],
 ];
+
+/** Several pieces, some of them zeroes. */
+const vmState = new Uint8Array(3 * 1024 ** 2 + 77).map((_, at) => (at % 300_000 < 280_000 ? 0 : at % 251));
 
 const kinds: readonly (readonly [string, Partial<CreateSpec>])[] = [
   ['standard entries', {}],
