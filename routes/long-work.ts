@@ -39,8 +39,7 @@ export async function performWork<Kind extends JobKind>(
 ): Promise<Answer> {
   const claim = claimOf(request);
   const { waitMs, applied } = patienceOf(request.headers);
-  const waiting = { waitMs, requestId: request.id };
-  const outcome = await services.jobs.perform({ ...asked, ...waiting }, (control) => work({ ...control, claim }));
+  const outcome = await services.jobs.perform({ ...asked, waitMs, requestId: request.id, claim }, work);
   const answer =
     outcome.kind === 'over' ? answers[asked.kind](outcome.value, outcome.imageId) : acceptedAnswer(outcome.job);
   // Who wanted an answer at once and got the usual one has not been followed.

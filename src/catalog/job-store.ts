@@ -27,6 +27,10 @@ export interface WorkTrace {
   readonly bitmapName?: string;
   /** The lease that is granted. Its holder's secret: kept with the key of the request only, as the answer is. */
   readonly leaseId?: string;
+  /** Stands for the lease that the work is done with: work that begins again goes on with it. */
+  readonly leaseKey?: string;
+  /** The fencing token that the work was asked for with. */
+  readonly fencingToken?: number;
   /** The size that the image gets, in bytes. */
   readonly virtualSize?: number;
 }

@@ -1,10 +1,12 @@
 // Jobs: long work that may outlive its request. The only writer of their rows.
 
 import { Fault } from '../base/fault.ts';
-import type { JobKind, JobRecord } from '../catalog/catalog.ts';
+import type { JobKind, JobRecord, WorkTrace } from '../catalog/catalog.ts';
 import type { ImageAccess } from './image-access.ts';
 import { jobKinds } from './job-kinds.ts';
 import type { JobKindParts, JobResults } from './job-kinds.ts';
+import { keyOf } from './lease-book.ts';
+import type { LeaseClaim } from './lease-book.ts';
 import { interrupted, judged, LiveJob, requeued } from './live-job.ts';
 import type { WorkEnd } from './live-job.ts';
 import type { ServiceParts } from './service-parts.ts';
@@ -28,6 +30,8 @@ export interface WorkRequest<Kind extends JobKind> {
   readonly requestId: string;
   /** The idempotency key of the request. */
   readonly key: string | undefined;
+  /** The lease that the work is done with, if any. */
+  readonly claim: LeaseClaim | undefined;
 }
 
 /** The work was over in time, or it goes on as a job. */
@@ -78,9 +82,9 @@ export class Jobs {
     request: WorkRequest<Kind>,
     work: (control: WorkControl) => Promise<JobResults[Kind]>,
   ): Promise<WorkOutcome<Kind>> {
-    const { kind, image, options, requestId, key } = request;
-    const record = newRecord({ id: this.#parts.newId('job'), kind, options, requestId, nowMs: this.#parts.clock() });
-    const live = new LiveJob(this.#parts, record, { kept: false, key });
+    const { image, key, claim } = request;
+    const record = newRecord(request, { id: this.#parts.newId('job'), nowMs: this.#parts.clock() });
+    const live = new LiveJob(this.#parts, record, { kept: false, key, claim });
     const ending = this.#follow(live, work);
     if (await this.#endsInTime(live, request)) {
       const end = await ending;
@@ -190,7 +194,7 @@ export class Jobs {
     } else {
       const queued = requeued(record);
       await catalog.jobs.save(queued);
-      const live = new LiveJob(this.#parts, queued, { kept: true, key: undefined });
+      const live = new LiveJob(this.#parts, queued, { kept: true, key: undefined, claim: claimOf(record) });
       void this.#follow(live, (control) =>
         this.#again.take(async () => {
           control.signal.throwIfAborted();
@@ -262,21 +266,19 @@ export class Jobs {
   }
 }
 
-function newRecord(made: {
-  readonly id: string;
-  readonly kind: JobKind;
-  readonly options: unknown;
-  readonly requestId: string;
-  readonly nowMs: number;
-}): JobRecord {
-  const { id, kind, options, requestId, nowMs } = made;
+function newRecord(
+  request: Pick<WorkRequest<JobKind>, 'kind' | 'options' | 'requestId' | 'claim'>,
+  made: { readonly id: string; readonly nowMs: number },
+): JobRecord {
+  const { kind, options, requestId, claim } = request;
+  const { id, nowMs } = made;
   return {
     id,
     kind,
     imageId: undefined,
     state: 'queued',
     options,
-    trace: {},
+    trace: claim === undefined ? {} : traceOf(claim),
     done: 0,
     total: 0,
     result: undefined,
@@ -286,6 +288,21 @@ function newRecord(made: {
     startedAtMs: undefined,
     endedAtMs: undefined,
   };
+}
+
+/** The id of a lease is its holder's secret: what stands for it is enough to find it again. */
+function traceOf({ leaseId, fencingToken }: LeaseClaim): WorkTrace {
+  return {
+    ...(leaseId === undefined ? {} : { leaseKey: keyOf(leaseId) }),
+    ...(fencingToken === undefined ? {} : { fencingToken }),
+  };
+}
+
+/** What a work that begins again is done with: the lease of the request that asked for it, if that still lives. */
+function claimOf({ trace }: JobRecord): LeaseClaim | undefined {
+  const { leaseKey, fencingToken } = trace;
+  if (leaseKey === undefined && fencingToken === undefined) return undefined;
+  return { leaseId: undefined, leaseKey, fencingToken };
 }
 
 async function endOf(work: () => Promise<unknown>): Promise<WorkEnd> {

@@ -8,6 +8,8 @@ import type { FencingToken, LeaseMode, LeaseRecord } from '../catalog/catalog.ts
 /** What a request says of itself. */
 export interface LeaseClaim {
   readonly leaseId: string | undefined;
+  /** Stands for the id where that is not known any more: in work that begins again after a crash. */
+  readonly leaseKey?: string | undefined;
   readonly fencingToken: number | undefined;
 }
 
@@ -93,14 +95,14 @@ export class LeaseBook {
    */
   admit(imageId: string, claim: LeaseClaim | undefined, use: { readonly changes: boolean }): Admission {
     const image = this.#images.get(imageId);
-    if (image === undefined && claim?.leaseId === undefined && claim?.fencingToken === undefined) return free;
+    const named = claim?.leaseId ?? claim?.leaseKey;
+    if (image === undefined && named === undefined && claim?.fencingToken === undefined) return free;
     if (image !== undefined) this.#expire(imageId, image);
     const current = image?.fencingToken ?? 0;
     const token = claim?.fencingToken ?? current;
     if (token > current) throw tokenUnknown(current);
-    const lease =
-      claim?.leaseId === undefined ? undefined : (image?.shown.get(claim.leaseId) ?? this.#show(image, claim.leaseId));
-    if (claim?.leaseId !== undefined && lease === undefined) throw new Fault('lease-lost', {});
+    const lease = image === undefined || claim === undefined ? undefined : this.#claimed(image, claim);
+    if (named !== undefined && lease === undefined) throw new Fault('lease-lost', {});
     if (use.changes) this.#requireUnblocked(imageId, (held) => held.record.mode === 'shared' || held !== lease);
     if (token < current) throw new Fault('fencing-token-stale', { fencingToken: current });
     if (lease !== undefined) this.#touch(lease);
@@ -234,12 +236,14 @@ export class LeaseBook {
     return image;
   }
 
-  /** Finds a lease by an id that was not shown before, or is none. */
-  #show(image: LeasedImage | undefined, id: string): HeldLease | undefined {
-    const lease = image?.leases.get(keyOf(id));
-    if (image === undefined || lease === undefined) return undefined;
-    lease.id = id;
-    image.shown.set(id, lease);
+  #claimed(image: LeasedImage, { leaseId, leaseKey }: LeaseClaim): HeldLease | undefined {
+    if (leaseId === undefined) return leaseKey === undefined ? undefined : image.leases.get(leaseKey);
+    const shown = image.shown.get(leaseId);
+    if (shown !== undefined) return shown;
+    const lease = image.leases.get(keyOf(leaseId));
+    if (lease === undefined) return undefined;
+    lease.id = leaseId;
+    image.shown.set(leaseId, lease);
     return lease;
   }
 

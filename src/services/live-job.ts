@@ -3,6 +3,7 @@
 import { assert } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import type { JobRecord, JobState, WorkTrace } from '../catalog/catalog.ts';
+import type { LeaseClaim } from './lease-book.ts';
 import type { ServiceParts } from './service-parts.ts';
 import type { WorkControl } from './work-control.ts';
 
@@ -41,6 +42,7 @@ export type LiveJobParts = Pick<ServiceParts, 'catalog' | 'clock' | 'report'>;
 export class LiveJob {
   readonly #parts: LiveJobParts;
   readonly #key: string | undefined;
+  readonly #claim: LeaseClaim | undefined;
   readonly #stopping = new AbortController();
   readonly #admitted = Promise.withResolvers<undefined>();
   readonly #over = Promise.withResolvers<undefined>();
@@ -52,12 +54,17 @@ export class LiveJob {
   constructor(
     parts: LiveJobParts,
     record: JobRecord,
-    options: { readonly kept: boolean; readonly key: string | undefined },
+    options: {
+      readonly kept: boolean;
+      readonly key: string | undefined;
+      readonly claim: LeaseClaim | undefined;
+    },
   ) {
     this.#parts = parts;
     this.#record = record;
     this.#kept = options.kept;
     this.#key = options.key;
+    this.#claim = options.claim;
   }
 
   get id(): string {
@@ -92,6 +99,7 @@ export class LiveJob {
     return {
       signal: this.#stopping.signal,
       key: this.#key,
+      claim: this.#claim,
       onProgress: (done, total) => this.#progress(done, total),
       admitted: (imageId) => {
         this.#record = { ...this.#record, imageId };

@@ -8,8 +8,8 @@ export interface WorkControl {
   /** Asks the work to stop at its next step; it undoes what it must, and fails with the signal's reason. */
   readonly signal: AbortSignal;
   readonly onProgress: ProgressListener;
-  /** The lease that the work is done with, if any; work that is begun again after a crash has none. */
-  readonly claim?: LeaseClaim | undefined;
+  /** The lease that the work is done with, if any. */
+  readonly claim: LeaseClaim | undefined;
   /** The idempotency key that is settled in the same step as the effect. */
   readonly key: string | undefined;
   /** Told when the request has got through the door: the image is there, in a state that allows the work. */

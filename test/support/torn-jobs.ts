@@ -115,8 +115,11 @@ export async function tear(
     await service.post(`${at}/flush`, {}).expect(204);
     brake.heldAt = step;
     const state = { answered: false };
+    // Done with a lease, which lives on: a repair that begins again is still its holder's.
+    const lease = kind === 'repair' ? await service.house.services.leases.acquire('vm', leaseOptions) : undefined;
     const asked = requests[kind](service, template)
       .set('Prefer', 'wait=60')
+      .set(lease === undefined ? {} : { 'Lease-Id': lease.id })
       .then((answer) => {
         state.answered = true;
         return answer;
@@ -140,6 +143,8 @@ export async function tear(
   cut.judgeFile?.(join(path, 'images', `${template.imageId}.qcow2`));
   return { state };
 }
+
+const leaseOptions = { mode: 'exclusive', ttlMs: 600_000, owner: undefined, key: undefined } as const;
 
 /** What every kind may lead to after a restart. */
 async function judge(
@@ -224,6 +229,6 @@ function isPartlyZero(disk: Buffer, live: Buffer): boolean {
 }
 
 /** By another process: SQLite loses its locks when its own process closes one of its files. */
-function copyFolder(from: string, to: string): void {
+export function copyFolder(from: string, to: string): void {
   execFileSync('cp', ['-r', '--sparse=always', from, to]);
 }
