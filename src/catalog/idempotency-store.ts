@@ -9,6 +9,8 @@ export type Outcome =
   | { readonly kind: 'image'; readonly image: unknown }
   /** The snapshot as its image's file describes it, as JSON. */
   | { readonly kind: 'snapshot'; readonly imageId: string; readonly snapshot: unknown }
+  /** The bitmap as its image's file describes it, as JSON. */
+  | { readonly kind: 'bitmap'; readonly imageId: string; readonly bitmap: unknown }
   /** The lease's id, which is its holder's secret, is in the trace. */
   | { readonly kind: 'lease'; readonly lease: LeaseRecord };
 
@@ -43,6 +45,8 @@ export interface IdempotencyStore {
   note(id: string, subject: WorkTrace): Promise<void>;
   /** The keys of requests that were to make something of this image, and of which nobody knows whether they have. */
   listUnsettled(imageId: string): Promise<readonly IdempotencyRecord[]>;
+  /** What the request was to make is there, whatever becomes of its answer. */
+  settle(key: SettledKey): Promise<void>;
   /** What the request had made was taken back: the key stands for nothing yet. */
   unsettle(id: string): Promise<void>;
   /** The effect is there, and this was the answer. */

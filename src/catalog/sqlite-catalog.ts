@@ -86,7 +86,7 @@ export class SqliteCatalog implements Catalog {
       assert(state === 'creating' || state === 'importing', 'only a new image is published');
       this.#run(`UPDATE images SET state = 'ready', version = version + 1 WHERE id = ?`, id);
       const image = this.#update(id, update);
-      if (key !== undefined) this.idempotency.settle({ id: key, outcome: { kind: 'image', image } });
+      if (key !== undefined) this.idempotency.settleInStep({ id: key, outcome: { kind: 'image', image } });
       return image;
     });
   }
@@ -211,7 +211,7 @@ export class SqliteCatalog implements Catalog {
   async clearStructural(id: string, keys: readonly SettledKey[]): Promise<void> {
     this.#atomically(() => {
       this.#run('UPDATE images SET structural = NULL WHERE id = ?', id);
-      for (const key of keys) this.idempotency.settle(key);
+      for (const key of keys) this.idempotency.settleInStep(key);
     });
   }
 

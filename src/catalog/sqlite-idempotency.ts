@@ -86,8 +86,12 @@ export class SqliteIdempotency implements IdempotencyStore {
     this.#reserve.using(() => this.#release.run(id));
   }
 
+  async settle(key: SettledKey): Promise<void> {
+    this.#reserve.using(() => this.settleInStep(key));
+  }
+
   /** The effect is there: part of the step that makes it. */
-  settle({ id, outcome }: SettledKey): void {
+  settleInStep({ id, outcome }: SettledKey): void {
     this.#settle.run(JSON.stringify(outcome), id);
   }
 }

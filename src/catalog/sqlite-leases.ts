@@ -91,7 +91,7 @@ export class SqliteLeases implements LeaseStore {
     const row = this.#database.prepare('SELECT * FROM leases WHERE key = ?').get(grant.key);
     const lease = toLeaseRecord(present(row as LeaseRow | undefined, 'a lease is there when it was granted'));
     const { idempotencyKey: id } = grant;
-    if (id !== undefined) this.#idempotency.settle({ id, outcome: { kind: 'lease', lease } });
+    if (id !== undefined) this.#idempotency.settleInStep({ id, outcome: { kind: 'lease', lease } });
     return lease;
   }
 

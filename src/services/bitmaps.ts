@@ -59,8 +59,12 @@ export class Bitmaps {
         await this.#parts.catalog.idempotency.note(key, { imageId: visit.imageId, bitmapName: options.name });
       }
       const bitmap = await visit.call('createBitmap', options);
+      const made: MadeBitmap = { imageId: visit.imageId, bitmap };
+      if (key !== undefined) {
+        await this.#parts.catalog.idempotency.settle({ id: key, outcome: { kind: 'bitmap', ...made } });
+      }
       await visit.learn();
-      return { imageId: visit.imageId, bitmap };
+      return made;
     });
   }
 

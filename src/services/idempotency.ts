@@ -5,11 +5,11 @@ import { createHash } from 'node:crypto';
 import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import type { IdempotencyRecord, ImageRecord, Outcome, WorkTrace } from '../catalog/catalog.ts';
-import type { SnapshotDescription } from '../pool/protocol.ts';
+import type { BitmapDescription, SnapshotDescription } from '../pool/protocol.ts';
 import { toImage } from './image-facts.ts';
 import type { Image } from './image-facts.ts';
 import type { Lease } from './leases.ts';
-import { isMadeAs } from './made-snapshots.ts';
+import { isMadeAs } from './made-things.ts';
 import type { ServiceParts } from './service-parts.ts';
 import type { Bitmaps, MadeBitmap } from './bitmaps.ts';
 import type { Snapshots } from './snapshots.ts';
@@ -44,9 +44,8 @@ export const keysKeptMs = 24 * 60 * 60 * 1000;
 
 /**
  * The key is taken before the work begins. The step that makes the effect stores what was made with the key, and from
- * then on nothing is made again. In between the key names what is to be made: a snapshot is in its image's file before
- * the catalog knows of it, and after a crash the opening that mends the image looks whether it is. A bitmap is in the
- * file alone, and is looked for there.
+ * then on nothing is made again. In between the key names what is to be made: a snapshot or a bitmap is in its image's
+ * file before the catalog knows of it, and after a crash the first opening of the image looks whether it is.
  */
 export class Idempotency {
   readonly #parts: Pick<ServiceParts, 'catalog' | 'clock' | 'report'>;
@@ -110,7 +109,7 @@ export class Idempotency {
     }
   }
 
-  /** Opening the image completes or undoes what was under way, and settles the key of a snapshot that is there. */
+  /** Opening the image completes or undoes what was under way, and settles the key of what is there. */
   async #foundOf({ subject }: IdempotencyRecord): Promise<Made | undefined> {
     if (subject?.imageId === undefined) return undefined;
     const { imageId, snapshotId, bitmapName } = subject;
@@ -137,6 +136,8 @@ function madeOf(outcome: Outcome, trace: WorkTrace | undefined): Made {
     }
     case 'snapshot':
       return { ...outcome, snapshot: outcome.snapshot as SnapshotDescription };
+    case 'bitmap':
+      return { ...outcome, bitmap: outcome.bitmap as BitmapDescription };
     case 'lease': {
       const { mode, owner, fencingToken, acquiredAtMs, ttlMs } = outcome.lease;
       const id = present(trace?.leaseId, 'a lease is noted before it is granted');

@@ -6,7 +6,7 @@ import type { ImageRecord, ImageUpdate } from '../catalog/catalog.ts';
 import type { EngineHandle } from '../pool/engine-pool.ts';
 import type { BackingSource } from '../pool/protocol.ts';
 import { factsOf } from './image-facts.ts';
-import { keysOfMade } from './made-snapshots.ts';
+import { keysOfMade } from './made-things.ts';
 import type { ServiceParts } from './service-parts.ts';
 
 /** One opening of an image, from the first handle to the closed file. */
@@ -54,6 +54,7 @@ export async function openImage(
     const epoch = options.epochOf();
     if (epoch > 0) await handle.fence(epoch);
     if (record.structural !== undefined) await mend(parts, handle);
+    if (record.structural === undefined && !known) await settleKeys(parts, handle);
     const asRecorded = known && record.structural === undefined;
     const learned = asRecorded ? record : await learn(parts, handle, record);
     return { record: learned, handle, writable, reserved, earlier: options.earlier };
@@ -165,7 +166,6 @@ async function mend(parts: OpeningParts, handle: EngineHandle): Promise<void> {
   const alone = { signal: undefined, onProgress: undefined };
   const report = await handle.run('repair', { mode: 'all' }, alone);
   await handle.call('flush', {}, alone);
-  // A snapshot that is there although its request was never answered is that request's, whoever deletes it now.
   await parts.catalog.clearStructural(handle.imageId, await keysOfMade(parts, handle));
   if (report.clean) return;
   const left = `${report.corruptions} corruptions and ${report.checkErrors} check errors remain`;
@@ -174,6 +174,11 @@ async function mend(parts: OpeningParts, handle: EngineHandle): Promise<void> {
     imageId: handle.imageId,
     error: new Error(`${left}: check the image, and take what is needed out of it`),
   });
+}
+
+/** What is there although its request was never answered is that request's, whoever takes it away now. */
+async function settleKeys(parts: OpeningParts, handle: EngineHandle): Promise<void> {
+  for (const key of await keysOfMade(parts, handle)) await parts.catalog.idempotency.settle(key);
 }
 
 /** What an open image tells of itself. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 
 import { keysKeptMs } from '../../src/services/idempotency.ts';
@@ -7,6 +8,7 @@ import type { BrakedService } from '../support/braked-service.ts';
 import { codeOf, pointersOf } from '../support/test-service.ts';
 import type { ImageBody } from '../support/test-service.ts';
 import { tempFolder } from '../support/temp-folder.ts';
+import { copyFolder } from '../support/torn-jobs.ts';
 
 interface LeaseBody {
   readonly id: string;
@@ -136,6 +138,24 @@ describe('a bitmap', () => {
     await service.delete('/v1/images/marked/bitmaps/c').expect(204);
     assert.deepEqual((await bitmap('c', 'c').expect(201)).body, unheard.body);
     await service.get('/v1/images/marked/bitmaps/c').expect(404);
+  });
+
+  test('that was made by a process that died over it is not made again, also when somebody has deleted it since', async () => {
+    const { catalog } = service.house;
+    const settle = catalog.idempotency.settle.bind(catalog.idempotency);
+    catalog.idempotency.settle = async () => {
+      throw new Error('the process has died here');
+    };
+    await bitmap('d', 'd').expect(500);
+    catalog.idempotency.settle = settle;
+    using killed = tempFolder();
+    const path = join(killed.path, 'data');
+    copyFolder(folder.path, path);
+    await using next = await startBrakedService(path);
+    await next.delete('/v1/images/marked/bitmaps/d').expect(204);
+    const again = next.post('/v1/images/marked/bitmaps', { name: 'd' }).set('Idempotency-Key', 'd');
+    assert.equal(((await again.expect(201)).body as { name: string }).name, 'd');
+    await next.get('/v1/images/marked/bitmaps/d').expect(404);
   });
 });
 
