@@ -9,6 +9,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Response } from 'supertest';
 
 import { KiB, MiB } from '../../src/base/units.ts';
+import type { ReadSession } from '../../src/services/services.ts';
 import { openHouse } from '../support/service-house.ts';
 import { serveHouse } from '../support/served-house.ts';
 import type { ServedHouse } from '../support/served-house.ts';
@@ -92,7 +93,8 @@ describe('a disk that is full', () => {
   });
 
   test('at any write loses nothing that was answered', watchdog, async () => {
-    const refused = await refuseEach('write', async (name) => {
+    const refused = await refuseEach('write', async (name, reader) => {
+      reader.close();
       await requireClean(name, name);
       assert.equal((await put(name, slot, Buffer.alloc(4 * slot, 3))).status, 204, name);
     });
@@ -120,12 +122,17 @@ describe('a disk that is full', () => {
 });
 
 /** Writes the same to one image after another, each time with one later call refused; how often it was. */
-async function refuseEach(call: RefusedCall, goOn: (image: string) => Promise<void>): Promise<number> {
+async function refuseEach(
+  call: RefusedCall,
+  goOn: (image: string, reader: ReadSession) => Promise<void>,
+): Promise<number> {
   disk.leave(Infinity);
   for (let calls = 0; ; calls += 1) {
     const name = `${call}-${calls}`;
     await create(name, 8 * MiB);
     assert.equal((await put(name, 1000, Buffer.alloc(slot, 1))).status, 204);
+    // As long as somebody reads, the image is not closed for want of users, however slow the machine is.
+    using reader = await service.house.services.content.openRead(name, { snapshot: undefined, signal: undefined });
     disk.refuse(call, calls);
     const answer = await put(name, slot, Buffer.alloc(4 * slot, 2));
     if (!disk.takeRefusalBack()) {
@@ -134,7 +141,7 @@ async function refuseEach(call: RefusedCall, goOn: (image: string) => Promise<vo
     }
     assertFull(answer, name);
     assert.deepEqual(await read(name, 1000, slot - 1000), Buffer.alloc(slot - 1000, 1), name);
-    await goOn(name);
+    await goOn(name, reader);
     assert.deepEqual(await read(name, slot, 4 * slot), Buffer.alloc(4 * slot, 3), name);
     assert.deepEqual(await read(name, 1000, slot - 1000), Buffer.alloc(slot - 1000, 1), name);
     await requireClean(name, name);
@@ -142,10 +149,11 @@ async function refuseEach(call: RefusedCall, goOn: (image: string) => Promise<vo
 }
 
 /** After a failed flush nobody knows what is durable: the image is read-only until it was closed and opened. */
-async function writeUntilOpenedAgain(name: string): Promise<void> {
+async function writeUntilOpenedAgain(name: string, reader: ReadSession): Promise<void> {
   const write = (): Promise<Response> => put(name, slot, Buffer.alloc(4 * slot, 3));
   let answer = await write();
   assert.deepEqual([answer.status, codeOf(answer)], [409, 'image-read-only'], name);
+  reader.close();
   for (let tries = 0; answer.status === 409 && tries < triesMax; tries += 1) {
     await pause(2 * imageIdleMs);
     answer = await write();
