@@ -79,7 +79,7 @@ export const Description = z.string().max(4096);
 export function queryNumber(bounds: { readonly min: number; readonly max: number }): z.ZodType<number, string> {
   return z
     .string()
-    .regex(/^\d{1,16}$/, { error: 'a whole number in decimal' })
+    .regex(/^\d{1,16}$/, { error: 'must be a whole number in decimal' })
     .transform(Number)
     .pipe(z.int().min(bounds.min).max(bounds.max))
     .meta(shownAs({ type: 'integer', format: 'int64', minimum: bounds.min, maximum: bounds.max }));

@@ -29,7 +29,7 @@ function parseJson(text: string): unknown {
     return JSON.parse(text, refusePrototype);
   } catch (error) {
     if (error instanceof Fault) throw error;
-    const message = error instanceof Error ? error.message : 'not JSON';
+    const message = `is not JSON (${error instanceof Error ? error.message : String(error)})`;
     throw new Fault('invalid-request', { errors: [{ pointer: '', in: 'body', message }] });
   }
 }

@@ -4,6 +4,7 @@ import type { faultCodes, FaultCode } from '../base/fault-codes.ts';
 import { jobProblemTexts } from './job-problem-texts.ts';
 import { listOf, optionOf, textOf, violationOf } from './problem-text.ts';
 import type { ProblemText } from './problem-text.ts';
+import type { RequestError } from './schema.ts';
 
 type CodeOfKind<Kind extends string> = {
   [Code in FaultCode]: (typeof faultCodes)[Code]['kind'] extends Kind ? Code : never;
@@ -30,9 +31,10 @@ export const problemTexts = {
     cure: 'Correct what `errors` names; each `pointer` leads to one value.',
     members: ['errors'],
     detail: (context) => {
-      const [first] = listOf(context, 'errors') as readonly { pointer: string; message: string }[];
+      const [first] = listOf(context, 'errors') as readonly RequestError[];
       if (first === undefined) return undefined;
-      return first.pointer === '' ? `The request: ${first.message}.` : `${first.pointer}: ${first.message}.`;
+      const whole = first.in === 'body' ? 'The body' : 'The request:';
+      return first.pointer === '' ? `${whole} ${first.message}.` : `${first.pointer}: ${first.message}.`;
     },
   },
   'invalid-content-range': {

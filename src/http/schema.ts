@@ -13,6 +13,7 @@ import type { FastifyZodOpenApiTypeProvider } from 'fastify-zod-openapi';
 import { z } from 'zod';
 
 import { Fault } from '../base/fault.ts';
+import { explainIssue } from './value-rules.ts';
 
 export { fastifyZodOpenApiPlugin, fastifyZodOpenApiTransformers } from 'fastify-zod-openapi';
 
@@ -42,7 +43,7 @@ export const compileValidator: Compile = ({ schema, httpPart }) => {
   const place = placeOf(httpPart);
   return (value: unknown) => {
     // Fastify hands over null for a body that is not there.
-    const result = schema.safeParse(place === 'body' && value === null ? undefined : value);
+    const result = schema.safeParse(place === 'body' && value === null ? undefined : value, inOurWords);
     return result.success ? { value: result.data } : { error: toFault(result.error, place) };
   };
 };
@@ -57,10 +58,12 @@ export const compileSerializer = createSerializerCompiler({
 
 /** Parses a query by hand with a schema. Faults `invalid-request`. */
 export function parseQuery<Output>(schema: z.ZodType<Output>, query: unknown): Output {
-  const result = schema.safeParse(query);
+  const result = schema.safeParse(query, inOurWords);
   if (result.success) return result.data;
   throw toFault(result.error, 'query');
 }
+
+const inOurWords = { error: explainIssue };
 
 /** One fault about one value. */
 export function invalidRequest(error: RequestError): Fault {
@@ -76,8 +79,7 @@ function placeOf(httpPart: string | undefined): RequestError['in'] {
 function toFault(error: z.ZodError, place: RequestError['in']): Fault {
   const found = error.issues.flatMap((issue): readonly RequestError[] => {
     if (issue.code !== 'unrecognized_keys') {
-      const message = issue.message.endsWith('received undefined') ? 'is missing' : issue.message;
-      return [{ pointer: pointerTo(issue.path), in: place, message }];
+      return [{ pointer: pointerTo(issue.path), in: place, message: issue.message }];
     }
     const message = place === 'query' ? 'no such query parameter' : 'no such member';
     return issue.keys.map((key) => ({ pointer: pointerTo([...issue.path, key]), in: place, message }));

@@ -210,6 +210,10 @@ function judgeRequest(options: ServerOptions) {
       done();
       return;
     }
+    if (hasEmptyName(request)) {
+      done(new Fault('route-not-found', {}));
+      return;
+    }
     if (options.isDraining()) {
       void reply.header('connection', 'close');
       if (!answersWhileDraining(request)) {
@@ -224,6 +228,13 @@ function judgeRequest(options: ServerOptions) {
     }
     done(options.tokens === undefined ? judgeOrigin(request.headers, options.hosts) : judgeScope(request, demand));
   };
+}
+
+/** A path that names nothing where a name belongs is no path of ours: `/v1/images/` is not an image. */
+function hasEmptyName({ params }: FastifyRequest): boolean {
+  const names = params as Readonly<Record<string, string>>;
+  for (const name in names) if (names[name] === '' && name !== '*') return true;
+  return false;
 }
 
 /** One Host header, and in HTTP/1.1 not none (RFC 9112 §3.2): of two names, a proxy may have believed the other one. */

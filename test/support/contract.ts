@@ -157,7 +157,8 @@ function findOperation(
   const fitting = Object.entries(paths).filter(([pattern, methods]) => {
     const parts = pattern.split('/');
     const alike =
-      parts.length === given.length && parts.every((part, index) => isVariable(part) || part === given[index]);
+      parts.length === given.length &&
+      parts.every((part, index) => (isVariable(part) ? given[index] !== '' : part === given[index]));
     return alike && wanted in methods;
   });
   // The one with the fewest variables is meant: /leases/break, not /leases/{lease}.
