@@ -22,14 +22,6 @@ export interface LoadOrder {
     | { readonly kind: 'each'; readonly stride: number; readonly requests: number };
 }
 
-/** One file sent whole as the body of a PUT. */
-export interface UploadOrder {
-  readonly port: number;
-  readonly path: string;
-  readonly file: string;
-  readonly headers: readonly string[];
-}
-
 export interface LoadResult {
   readonly requests: number;
   readonly bytes: number;
@@ -38,10 +30,6 @@ export interface LoadResult {
   readonly p99Ms: number;
 }
 
-/** To the process of the load generator; answered in order. */
-export type LoadMessage =
-  { readonly kind: 'load'; readonly order: LoadOrder } | { readonly kind: 'upload'; readonly order: UploadOrder };
-
-/** From it. */
+/** What the load generator's process answers, in the order of its orders. */
 export type LoadAnswer =
   { readonly kind: 'done'; readonly result: LoadResult } | { readonly kind: 'failed'; readonly reason: string };

@@ -1,23 +1,22 @@
 // The load generator, a process of its own: takes orders, one at a time, and answers with what came of them.
 
 import { randomFillSync } from 'node:crypto';
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 
 import { MiB } from '../src/base/units.ts';
 import { HttpLine } from './http-line.ts';
-import type { LoadAnswer, LoadMessage, LoadOrder, LoadResult, UploadOrder } from './load-order.ts';
+import type { LoadAnswer, LoadOrder, LoadResult } from './load-order.ts';
 
 /** Bodies are sent in pieces of this length; it is no zeroes. */
 const pieceLength = 1 * MiB;
 const piece = randomFillSync(Buffer.allocUnsafe(pieceLength));
 
-process.on('message', (message: LoadMessage) => {
-  void perform(message).then((answer) => process.send?.(answer));
+process.on('message', (order: LoadOrder) => {
+  void perform(order).then((answer) => process.send?.(answer));
 });
 
-async function perform(message: LoadMessage): Promise<LoadAnswer> {
+async function perform(order: LoadOrder): Promise<LoadAnswer> {
   try {
-    const result = message.kind === 'load' ? await load(message.order) : await upload(message.order);
+    const result = await load(order);
     return { kind: 'done', result };
   } catch (error) {
     return { kind: 'failed', reason: error instanceof Error ? (error.stack ?? error.message) : String(error) };
@@ -88,33 +87,5 @@ function offsets({ order, rangeLength, contentLength }: LoadOrder): () => number
 function* pieces(length: number): Generator<Uint8Array> {
   for (let done = 0; done < length; done += pieceLength) {
     yield piece.subarray(0, Math.min(pieceLength, length - done));
-  }
-}
-
-async function upload({ port, path, file, headers }: UploadOrder): Promise<LoadResult> {
-  const descriptor = openSync(file, 'r');
-  const { size } = fstatSync(descriptor);
-  const line = await HttpLine.open(port);
-  const startedAt = performance.now();
-  try {
-    const lines = [`PUT ${path} HTTP/1.1`, `host: 127.0.0.1:${port}`, `content-length: ${size}`, ...headers, '', ''];
-    const head = lines.join('\r\n');
-    const { status } = await line.ask(head, contentOf(descriptor, size));
-    if (status !== 201) throw new Error(`PUT ${path}: status ${status}`);
-  } finally {
-    line.close();
-    closeSync(descriptor);
-  }
-  const seconds = (performance.now() - startedAt) / 1000;
-  return { requests: 1, bytes: size, seconds, p50Ms: seconds * 1000, p99Ms: seconds * 1000 };
-}
-
-function* contentOf(descriptor: number, size: number): Generator<Uint8Array> {
-  for (let done = 0; done < size;) {
-    const bytes = Buffer.allocUnsafe(Math.min(pieceLength, size - done));
-    const count = readSync(descriptor, bytes, 0, bytes.length, done);
-    if (count === 0) throw new Error('the file is shorter than it was');
-    done += count;
-    yield bytes.subarray(0, count);
   }
 }

@@ -43,12 +43,12 @@ export interface RangeJob {
   readonly goal: number | undefined;
 }
 
-export async function makeSameDisk(site: Site, bench: Bench): Promise<SameDisk> {
+export async function makeSameDisk(site: Site): Promise<SameDisk> {
   const raw = site.fillRandom('disk.raw', diskLength);
   const qemuPath = site.path('disk.qcow2');
   runCommand('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, qemuPath]);
   const service = await site.service();
-  await bench.upload({ port: service.port, path: '/v1/imports/same-disk', file: qemuPath, headers: [] });
+  service.upload(qemuPath, '/v1/imports/same-disk');
   return {
     plain: { server: await site.serve(raw), path: '/' },
     service: { server: service, path: '/v1/images/same-disk/data' },

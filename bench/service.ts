@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { Child } from './processes.ts';
+import { Child, timeCommand } from './processes.ts';
 
 const entry = fileURLToPath(new URL('../src/main.ts', import.meta.url));
 
@@ -51,6 +51,12 @@ export class Service {
     return String(id);
   }
 
+  /** Sends a file as `curl -T` does; how long it took, in seconds. */
+  upload(file: string, path: string, headers: readonly string[] = []): number {
+    const words = headers.flatMap((header) => ['-H', header]);
+    return timeCommand('curl', [...uploadWords, ...words, '-T', file, `http://127.0.0.1:${this.port}${path}`]);
+  }
+
   async remove(image: string): Promise<void> {
     await this.ask('DELETE', `/v1/images/${image}`, { body: undefined, status: 204 });
   }
@@ -75,5 +81,7 @@ export class Service {
     await this.#child.end();
   }
 }
+
+const uploadWords = ['-sS', '--fail-with-body', '-o', '/dev/null'];
 
 type Body = Readonly<Record<string, unknown>>;

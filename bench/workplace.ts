@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import type { LoadAnswer, LoadMessage, LoadOrder, LoadResult, UploadOrder } from './load-order.ts';
+import type { LoadAnswer, LoadOrder, LoadResult } from './load-order.ts';
 import type { PlainServerReady } from './plain-server.ts';
 import { Child, runCommand } from './processes.ts';
 import { Service } from './service.ts';
@@ -36,11 +36,12 @@ export class Bench {
   }
 
   async load(order: LoadOrder): Promise<LoadResult> {
-    return this.#order({ kind: 'load', order });
-  }
-
-  async upload(order: UploadOrder): Promise<LoadResult> {
-    return this.#order({ kind: 'upload', order });
+    this.#load ??= new Child({ file: fileOf('load.ts'), words: [], environment: {} }, []);
+    const answer = this.#load.nextMessage();
+    this.#load.process.send(order);
+    const told = (await answer) as LoadAnswer;
+    if (told.kind === 'failed') throw new Error(`the load generator failed: ${told.reason}`);
+    return told.result;
   }
 
   /** What the services have printed last. */
@@ -52,15 +53,6 @@ export class Bench {
     await this.#load?.end();
     await this.memory.end();
     await this.disk.end();
-  }
-
-  async #order(message: LoadMessage): Promise<LoadResult> {
-    this.#load ??= new Child({ file: fileOf('load.ts'), words: [], environment: {} }, []);
-    const answer = this.#load.nextMessage();
-    this.#load.process.send(message);
-    const told = (await answer) as LoadAnswer;
-    if (told.kind === 'failed') throw new Error(`the load generator failed: ${told.reason}`);
-    return told.result;
   }
 }
 

@@ -7,7 +7,7 @@ import { againstPlainServer, connectionCounts, makeSameDisk } from '../ranges.ts
 export const durableWrite: Claim = {
   name: 'durable-write',
   measure: async function* measure(bench) {
-    const disk = await makeSameDisk(bench.disk, bench);
+    const disk = await makeSameDisk(bench.disk);
     for (const connections of connectionCounts) {
       yield await againstPlainServer(bench, disk, {
         title: `write 4 KiB durably, ${connections} at a time`,

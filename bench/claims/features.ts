@@ -23,7 +23,7 @@ interface Feature {
 export const features: Claim = {
   name: 'features',
   measure: async function* measure(bench) {
-    const { service: plain } = await makeSameDisk(bench.memory, bench);
+    const { service: plain } = await makeSameDisk(bench.memory);
     for (const feature of headersOnly) yield await compare(bench, { plain, with: plain }, feature);
     yield* leases(bench, plain);
     yield* tokens(bench, plain);
@@ -43,7 +43,7 @@ const headersOnly: readonly Feature[] = [
 async function* leases(bench: Bench, plain: Target): AsyncGenerator<Comparison> {
   const service = await bench.memory.service();
   const file = bench.memory.path('disk.qcow2');
-  await bench.upload({ port: service.port, path: '/v1/imports/leased-disk', file, headers: [] });
+  service.upload(file, '/v1/imports/leased-disk');
   const body = { mode: 'exclusive', ttlSeconds: 3600 };
   const lease = await service.ask('POST', '/v1/images/leased-disk/leases', { body, status: 201 });
   const headers = [`lease-id: ${String(lease['id'])}`, `fencing-token: ${String(lease['fencingToken'])}`];
@@ -61,7 +61,7 @@ async function* tokens(bench: Bench, plain: Target): AsyncGenerator<Comparison> 
   try {
     const headers = [`authorization: Bearer ${token}`];
     const file = bench.memory.path('disk.qcow2');
-    await bench.upload({ port: service.port, path: '/v1/imports/same-disk', file, headers });
+    service.upload(file, '/v1/imports/same-disk', headers);
     const guarded = { server: service, path: plain.path };
     await warmUp(bench, { ...guarded, headers });
     yield await compare(bench, { plain, with: guarded }, { name: 'a token', method: 'GET', headers });

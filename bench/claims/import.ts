@@ -18,12 +18,7 @@ export const importImage: Claim = {
     const copy = disk.path('copy');
     const take = async (file: string, query: string): Promise<number> => {
       settleDisk();
-      const { seconds } = await bench.upload({
-        port: service.port,
-        path: `/v1/imports/incoming${query}`,
-        file,
-        headers: [],
-      });
+      const seconds = service.upload(file, `/v1/imports/incoming${query}`);
       await service.remove('incoming');
       return imageLength / MiB / seconds;
     };

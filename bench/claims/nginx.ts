@@ -14,7 +14,7 @@ export const nginx: Claim = {
       yield { name: `${title}; ${peer}`, missing: 'nginx is not installed (Debian: nginx-light)' };
       return;
     }
-    const disk = await makeSameDisk(bench.memory, bench);
+    const disk = await makeSameDisk(bench.memory);
     const server = await Nginx.start(bench.memory.folder);
     try {
       const target = { server, path: '/disk.raw' };

@@ -7,7 +7,7 @@ import { againstPlainServer, againstQemu, connectionCounts, diskLength, makeSame
 export const read: Claim = {
   name: 'read',
   measure: async function* measure(bench) {
-    const disk = await makeSameDisk(bench.memory, bench);
+    const disk = await makeSameDisk(bench.memory);
     for (const { name, length, goal } of ranges) {
       for (const connections of connectionCounts) {
         const job = {

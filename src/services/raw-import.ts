@@ -12,6 +12,7 @@ import { bodyChunks, expectedOf, watched, whileWanted } from './body-chunks.ts';
 import type { BodyChunk } from './body-chunks.ts';
 import { generationFirst } from './new-images.ts';
 import type { Draft, MadeFile } from './new-images.ts';
+import type { StagedFile } from '../store/staged-file.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { requireDigest, writeChunkLength, writesAtOnceMax } from './write-session.ts';
 import { WriteWindow } from './write-window.ts';
@@ -28,8 +29,8 @@ export interface IncomingRaw {
   readonly onTaken: () => void;
 }
 
-/** A sync of everything at the end would stall the disk for all others, so bulk writing is made durable so often. */
-const flushEvery = 64 * MiB;
+/** How much waits for its tables at most: what lies in them is made durable meanwhile, but only a flush orders them. */
+const flushEvery = 256 * MiB;
 
 /** How large an image is at first when nobody says how much comes. */
 const sizeFirst = 1 * GiB;
@@ -56,7 +57,7 @@ export async function takeRaw(
   draft: Draft,
   incoming: IncomingRaw,
 ): Promise<MadeFile> {
-  const { directory, pool, report } = parts;
+  const { directory, pool } = parts;
   const { id, path, signal } = draft;
   const make = async (virtualSize: number): Promise<ImageDescription> => {
     const spec = { ...incoming.create, virtualSize: alignUp(virtualSize, sectorSize), backing: undefined };
@@ -64,11 +65,32 @@ export async function takeRaw(
   };
   await make(incoming.bodyLength ?? sizeFirst);
 
+  const staged = await directory.openStaged(id);
+  let made: MadeFile | undefined;
+  try {
+    made = await fillOpened({ parts, draft, staged }, incoming);
+  } finally {
+    await staged.close();
+  }
+  if (made !== undefined) return made;
+
+  // Nothing came: an image cannot be cut down to nothing, but made of it.
+  await directory.remove('staging', id);
+  return { description: await make(0), generation: generationFirst };
+}
+
+/** Opens the new image, fills it and closes it, also when that fails. */
+async function fillOpened(
+  target: { readonly parts: Pick<ServiceParts, 'pool' | 'report'>; readonly draft: Draft; readonly staged: StagedFile },
+  incoming: IncomingRaw,
+): Promise<MadeFile | undefined> {
+  const { pool, report } = target.parts;
+  const { id, path, signal } = target.draft;
   const request = { imageId: id, path, writable: true, backing: [], generation: generationFirst };
   const handle = await pool.open(request, { signal });
   let made: MadeFile | undefined;
   try {
-    made = await fill(handle, incoming, signal);
+    made = await fill({ handle, staged: target.staged, signal }, incoming);
   } catch (error) {
     handle.release();
     await pool.evict(id).catch((closing: unknown) => {
@@ -78,15 +100,19 @@ export async function takeRaw(
   }
   handle.release();
   await pool.evict(id);
-  if (made !== undefined) return made;
+  return made;
+}
 
-  // Nothing came: an image cannot be cut down to nothing, but made of it.
-  await directory.remove('staging', id);
-  return { description: await make(0), generation: generationFirst };
+/** What is filled: through the engine, while its bytes go to the disk. */
+interface Filling {
+  readonly handle: EngineHandle;
+  readonly staged: StagedFile;
+  readonly signal: AbortSignal;
 }
 
 /** Undefined when nothing came, and nobody had said so. */
-async function fill(handle: EngineHandle, incoming: IncomingRaw, signal: AbortSignal): Promise<MadeFile | undefined> {
+async function fill(filling: Filling, incoming: IncomingRaw): Promise<MadeFile | undefined> {
+  const { handle, signal } = filling;
   const { lossCount } = handle;
   const { clusterSize, extendedL2 } = incoming.create;
   const hash = createHash('sha256');
@@ -99,7 +125,7 @@ async function fill(handle: EngineHandle, incoming: IncomingRaw, signal: AbortSi
     length: incoming.bodyLength,
   };
 
-  const target = new FillTarget(handle, signal);
+  const target = new FillTarget(filling);
   const unit = extendedL2 ? clusterSize / subclusterCount : clusterSize;
   try {
     for await (const chunk of bodyChunks(body, rule)) {
@@ -128,13 +154,15 @@ async function fill(handle: EngineHandle, incoming: IncomingRaw, signal: AbortSi
 /** An image that is filled from front to back, and grows when it has to. */
 class FillTarget {
   readonly #handle: EngineHandle;
+  readonly #staged: StagedFile;
   readonly #signal: AbortSignal;
   readonly #window = new WriteWindow({ widthMax: writesAtOnceMax });
   #end = 0;
   #unflushed = 0;
 
-  constructor(handle: EngineHandle, signal: AbortSignal) {
+  constructor({ handle, staged, signal }: Filling) {
     this.#handle = handle;
+    this.#staged = staged;
     this.#signal = signal;
   }
 
@@ -163,6 +191,7 @@ class FillTarget {
     const { length } = bytes;
     const args = { offset, bytes, detectZeroes: false };
     await this.#window.add(length, () => this.#handle.call('write', args, { signal: this.#signal }));
+    await this.#staged.wrote(length);
     this.#unflushed += length;
     if (this.#unflushed < flushEvery) return;
     this.#unflushed = 0;

@@ -12,6 +12,7 @@ import { join } from 'node:path';
 
 import { assert } from '../base/assert.ts';
 import type { FileIdentity } from '../base/file-identity.ts';
+import { StagedFile } from './staged-file.ts';
 import { StagingWriter } from './staging-writer.ts';
 
 /** Bytes of the file system that holds the data directory. */
@@ -62,6 +63,11 @@ export class DataDirectory {
   /** Starts an empty staging file. */
   async stage(id: string, options: { readonly digest: boolean }): Promise<StagingWriter> {
     return StagingWriter.create(this.stagingPath(id), options);
+  }
+
+  /** A staging file that somebody else writes to, to be made durable meanwhile. */
+  async openStaged(id: string): Promise<StagedFile> {
+    return StagedFile.open(this.stagingPath(id));
   }
 
   /** Moves a staging file to the images. When this returns, file and move survive a crash. */

@@ -8,13 +8,7 @@ import type { FileHandle } from 'node:fs/promises';
 
 import { assert } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
-import { MiB } from '../base/units.ts';
-
-/**
- * How much is written between two syncs of the data: a sync of everything at the end would stall the disk for all
- * others (0.3 ms a dirty MiB). The disk works on one sync while the next part is written.
- */
-const syncEvery = 32 * MiB;
+import { SyncAhead } from './sync-ahead.ts';
 
 /** Bytes are written in the order in which they come; every `write` is awaited before the next. */
 export class StagingWriter {
@@ -22,15 +16,14 @@ export class StagingWriter {
   readonly #file: FileHandle;
   readonly #hash: Hash = createHash('sha256');
   readonly #digest: boolean;
+  readonly #ahead: SyncAhead;
   #length = 0;
-  #unsynced = 0;
-  /** The sync that is under way, and how it ends. */
-  #sync: Promise<{ readonly error: unknown } | undefined> | undefined;
 
   private constructor(parts: { readonly path: string; readonly file: FileHandle; readonly digest: boolean }) {
     this.#path = parts.path;
     this.#file = parts.file;
     this.#digest = parts.digest;
+    this.#ahead = new SyncAhead(() => parts.file.datasync());
   }
 
   /** Makes the file; it must not exist. With `digest` the SHA-256 of everything is computed on the way. */
@@ -54,7 +47,7 @@ export class StagingWriter {
   /** Closes the finished file; its bytes survive a crash. Returns the SHA-256 if it was asked for. */
   async finish(): Promise<Uint8Array | undefined> {
     try {
-      await this.#endSync();
+      await this.#ahead.finish();
       await this.#file.sync();
     } finally {
       await this.#file.close();
@@ -64,15 +57,9 @@ export class StagingWriter {
 
   /** Closes and removes the file. */
   async abort(): Promise<void> {
-    await this.#sync;
+    await this.#ahead.abandon();
     await this.#file.close();
     await rm(this.#path, { force: true });
-  }
-
-  async #endSync(): Promise<void> {
-    const failure = await this.#sync;
-    this.#sync = undefined;
-    if (failure !== undefined) throw failure.error;
   }
 
   async #writeSome(pieces: readonly Uint8Array[]): Promise<number> {
@@ -80,12 +67,7 @@ export class StagingWriter {
       const { bytesWritten } = await this.#file.writev(pieces, this.#length);
       assert(bytesWritten > 0, 'a write makes progress');
       this.#length += bytesWritten;
-      this.#unsynced += bytesWritten;
-      if (this.#unsynced >= syncEvery) {
-        this.#unsynced = 0;
-        await this.#endSync();
-        this.#sync = outcomeOf(this.#file.datasync());
-      }
+      await this.#ahead.wrote(bytesWritten);
       return bytesWritten;
     } catch (error) {
       const required = pieces.reduce((sum, { length }) => sum + length, 0);
@@ -106,16 +88,6 @@ export function behind(pieces: readonly Uint8Array[], length: number): readonly 
     if (skipped < piece.length) rest.push(skipped === 0 ? piece : piece.subarray(skipped));
   }
   return rest;
-}
-
-/** A failure waits until somebody asks for it. */
-async function outcomeOf(work: Promise<void>): Promise<{ readonly error: unknown } | undefined> {
-  try {
-    await work;
-    return undefined;
-  } catch (error) {
-    return { error };
-  }
 }
 
 /** No space, no quota, file too large for the file system: one fault; anything else is as it came. */
