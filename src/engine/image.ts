@@ -252,6 +252,11 @@ export class Image {
     return this.#session.changeInSteps((parts) => resize(parts, options));
   }
 
+  /** Drops all guest data of this image: what lies below shows through. Snapshots and the size stay. */
+  empty(): Steps<void> {
+    return this.#session.emptyInSteps();
+  }
+
   /** Judges the file as it is; nothing may change meanwhile. */
   check(): Steps<CheckReport> {
     return this.#session.checkWith(check);

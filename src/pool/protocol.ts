@@ -190,6 +190,7 @@ export interface EngineRuns {
     };
     result: Changed;
   };
+  empty: { args: Record<never, never>; result: Changed };
   check: { args: Record<never, never>; result: CheckReport };
   repair: { args: { mode: 'leaks' | 'all' }; result: CheckReport };
   /** How large a copy of the image, or of a snapshot (by id or name, the id first), will be. */

@@ -43,6 +43,14 @@ const runs: { readonly [Name in RunName]: RunRow<Name> } = {
       return { generation: image.generation };
     },
   },
+  empty: {
+    admits: 'nothing',
+    changes: true,
+    *start(image) {
+      yield* image.file.empty();
+      return { generation: image.generation };
+    },
+  },
   check: {
     admits: 'overwrites',
     changes: false,

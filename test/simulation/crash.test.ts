@@ -8,6 +8,7 @@ import { after, describe, it } from 'node:test';
 
 import { liveBitmapSwitch } from './bitmap-switch.ts';
 import type { TrialRecord } from './crash-trials.ts';
+import { liveEmptying } from './chain-changes.ts';
 import { liveCreation } from './creation.ts';
 import { liveHeaderChange } from './header-change.ts';
 import { live } from './life.ts';
@@ -26,6 +27,7 @@ const others = [
   ['the making of an image', liveCreation, 60],
   ['a repair', liveMending, 40],
   ['the making and removal of bitmaps', liveBitmapSwitch, 24],
+  ['the emptying of an overlay', liveEmptying, 16],
   ['the admission of a foreign file', liveAdmission, 4],
   ['another header', liveHeaderChange, 40],
 ] as const;

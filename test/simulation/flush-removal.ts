@@ -10,6 +10,7 @@
 import { readFileSync } from 'node:fs';
 
 import { liveBitmapSwitch } from './bitmap-switch.ts';
+import { liveEmptying } from './chain-changes.ts';
 import type { TrialOptions, TrialRecord } from './crash-trials.ts';
 import { liveCreation } from './creation.ts';
 import { flushPlaces } from './flush-places.ts';
@@ -62,6 +63,7 @@ function allRuns(lives: number): readonly Run[] {
     ...seeds(24).map((seed) => small('creation', seed, liveCreation)),
     ...seeds(40).map((seed) => small('repair', seed, liveMending)),
     ...seeds(24).map((seed) => small('bitmaps', seed, liveBitmapSwitch)),
+    ...seeds(16).map((seed) => small('empty', seed, liveEmptying)),
     ...seeds(4).map((seed) => small('admission', seed, liveAdmission)),
     ...seeds(40).map((seed) => small('header', seed, liveHeaderChange)),
   ];

@@ -255,14 +255,15 @@ class MemoryImage implements EngineImage {
 
   readonly readVmState = noVmState;
   readonly writeVmState = noVmState;
-  readonly bitmaps = noBitmap;
-  readonly bitmap = noBitmap;
-  readonly dirtyExtents = noBitmap;
-  readonly createBitmap = noBitmap;
-  readonly deleteBitmap = noBitmap;
-  readonly clearBitmap = noBitmap;
-  readonly setBitmapEnabled = noBitmap;
-  readonly mergeBitmaps = noBitmap;
+  readonly empty = notHere;
+  readonly bitmaps = notHere;
+  readonly bitmap = notHere;
+  readonly dirtyExtents = notHere;
+  readonly createBitmap = notHere;
+  readonly deleteBitmap = notHere;
+  readonly clearBitmap = notHere;
+  readonly setBitmapEnabled = notHere;
+  readonly mergeBitmaps = notHere;
 
   *measure(): Steps<MeasuredSize> {
     yield { done: 0, total: 1 };
@@ -330,8 +331,8 @@ function noVmState(): never {
   throw new Fault('snapshot-not-found', {});
 }
 
-function noBitmap(): never {
-  throw new Fault('bitmap-not-found', {});
+function notHere(): never {
+  throw new Fault('unsupported-option', {});
 }
 
 const measured = (size: number): MeasuredSize => ({ required: 0, fullyAllocated: stepLength + size });

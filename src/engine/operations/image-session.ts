@@ -12,6 +12,7 @@ import { HeaderArea } from '../metadata/header-area.ts';
 import { relieveBitmaps, storeBitmaps } from './bitmap-store.ts';
 import type { CheckReport } from './check-report.ts';
 import type { CacheBudget } from '../metadata/cache-budget.ts';
+import { empty } from './empty.ts';
 import { cachesOf, openBacking, readParts, refuseUnsupported, snapshotTree, writeParts } from './open.ts';
 import type { LayerOptions } from './open.ts';
 import { repair } from './repair.ts';
@@ -213,10 +214,18 @@ export class ImageSession {
     try {
       return yield* repair(this.#file, mode);
     } finally {
-      this.#views.clear();
-      this.#header = HeaderArea.read(this.#file, { forCheck: true });
-      this.#load();
+      this.#reload();
     }
+  }
+
+  /** Drops all guest data of the image itself. */
+  emptyInSteps(): Steps<void> {
+    return this.changeInSteps((parts) =>
+      empty(parts, () => {
+        this.#reload();
+        return this.#changeable();
+      }),
+    );
   }
 
   /** By id first, then by name. Fault `snapshot-not-found`. */
@@ -267,6 +276,13 @@ export class ImageSession {
     } finally {
       this.#write.order.settle();
     }
+  }
+
+  /** The file is another one now, by its tables. */
+  #reload(): void {
+    this.#views.clear();
+    this.#header = HeaderArea.read(this.#file, { forCheck: true });
+    this.#load();
   }
 
   #load(): void {

@@ -14,12 +14,13 @@ import { discardFully, zeroWhole } from '../data/zeroing.ts';
 import { bitmapBitsFor } from '../format/bitmap-table.ts';
 import { l1EntriesFor } from '../format/geometry.ts';
 import { l1EntriesMax } from '../format/header.ts';
-import { guestOffset, hostCluster, hostOffset, virtualSizeMax } from '../format/offsets.ts';
+import { guestOffset, hostCluster, virtualSizeMax } from '../format/offsets.ts';
 import type { WriteParts } from '../image-parts.ts';
 import { lookup } from '../mapping/lookup.ts';
 import { DirtyBitmap } from '../metadata/dirty-bitmap.ts';
 import { storeBitmaps } from './bitmap-store.ts';
 import type { CreateSpec } from './create-spec.ts';
+import { switchL1 } from './l1-switch.ts';
 import { runOf } from './open.ts';
 import { preallocate } from './preallocate.ts';
 import { toTheEnd } from './steps.ts';
@@ -185,32 +186,12 @@ function* dropTables(parts: WriteParts, l1Start: number): Generator<Progress, vo
   yield* dropTree(parts, cut, { l1Start });
 }
 
-/** A longer L1 table elsewhere, switched to in one write with the old size (ORD-06). */
+/** A longer L1 table elsewhere, switched to with the old size. */
 function growL1(parts: WriteParts, entries: number): void {
-  const { mapping, geometry, file, header, order, overlap, allocator } = parts;
-  const before = mapping.place;
-  if (entries <= before.entries) return;
-  const l1 = mapping.copyOfL1(entries);
-  const run = allocator.allocateRun(divideUp(l1.length, geometry.clusterSize));
-  const whole = new Uint8Array(run.count * geometry.clusterSize);
-  whole.set(l1);
-  const offset = hostOffset(run.first * geometry.clusterSize);
-  try {
-    file.writeAt(offset, whole);
-    order.flush();
-  } catch (error) {
-    allocator.undo(run);
-    throw error;
-  }
-  header.switchDisk({ virtualSize: header.virtualSize, l1TableOffset: offset, l1Entries: entries });
-  // From here on the new table counts, whether or not the flush below works.
-  mapping.moveL1({ offset, entries }, l1);
-  overlap.claim(run);
-  if (before.entries > 0) {
-    const old = runOf(before.offset, before.entries * 8, geometry.clusterSize);
-    overlap.release(old);
-    order.drop(old, { punch: true });
-  }
+  const { mapping, order, file } = parts;
+  if (entries <= mapping.l1Entries) return;
+  const old = switchL1(parts, mapping.copyOfL1(entries));
+  if (old !== undefined) order.drop(old, { punch: true });
   file.flush();
 }
 

@@ -1,0 +1,145 @@
+// Crashes at every moment of what changes an overlay as a whole: afterwards it is as before or as after, nothing between.
+
+import type { MemoryFile } from '../../src/engine/file/memory-file.ts';
+import { guestOffset } from '../../src/engine/format/offsets.ts';
+import type { CreateSpec, Image } from '../../src/engine/image.ts';
+import { runToEnd } from '../../src/engine/operations/steps.ts';
+import { newFile, plainSpec } from '../support/memory-parts.ts';
+import { Prng } from '../support/prng.ts';
+import { contentOf, judgeReport, openOver } from './crash-judge.ts';
+import { CrashTrials } from './crash-trials.ts';
+import type { TrialOptions, TrialRecord } from './crash-trials.ts';
+
+/** The contents of which a crash leaves one, as a whole. */
+type Contents = readonly Uint8Array[];
+
+/** An overlay with data here and there, over a raw file. */
+interface Start {
+  readonly spec: CreateSpec;
+  readonly backing: Uint8Array | undefined;
+  readonly file: MemoryFile;
+  readonly hasSnapshot: boolean;
+}
+
+/** Empties the overlay of a seed. */
+export function liveEmptying(seed: number, options: TrialOptions): TrialRecord {
+  const start = startOf(seed);
+  const { spec, backing, file } = start;
+  const first = openOver(file.fork(), backing);
+  const before = contentOf(first);
+  const snapshot = snapshotOf(first);
+  first.abandon();
+  const after = new Uint8Array(spec.virtualSize);
+  if (backing !== undefined) after.set(backing.subarray(0, spec.virtualSize));
+
+  let contents: Contents = [before];
+  const trials: CrashTrials<Contents> = new CrashTrials<Contents>(file, {
+    options,
+    chance: new Prng(seed + 2),
+    promised: () => contents,
+    strength: () => (contents.length === 1 ? 1 : 0),
+    during: () => `emptying ${JSON.stringify(spec)}`,
+    judge: (crashed, possible) => judge(crashed, { backing, possible, snapshot }),
+  });
+  const image = openOver(trials.file, backing);
+  contents = [before, after];
+  runToEnd(image.empty());
+  image.flush();
+  contents = [after];
+  trials.mark();
+  trials.judgeEpoch();
+  image.close();
+  const wrong = judgeAfter(openOver(trials.file.content.fork(), backing), after);
+  return { ...trials.record, failure: trials.record.failure ?? wrong };
+}
+
+function startOf(seed: number): Start {
+  const chance = new Prng(seed);
+  // Its refcount blocks lie in a row, so that one counts the others.
+  const preallocation = chance.chance(25) ? 'metadata' : 'off';
+  const extendedL2 = chance.chance(20);
+  const compat = !extendedL2 && chance.chance(20) ? '0.10' : '1.1';
+  const clusterSize = extendedL2 ? 16_384 : chance.pick([512, 512, 1_024, 4_096]);
+  const clusters = clusterSize === 512 ? 300 : 40;
+  const spec: CreateSpec = {
+    ...plainSpec,
+    virtualSize: clusters * clusterSize,
+    clusterSize,
+    compat,
+    extendedL2,
+    refcountBits: compat === '1.1' ? chance.pick([2, 64, 64]) : 16,
+    lazyRefcounts: compat === '1.1' && chance.chance(25),
+    preallocation,
+    backing: preallocation === 'off' ? { fileName: 'below.raw', format: 'raw' } : undefined,
+  };
+  const backingLength = Math.floor(clusters * chance.pick([0.5, 1, 1.5])) * clusterSize;
+  const backing = spec.backing === undefined ? undefined : chance.bytes(backingLength);
+  const file = newFile(spec);
+  const image = openOver(file, backing);
+  const fill = (): void => {
+    for (let round = 0; round < 12; round += 1) {
+      const offset = chance.below(spec.virtualSize - clusterSize);
+      const length = Math.min(spec.virtualSize - offset, 1 + chance.below(12 * clusterSize));
+      image.write(guestOffset(offset), chance.bytes(length), { detectZeroes: false });
+    }
+    runToEnd(image.zero(guestOffset(clusterSize), 4 * clusterSize, { unmap: chance.chance(50) }));
+  };
+  fill();
+  const hasSnapshot = chance.chance(40);
+  if (hasSnapshot) {
+    runToEnd(image.createSnapshot({ name: 's', seconds: 0, nanoseconds: 0, idFloor: 1 }));
+    fill();
+  }
+  image.close();
+  return { spec, backing, file, hasSnapshot };
+}
+
+function snapshotOf(image: Image): Uint8Array | undefined {
+  const [snapshot] = image.snapshots({ from: 0, limit: 1 });
+  if (snapshot === undefined) return undefined;
+  const bytes = new Uint8Array(snapshot.virtualSize);
+  image.readSnapshot(snapshot.id, guestOffset(0), bytes);
+  return bytes;
+}
+
+/** No repair comes before, but the recovery of an image with lazy refcounts. */
+function judge(
+  file: MemoryFile,
+  crash: {
+    readonly backing: Uint8Array | undefined;
+    readonly possible: Contents;
+    readonly snapshot: Uint8Array | undefined;
+  },
+): string | undefined {
+  const { backing, possible, snapshot } = crash;
+  try {
+    const image = openOver(file, backing);
+    const isRecovered = image.needsRecovery;
+    if (isRecovered) runToEnd(image.recover());
+    const wrong = judgeReport(runToEnd(image.check()), { mayLeak: !isRecovered });
+    const found = contentOf(image);
+    const isPossible = possible.some((content) => Buffer.compare(content, found) === 0);
+    const kept = snapshotOf(image);
+    image.abandon();
+    if (wrong !== undefined) return wrong;
+    if (!isPossible) return 'the content is neither the old nor the new one';
+    if (snapshot === undefined || kept === undefined) return snapshot === kept ? undefined : 'the snapshot is gone';
+    return Buffer.compare(snapshot, kept) === 0 ? undefined : 'the snapshot has changed';
+  } catch (error) {
+    return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  }
+}
+
+/** The image goes on: it takes writes and ends sound. */
+function judgeAfter(image: Image, content: Uint8Array): string | undefined {
+  const report = runToEnd(image.check());
+  if (report.leaks > 0) return `${String(report.leaks)} leaks are left at the end`;
+  const model = content.slice();
+  const bytes = new Prng(content.length).bytes(Math.floor(content.length / 3));
+  model.set(bytes, 100);
+  image.write(guestOffset(100), bytes, { detectZeroes: false });
+  const wrong = judgeReport(runToEnd(image.check()), { mayLeak: false });
+  const isSame = Buffer.compare(contentOf(image), model) === 0;
+  image.close();
+  return wrong ?? (isSame ? undefined : 'afterwards writes do not read back');
+}
