@@ -75,6 +75,7 @@ const answers: { readonly [Kind in JobKind]: (value: JobResults[Kind], imageId: 
   'resize': imageAnswer,
   'check': (report) => ({ status: 200, headers: {}, body: printReport(report) }),
   'repair': (report) => ({ status: 200, headers: {}, body: printReport(report) }),
+  'empty': imageAnswer,
   'zero': receiptAnswer,
   'discard': receiptAnswer,
   'snapshot-create': (snapshot, imageId) => ({

@@ -155,6 +155,7 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
     }),
   ],
   ['checkImage', longWork(200)],
+  ['emptyImage', longWork(200, { sends: ['ETag'], problems: ['image-protected'] })],
   ['measureImage', shows(...openProblems, ...bodyProblems, 'invalid-geometry', 'snapshot-not-found')],
   ['getImageInfo', shows(...openProblems)],
   ['detachImage', { takes: [], sends: { 200: ['ETag'] }, problems: changeProblems }],

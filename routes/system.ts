@@ -133,6 +133,7 @@ const features = [
   'backing',
   'check',
   'discard',
+  'empty',
   'export',
   'extents',
   'import',

@@ -1,4 +1,4 @@
-// Upkeep of an image: resize, check and repair, and what it tells of itself.
+// Upkeep of an image: resize, check and repair, emptying, and what it tells of itself.
 
 import type { Services } from '../src/services/services.ts';
 import { answerWork, jobResponse } from './long-work.ts';
@@ -60,6 +60,28 @@ export function upkeepRoutes(services: Services): Routes {
           services,
           { request, reply },
           { kind, image, options, work: (control) => services.images.check(image, options, control) },
+        );
+      },
+    );
+
+    app.post(
+      '/images/:image/empty',
+      {
+        schema: {
+          operationId: 'emptyImage',
+          tags: ['images'],
+          summary: 'Drop all guest data of this layer, so that the image below shows through',
+          params: ImageParams,
+          headers: ClaimHeaders,
+          response: { 200: json('The image, empty', Image), ...jobResponse(), ...problemResponse() },
+        },
+      },
+      async (request, reply) => {
+        const { image } = request.params;
+        return answerWork(
+          services,
+          { request, reply },
+          { kind: 'empty', image, options: {}, work: (control) => services.chains.empty(image, control) },
         );
       },
     );

@@ -44,6 +44,7 @@ export const Job = z
       'resize',
       'check',
       'repair',
+      'empty',
       'zero',
       'discard',
       'snapshot-create',

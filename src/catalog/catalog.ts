@@ -66,7 +66,8 @@ export interface Image {
 }
 
 /** A structural operation, which must not be left half done. */
-export type StructuralOperation = 'resize' | 'repair' | 'snapshot-create' | 'snapshot-delete' | 'snapshot-revert';
+export type StructuralOperation =
+  'resize' | 'repair' | 'empty' | 'snapshot-create' | 'snapshot-delete' | 'snapshot-revert';
 
 /** An image with what only the keepers of its file need. */
 export interface ImageRecord extends Image {

@@ -101,6 +101,7 @@ const imageStates: readonly ImageState[] = ['creating', 'importing', 'ready', 'd
 const structuralOperations: readonly StructuralOperation[] = [
   'resize',
   'repair',
+  'empty',
   'snapshot-create',
   'snapshot-delete',
   'snapshot-revert',

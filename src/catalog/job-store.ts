@@ -7,6 +7,7 @@ export type JobKind =
   | 'resize'
   | 'check'
   | 'repair'
+  | 'empty'
   | 'zero'
   | 'discard'
   | 'snapshot-create'

@@ -93,6 +93,7 @@ const kinds: readonly JobKind[] = [
   'snapshot-create',
   'snapshot-delete',
   'snapshot-revert',
+  'empty',
 ];
 
 const states: readonly JobState[] = ['queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled'];

@@ -14,6 +14,7 @@ import type { Image } from './image-facts.ts';
 import type { LeaseClaim } from './lease-book.ts';
 import { generationFirst } from './new-images.ts';
 import type { NewImages } from './new-images.ts';
+import { requireUnprotected } from './opening.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { requireSpace } from './storage-faults.ts';
 import type { Marked } from './structural-mark.ts';
@@ -175,19 +176,13 @@ export class Images {
     if (virtualSize === 0) throw new Fault('invalid-geometry', { option: 'virtualSize', value: 0, reason: sizeZero });
     const { allowShrink, preallocation } = options;
     const work = async (visit: Visit, marked: Marked): Promise<Image> => {
-      if (virtualSize < visit.pulse.virtualSize) await this.#requireUnprotected(visit.imageId);
+      if (virtualSize < visit.pulse.virtualSize) await requireUnprotected(this.#catalog, visit.imageId);
       if (writesAll(preallocation)) await requireSpace(this.#directory, virtualSize - visit.pulse.virtualSize);
       await control?.note({ virtualSize });
       await marked(() => visit.run('resize', { virtualSize, allowShrink, preallocation }, control));
       return this.show(visit.imageId);
     };
     return this.#access.restructure(image, 'resize', work, control);
-  }
-
-  /** What is protected keeps all of its bytes. */
-  async #requireUnprotected(imageId: string): Promise<void> {
-    const { name, protected: isProtected } = await this.#access.find(imageId);
-    if (isProtected) throw new Fault('image-protected', { imageId, name });
   }
 
   /** A bad image is a good check with bad news. Only a repair faults `image-has-dependents`. */

@@ -19,6 +19,7 @@ export interface JobResults {
   'resize': Image;
   'check': CheckReport;
   'repair': CheckReport;
+  'empty': Image;
   'zero': WriteReceipt;
   'discard': WriteReceipt;
   'snapshot-create': SnapshotDescription;
@@ -58,6 +59,14 @@ export const jobKinds: { readonly [Kind in JobKind]: JobKindRow } = {
   },
   'check': { unit: 'bytes', afterCrash: async (job, parts) => checkAgain(job, parts, 'none') },
   'repair': { unit: 'bytes', afterCrash: async (job, parts) => checkAgain(job, parts, repairOf(job)) },
+  'empty': {
+    unit: 'clusters',
+    afterCrash: (job, parts) =>
+      look(job, parts, async (visit) => {
+        if (!(await isEmpty(visit))) return undone;
+        return { kind: 'done', value: await parts.images.show(visit.imageId) };
+      }),
+  },
   // Whoever heard of the crash may have written since; zeroes that come late would destroy that.
   'zero': { unit: 'bytes', afterCrash: async () => partly },
   'discard': { unit: 'bytes', afterCrash: async () => partly },
@@ -136,6 +145,18 @@ function repairOf(job: JobRecord): Exclude<RepairMode, 'none'> {
 async function snapshotOf(job: JobRecord, visit: Visit): Promise<SnapshotDescription | undefined> {
   const { snapshotId } = job.trace;
   return snapshotId === undefined ? undefined : await snapshotWithId(visit, snapshotId);
+}
+
+/** Whether the image itself has nothing: everything comes from below. */
+async function isEmpty(visit: Visit): Promise<boolean> {
+  const { virtualSize } = visit.pulse;
+  for (let offset = 0; offset < virtualSize;) {
+    const span = { offset, length: virtualSize - offset, limit: extentsPerPage };
+    const { items, nextOffset } = await visit.call('extents', { ...span, layer: 'top', hostOffsets: false });
+    if (items.some(({ kind }) => kind !== 'hole')) return false;
+    offset = nextOffset ?? virtualSize;
+  }
+  return true;
 }
 
 type ExtentQuery = EngineCalls['extents']['args'];

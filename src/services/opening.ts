@@ -131,6 +131,13 @@ export async function requireUsable(
   throw new Fault('image-has-dependents', { imageId: id, name: record.name, dependents });
 }
 
+/** What is protected keeps all of its bytes. Faults `image-protected`, `image-not-found`. */
+export async function requireUnprotected(catalog: OpeningParts['catalog'], id: string): Promise<void> {
+  const record = await catalog.findImage(id);
+  if (record === undefined) throw new Fault('image-not-found', { image: id });
+  if (record.protected) throw new Fault('image-protected', { imageId: id, name: record.name });
+}
+
 function requireReady(image: ImageRecord): void {
   if (image.state === 'ready') return;
   throw notReady(image, image.state);

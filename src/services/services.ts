@@ -1,5 +1,6 @@
 // The face of the services: what the product does, as one record. Knows names and rules; knows no HTTP.
 
+import { Chains } from './chains.ts';
 import { Content } from './content.ts';
 import { Exports } from './exports.ts';
 import { Health } from './health.ts';
@@ -56,6 +57,7 @@ export type { WriteOptions, WriteReceipt, WriteSession } from './write-session.t
 /** The services that routes work with. Options are complete: an option left out is spelled `undefined`. */
 export interface Services {
   readonly images: Images;
+  readonly chains: Chains;
   readonly content: Content;
   readonly snapshots: Snapshots;
   readonly bitmaps: Bitmaps;
@@ -88,6 +90,7 @@ export function createServices(parts: ServiceParts): Services {
   const janitor = new Janitor({ ...parts, access, jobs });
   return {
     images,
+    chains: new Chains({ ...parts, access, images }),
     content: new Content({ ...parts, access, usage, ahead }),
     snapshots,
     bitmaps,

@@ -19,7 +19,14 @@ describe('a job that changes tables and was killed in its middle', { timeout: 30
     template[Symbol.dispose]();
   });
 
-  const steps = { 'shrink': 1, 'repair': 0, 'snapshot-create': 3, 'snapshot-delete': 3, 'snapshot-revert': 3 } as const;
+  const steps = {
+    'shrink': 1,
+    'repair': 0,
+    'empty': 2,
+    'snapshot-create': 3,
+    'snapshot-delete': 3,
+    'snapshot-revert': 3,
+  } as const;
   for (const kind of Object.keys(steps) as (keyof typeof steps)[]) {
     test(`${kind} leaves what QEMU finds sound`, async () => {
       const cut = { kind, step: steps[kind], ending: 'crash', judgeFile: checkWithQemu } as const;

@@ -15,6 +15,7 @@ const ends: Readonly<Record<TornKind, readonly string[]>> = {
   'shrink': ['failed', 'succeeded'],
   'check': ['succeeded'],
   'repair': ['succeeded'],
+  'empty': ['failed', 'succeeded'],
   'zero': ['failed'],
   'discard': ['failed'],
   'snapshot-create': ['failed'],

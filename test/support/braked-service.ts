@@ -41,6 +41,7 @@ const runNames: ReadonlySet<string | symbol> = new Set([
   'resize',
   'check',
   'repair',
+  'empty',
   'createSnapshot',
   'deleteSnapshot',
   'revertSnapshot',

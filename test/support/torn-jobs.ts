@@ -80,6 +80,7 @@ const requests = {
   'shrink': (service) => service.post(`${at}/resize`, { virtualSize: 4 * MiB, allowShrink: true }),
   'check': (service) => service.post(`${at}/check`),
   'repair': (service) => service.post(`${at}/check`, { repair: 'all' }),
+  'empty': (service) => service.post(`${at}/empty`),
   'zero': (service) => service.post(`${at}/zero`, span),
   'discard': (service) => service.post(`${at}/discard`, span),
   'snapshot-create': (service) => service.post(`${at}/snapshots`, { name: 'later' }),
@@ -195,6 +196,9 @@ async function judgeImage(
       break;
     case 'shrink':
       assert.ok(disk.equals(done ? live.subarray(0, 4 * MiB) : live), kind);
+      break;
+    case 'empty':
+      assert.ok(disk.equals(done ? Buffer.alloc(live.length) : live), kind);
       break;
     case 'snapshot-revert':
       assert.ok(disk.equals(done ? snapshot : live), kind);
