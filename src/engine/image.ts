@@ -7,14 +7,12 @@ import { overwrites, write } from './data/writer.ts';
 import { writeDetectingZeroes } from './data/zero-detection.ts';
 import type { ByteFile } from './file/byte-file.ts';
 import { NodeFile } from './file/node-file.ts';
-import type { FileLocks } from './file/node-file.ts';
 import type { GuestOffset } from './format/offsets.ts';
 import type { ImageParts, ReadParts } from './image-parts.ts';
 import type { Layer } from './layer/layer.ts';
-import type { BackingFile } from './layer/open-gate.ts';
-import type { CacheBudget } from './metadata/cache-budget.ts';
 import { admit } from './operations/admit.ts';
 import type { Admitted } from './operations/admit.ts';
+import type { AmendWish } from './operations/amend-rules.ts';
 import {
   clearBitmap,
   createBitmap,
@@ -28,7 +26,7 @@ import type { BitmapDescription, BitmapList, BitmapListQuery, NewBitmap } from '
 import { listDirtyExtents } from './operations/bitmap-extents.ts';
 import type { DirtyExtentPage, DirtyExtentQuery } from './operations/bitmap-extents.ts';
 import { check } from './operations/check.ts';
-import type { CheckReport, RepairMode } from './operations/check-report.ts';
+import type { CheckReport } from './operations/check-report.ts';
 import { discardInSteps, zeroInSteps } from './operations/clear.ts';
 import { createFile } from './operations/create-file.ts';
 import type { CreateSpec } from './operations/create-spec.ts';
@@ -41,6 +39,7 @@ import type {
   SnapshotDescription,
   SnapshotPageQuery,
 } from './operations/image-description.ts';
+import type { AdmitOptions, ExportWish, OpenFileOptions, OpenOptions } from './operations/image-options.ts';
 import { ImageSession } from './operations/image-session.ts';
 import { measureImage } from './operations/measure.ts';
 import type { MeasuredSize, MeasureSpec } from './operations/measure.ts';
@@ -58,6 +57,7 @@ import type { WithKeys } from './transform/key-derivation.ts';
 export type { FileLocks } from './file/node-file.ts';
 export { CacheBudget } from './metadata/cache-budget.ts';
 export type { BackingFile } from './layer/open-gate.ts';
+export type { AmendWish } from './operations/amend-rules.ts';
 export type { BitmapDescription, BitmapList, BitmapListQuery, NewBitmap } from './operations/bitmap.ts';
 export type { DirtyExtent, DirtyExtentPage, DirtyExtentQuery } from './operations/bitmap-extents.ts';
 export type { CheckFinding, CheckReport, RepairMode } from './operations/check-report.ts';
@@ -69,46 +69,13 @@ export type {
   SnapshotDescription,
   SnapshotPageQuery,
 } from './operations/image-description.ts';
+export type { AdmitOptions, ExportWish, OpenFileOptions, OpenOptions } from './operations/image-options.ts';
 export type { Progress, Steps } from './operations/steps.ts';
 export { judgeHead } from './operations/judge-head.ts';
 export { measureNew } from './operations/measure.ts';
 export type { LuksCipher, MeasuredSize, MeasureSpec } from './operations/measure.ts';
 export type { VirtualFile } from './operations/virtual-file.ts';
 export type { KeyNeed, WithKeys } from './transform/key-derivation.ts';
-
-export interface OpenOptions {
-  readonly path: string;
-  readonly writable: boolean;
-  /** Whether QEMU's byte locks are held on every file of the chain while the image is open. */
-  readonly locks: FileLocks;
-  /** The chain below, nearest first. An image that names anything else is refused (`backing-refused`). */
-  readonly backing: readonly BackingFile[];
-  /** What the caches of all images that are opened with it share; undefined for as much as they want. */
-  readonly caches?: CacheBudget | undefined;
-}
-
-export interface OpenFileOptions {
-  readonly writable: boolean;
-  /** The layer below, for an image that names one. It is closed with the image. */
-  readonly backing: Layer | undefined;
-}
-
-export interface AdmitOptions {
-  readonly path: string;
-  readonly backing: BackingFile | undefined;
-  readonly below: readonly BackingFile[];
-  readonly repair: RepairMode;
-  readonly locks: FileLocks;
-}
-
-/** Which file {@link Image.planExport} lays out. */
-export interface ExportWish {
-  readonly format: 'qcow2' | 'raw';
-  /** An id or a name, the id first; undefined for the live image. */
-  readonly snapshot: string | undefined;
-  /** `top`: what this image itself holds, without the layers below. */
-  readonly layer: 'all' | 'top';
-}
 
 /**
  * An open image. Spans lie inside the disk, or the verb faults `range-not-satisfiable` {size}. Changing verbs fault
@@ -255,6 +222,14 @@ export class Image {
   /** Drops all guest data of this image: what lies below shows through. Snapshots and the size stay. */
   empty(): Steps<void> {
     return this.#session.emptyInSteps();
+  }
+
+  /**
+   * All of the wish, or nothing of it. Faults `unsupported-option` {option, value, reason}, `refcount-overflow`,
+   * `header-full`, `image-full`; `passphrase-required` where zeroes are to be encrypted.
+   */
+  amend(wish: AmendWish): Steps<void> {
+    return this.#session.amend(wish);
   }
 
   /** Judges the file as it is; nothing may change meanwhile. */

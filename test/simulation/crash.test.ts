@@ -7,6 +7,7 @@ import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 
 import { liveBitmapSwitch } from './bitmap-switch.ts';
+import { liveAmendment } from './amendment.ts';
 import type { TrialRecord } from './crash-trials.ts';
 import { liveEmptying } from './chain-changes.ts';
 import { liveCreation } from './creation.ts';
@@ -30,6 +31,7 @@ const others = [
   ['the emptying of an overlay', liveEmptying, 16],
   ['the admission of a foreign file', liveAdmission, 4],
   ['another header', liveHeaderChange, 40],
+  ['an amendment', liveAmendment, 24],
 ] as const;
 
 const wish = wishOf(process.env);

@@ -9,6 +9,7 @@
 
 import { readFileSync } from 'node:fs';
 
+import { liveAmendment } from './amendment.ts';
 import { liveBitmapSwitch } from './bitmap-switch.ts';
 import { liveEmptying } from './chain-changes.ts';
 import type { TrialOptions, TrialRecord } from './crash-trials.ts';
@@ -66,6 +67,7 @@ function allRuns(lives: number): readonly Run[] {
     ...seeds(16).map((seed) => small('empty', seed, liveEmptying)),
     ...seeds(4).map((seed) => small('admission', seed, liveAdmission)),
     ...seeds(40).map((seed) => small('header', seed, liveHeaderChange)),
+    ...seeds(24).map((seed) => small('amendment', seed, liveAmendment)),
   ];
 }
 

@@ -1,6 +1,6 @@
 // What the tests of the pool ask their small engine to make.
 
-import type { CreateSpec } from '../../src/engine/image.ts';
+import type { CheckReport, CreateSpec } from '../../src/engine/image.ts';
 
 /** How many bytes one step of a run works on, and a cluster has. */
 export const stepLength = 64 * 1024;
@@ -17,3 +17,19 @@ export const specOf = (virtualSize: number): CreateSpec => ({
   preallocation: 'off',
   backing: undefined,
 });
+
+/** What a check of its images tells. */
+export const cleanReport: CheckReport = {
+  checkErrors: 0,
+  corruptions: 0,
+  leaks: 0,
+  corruptionsFixed: 0,
+  leaksFixed: 0,
+  imageEndOffset: 0,
+  totalClusters: 0,
+  allocatedClusters: 0,
+  fragmentedClusters: 0,
+  compressedClusters: 0,
+  clean: true,
+  findings: [],
+};

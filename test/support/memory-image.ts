@@ -17,7 +17,7 @@ import type {
   VirtualFile,
 } from '../../src/engine/image.ts';
 import type { Engine, EngineImage, EngineOpenOptions } from '../../src/pool/engine.ts';
-import { stepLength } from './memory-image-spec.ts';
+import { cleanReport, stepLength } from './memory-image-spec.ts';
 
 /** How many steps a recovery takes. */
 export const recoverySteps = 3;
@@ -183,6 +183,11 @@ class MemoryImage implements EngineImage {
     this.#content.bytes = bytes;
   }
 
+  *amend(): Steps<void> {
+    this.#change();
+    yield { done: 0, total: 1 };
+  }
+
   *check(): Steps<CheckReport> {
     this.#use();
     for (let at = 0; at < this.virtualSize; at += stepLength) yield { done: at, total: this.virtualSize };
@@ -336,21 +341,6 @@ function notHere(): never {
 }
 
 const measured = (size: number): MeasuredSize => ({ required: 0, fullyAllocated: stepLength + size });
-
-const cleanReport: CheckReport = {
-  checkErrors: 0,
-  corruptions: 0,
-  leaks: 0,
-  corruptionsFixed: 0,
-  leaksFixed: 0,
-  imageEndOffset: 0,
-  totalClusters: 0,
-  allocatedClusters: 0,
-  fragmentedClusters: 0,
-  compressedClusters: 0,
-  clean: true,
-  findings: [],
-};
 
 /** The thread of the image at `path` goes on after it was stalled. */
 export function goOn(path: string): void {

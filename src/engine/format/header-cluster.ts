@@ -32,17 +32,22 @@ export interface HeaderCluster {
   readonly used: readonly Stretch[];
 }
 
-/**
- * Lays a content out, the backing name behind the extensions and beside all `taken` stretches, which are in order.
- * Fault `header-full` {required, available} in bytes when the cluster has no room for it.
- */
-export function layOutHeader(content: HeaderContent, taken: readonly Stretch[]): HeaderCluster {
+/** Where the backing name may come to lie: behind the extensions in any case. */
+export interface NamePlace {
+  /** Beside all of these, which are in order. */
+  readonly taken: readonly Stretch[];
+  /** There, whatever is taken, if the extensions leave room; undefined for anywhere. */
+  readonly nameAt: number | undefined;
+}
+
+/** Lays a content out. Fault `header-full` {required, available} in bytes when the cluster has no room for it. */
+export function layOutHeader(content: HeaderContent, place: NamePlace): HeaderCluster {
   const clusterSize = 2 ** content.header.clusterBits;
   const { version, length } = content.header;
   const area = encodeExtensions(content.extensions, { named: namesFeatures(version, clusterSize) });
   const areaEnd = length + area.length;
   const name = content.backingName === undefined ? undefined : bytesOf(content.backingName);
-  const nameAt = name === undefined ? 0 : placeBeside(areaEnd, name.length, taken);
+  const nameAt = name === undefined ? 0 : placeOf(name, areaEnd, place);
   const required = name === undefined ? areaEnd : nameAt + name.length;
   if (required > clusterSize || (name?.length ?? 0) > backingNameLengthMax) {
     throw new Fault('header-full', { required, available: clusterSize });
@@ -74,8 +79,9 @@ function usedBy(header: Header, areaEnd: number): readonly Stretch[] {
   return nameAt === 0 ? own : [...own, { start: nameAt, end: nameAt + nameLength }];
 }
 
-function placeBeside(from: number, length: number, taken: readonly Stretch[]): number {
-  let at = from;
-  for (const { start, end } of taken) if (at < end && start < at + length) at = end;
+function placeOf(name: Uint8Array, areaEnd: number, { taken, nameAt }: NamePlace): number {
+  if (nameAt !== undefined && nameAt >= areaEnd) return nameAt;
+  let at = areaEnd;
+  for (const { start, end } of taken) if (at < end && start < at + name.length) at = end;
   return at;
 }

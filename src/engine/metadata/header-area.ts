@@ -32,7 +32,8 @@ import { decodeHeader, encodeHeader, headerGeometry, judgeTables, virtualSizeOf 
 import type { Header } from '../format/header.ts';
 import { hostOffset } from '../format/offsets.ts';
 import type { HostOffset } from '../format/offsets.ts';
-import { rewriteHeader } from './header-rewrite.ts';
+import { planRewrite, rewriteHeader } from './header-rewrite.ts';
+import type { HeaderChange } from './header-rewrite.ts';
 
 /** The fixed header before its unknown fields; any image has these bytes. */
 const headerProbeLength = 512;
@@ -306,14 +307,19 @@ export class HeaderArea {
    * one. Where the geometry changes, the image is to be opened anew. Fault `header-full`, and nothing is changed then.
    */
   rewrite(to: HeaderContent): void {
-    const { header } = rewriteHeader(this.#file, {
-      from: foundHeader(this.#readCluster(), this.#header),
-      content: { header: this.#header, extensions: this.#extensions, backingName: this.#backingName },
-      to,
-    });
-    this.#header = header;
+    this.#header = rewriteHeader(this.#file, this.#changeTo(to));
     this.#extensions = to.extensions;
     this.#backingName = to.backingName;
+  }
+
+  /** Fault `header-full` where {@link rewrite} would find no room. */
+  admitContent(to: HeaderContent): void {
+    planRewrite(this.#changeTo(to));
+  }
+
+  #changeTo(to: HeaderContent): HeaderChange {
+    const content = { header: this.#header, extensions: this.#extensions, backingName: this.#backingName };
+    return { from: foundHeader(this.#readCluster(), this.#header), content, to };
   }
 }
 

@@ -19,6 +19,7 @@ import type { ByteFile } from '../file/byte-file.ts';
 import { layOutHeader } from '../format/header-cluster.ts';
 import type { HeaderCluster, HeaderContent, Stretch } from '../format/header-cluster.ts';
 import { headerLengthV3 } from '../format/header.ts';
+import type { Header } from '../format/header.ts';
 import { hostOffset } from '../format/offsets.ts';
 
 /** One header takes the place of another. */
@@ -31,20 +32,26 @@ export interface HeaderChange {
 }
 
 /** Durable when it returns. Fault `header-full` before anything is written. */
-export function rewriteHeader(file: ByteFile, change: HeaderChange): HeaderCluster {
-  const { from, to } = change;
-  const direct = layOutHeader(to, behindFirstSector(from));
-  if (!areMixed(from, direct)) {
-    switchHeader(file, from, direct);
-    wipeOld(file, [from], direct);
-    return direct;
-  }
+export function rewriteHeader(file: ByteFile, change: HeaderChange): Header {
+  const { from } = change;
+  const { detour, last } = planRewrite(change);
+  if (detour !== undefined) switchHeader(file, from, detour);
+  switchHeader(file, detour ?? from, last);
+  wipeOld(file, detour === undefined ? [from] : [from, detour], last);
+  return last.header;
+}
+
+/** Fault `header-full` where {@link rewriteHeader} finds no room. */
+export function planRewrite(change: HeaderChange): {
+  readonly detour: HeaderCluster | undefined;
+  readonly last: HeaderCluster;
+} {
+  const { from, content, to } = change;
+  const keptNameAt = content.backingName === to.backingName ? from.header.backingNameOffset : undefined;
+  const direct = layOutHeader(to, { taken: behindFirstSector(from), nameAt: keptNameAt });
+  if (!areMixed(from, direct)) return { detour: undefined, last: direct };
   const detour = layOutDetour(change, direct);
-  const last = layOutHeader(to, behindFirstSector(detour));
-  switchHeader(file, from, detour);
-  switchHeader(file, detour, last);
-  wipeOld(file, [from, detour], last);
-  return last;
+  return { detour, last: layOutHeader(to, { taken: behindFirstSector(detour), nameAt: undefined }) };
 }
 
 /** Version 2 knows no other length, so the one that is of version 3 lends its content. */
@@ -55,7 +62,8 @@ function layOutDetour({ from, content, to }: HeaderChange, direct: HeaderCluster
     throw new Fault('header-full', { required: length, available: from.bytes.length });
   }
   const unknownFields = new Uint8Array(length - headerLengthV3);
-  const detour = layOutHeader({ ...lender, header: { ...lender.header, length, unknownFields } }, []);
+  const beside = { taken: [], nameAt: undefined };
+  const detour = layOutHeader({ ...lender, header: { ...lender.header, length, unknownFields } }, beside);
   // Its unknown fields are nobody's: the bytes of the old header stay where they are.
   const used = detour.used.map((stretch) => (stretch.start === 0 ? { start: 0, end: headerLengthV3 } : stretch));
   return { ...detour, used };

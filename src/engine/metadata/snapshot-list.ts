@@ -113,6 +113,11 @@ export class SnapshotList {
     return this.#entries.withTree(index, tree, currentSize);
   }
 
+  /** The table with all known extra data in every entry; nothing is changed. */
+  completed(currentSize: number): PackedSnapshots {
+    return this.#entries.changed({ without: undefined, added: undefined, currentSize });
+  }
+
   /** The table is another one from now on; it was written, and the header names it. */
   replace(entries: PackedSnapshots, offset: HostOffset): void {
     this.#entries = entries;

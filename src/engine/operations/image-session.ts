@@ -9,6 +9,9 @@ import { layersBelow } from '../layer/below.ts';
 import type { Layer } from '../layer/layer.ts';
 import type { BackingFile } from '../layer/open-gate.ts';
 import { HeaderArea } from '../metadata/header-area.ts';
+import type { ClusterRun } from '../metadata/refcount-tables.ts';
+import { amend, giveBack } from './amend.ts';
+import type { AmendWish } from './amend-rules.ts';
 import { relieveBitmaps, storeBitmaps } from './bitmap-store.ts';
 import type { CheckReport } from './check-report.ts';
 import type { CacheBudget } from '../metadata/cache-budget.ts';
@@ -16,6 +19,7 @@ import { empty } from './empty.ts';
 import { cachesOf, openBacking, readParts, refuseUnsupported, snapshotTree, writeParts } from './open.ts';
 import type { LayerOptions } from './open.ts';
 import { repair } from './repair.ts';
+import { toTheEnd } from './steps.ts';
 import type { Steps } from './steps.ts';
 import { useVolumeKey } from './unlock.ts';
 
@@ -199,6 +203,24 @@ export class ImageSession {
       this.#judgeFailure(error);
       throw error;
     }
+  }
+
+  /**
+   * A change of the file's shape and no byte of the disk: the image is opened anew when the header says so, and what
+   * `work` returns is given back then, whoever wants it to stop.
+   */
+  *amend(wish: AmendWish): Steps<void> {
+    const parts = this.#changeable();
+    this.#settle();
+    let before: readonly ClusterRun[];
+    try {
+      before = yield* this.changeBitmapsInSteps((all) => amend(all, wish));
+    } finally {
+      this.#views.clear();
+      const { version, refcountOrder } = this.#header.header;
+      if (version !== parts.version || refcountOrder !== parts.geometry.refcountOrder) this.#load();
+    }
+    yield* toTheEnd(this.changeBitmapsInSteps((all) => giveBack(all, before)));
   }
 
   /** Runs a check over the file, which holds everything then. */

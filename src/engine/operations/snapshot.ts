@@ -124,6 +124,13 @@ export function* revertSnapshot(parts: WriteParts, snapshot: string): Steps<void
   }
 }
 
+/** Every entry gets the extra data that version 3 asks for (AMD-01, SNT-02); durable with the next settling. */
+export function completeSnapshots(parts: WriteParts): void {
+  const { snapshots, header } = parts;
+  const table = snapshots.completed(header.virtualSize);
+  if (table.bytes.length !== snapshots.place.length) publish(parts, table);
+}
+
 function* finishDelete(
   parts: WriteParts,
   record: SnapshotRecord,

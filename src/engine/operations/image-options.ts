@@ -1,0 +1,41 @@
+// How an image is opened, admitted and laid out for an export.
+
+import type { FileLocks } from '../file/node-file.ts';
+import type { Layer } from '../layer/layer.ts';
+import type { BackingFile } from '../layer/open-gate.ts';
+import type { CacheBudget } from '../metadata/cache-budget.ts';
+import type { RepairMode } from './check-report.ts';
+
+export interface OpenOptions {
+  readonly path: string;
+  readonly writable: boolean;
+  /** Whether QEMU's byte locks are held on every file of the chain while the image is open. */
+  readonly locks: FileLocks;
+  /** The chain below, nearest first. An image that names anything else is refused (`backing-refused`). */
+  readonly backing: readonly BackingFile[];
+  /** What the caches of all images that are opened with it share; undefined for as much as they want. */
+  readonly caches?: CacheBudget | undefined;
+}
+
+export interface OpenFileOptions {
+  readonly writable: boolean;
+  /** The layer below, for an image that names one. It is closed with the image. */
+  readonly backing: Layer | undefined;
+}
+
+export interface AdmitOptions {
+  readonly path: string;
+  readonly backing: BackingFile | undefined;
+  readonly below: readonly BackingFile[];
+  readonly repair: RepairMode;
+  readonly locks: FileLocks;
+}
+
+/** Which file `Image.planExport` lays out. */
+export interface ExportWish {
+  readonly format: 'qcow2' | 'raw';
+  /** An id or a name, the id first; undefined for the live image. */
+  readonly snapshot: string | undefined;
+  /** `top`: what this image itself holds, without the layers below. */
+  readonly layer: 'all' | 'top';
+}
