@@ -16,6 +16,7 @@ import { snapshotDataRoutes, snapshotRoutes } from './snapshots.ts';
 import { systemRoutes } from './system.ts';
 import { upkeepRoutes } from './upkeep.ts';
 import { usageRoutes } from './usage.ts';
+import { vmStateRoutes } from './vm-states.ts';
 
 /** All routes; the bytes apart from the rest, because they take any body and leave no line in the log. */
 export function allRoutes(parts: RouteParts): Routes {
@@ -46,6 +47,7 @@ function byteRoutes(parts: RouteParts): Routes {
   return async (app) => {
     await app.register(dataRoutes(parts.services), { prefix: '/v1' });
     await app.register(snapshotDataRoutes(parts.services), { prefix: '/v1' });
+    await app.register(vmStateRoutes(parts.services), { prefix: '/v1' });
     await app.register(exportRoutes(parts.services), { prefix: '/v1' });
     await app.register(importRoutes(parts.services), { prefix: '/v1' });
   };

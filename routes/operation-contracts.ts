@@ -226,6 +226,22 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
     },
   ],
   [
+    'readVmState',
+    {
+      takes: readTakes,
+      sends: contentAnswers(),
+      problems: [...openProblems, 'snapshot-not-found'],
+    },
+  ],
+  [
+    'writeVmState',
+    {
+      takes: ['Content-Digest'],
+      sends: { 204: ['ETag'] },
+      problems: [...changeProblems, 'snapshot-not-found', 'content-range-mismatch'],
+    },
+  ],
+  [
     'listSnapshotExtents',
     {
       takes: [],

@@ -105,6 +105,7 @@ const structuralOperations: readonly StructuralOperation[] = [
   'snapshot-create',
   'snapshot-delete',
   'snapshot-revert',
+  'vm-state-write',
 ];
 
 function toFacts(row: ImageRow): ImageFacts {

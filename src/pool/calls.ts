@@ -42,6 +42,21 @@ const calls: { readonly [Name in PlainCallName]: CallRow<Name> } = {
       return { bytes };
     },
   },
+  vmState: {
+    reads: true,
+    perform: (image, { snapshot }) => ({
+      length: requireSnapshot(image.file, snapshot).vmStateSize,
+      generation: image.vmStateGeneration,
+    }),
+  },
+  readVmState: {
+    reads: true,
+    perform: (image, { snapshot, offset, length }, into) => {
+      const bytes = targetOf(length, into);
+      image.file.readVmState(snapshot, offset, bytes);
+      return { bytes, generation: image.vmStateGeneration };
+    },
+  },
   write: {
     reads: false,
     perform: (image, { offset, bytes, detectZeroes, expected }) => {

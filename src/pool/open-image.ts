@@ -21,6 +21,8 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
   readonly #engine: Engine;
   #file: EngineImage | undefined;
   #generation = 0;
+  /** Of the VM states; undefined while one of them is being written, when each step may bring another one. */
+  #vmStateGeneration: number | undefined;
   #epoch = 0;
   /** What the pool was last told. */
   #told = { virtualSize: -1, generation: -1 };
@@ -42,6 +44,21 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
 
   get generation(): number {
     return this.#generation;
+  }
+
+  /** Two readings of a VM state at one of these saw the same bytes. */
+  get vmStateGeneration(): number {
+    return this.#vmStateGeneration ?? this.#generation;
+  }
+
+  /** Does a run that writes a VM state. */
+  *changingVmState(steps: Steps<void>): Steps<void> {
+    this.#vmStateGeneration = undefined;
+    try {
+      yield* steps;
+    } finally {
+      this.#vmStateGeneration = this.#generation;
+    }
   }
 
   /** Whoever was admitted in an epoch before this one changes nothing any more. */
@@ -93,6 +110,7 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
 
   *#openFile(request: OpenRequest): Steps<void> {
     this.#file = this.#engine.open(optionsOf(request));
+    this.#vmStateGeneration = this.#generation;
     if (!this.#file.needsRecovery) return;
     let recovered = false;
     try {

@@ -128,6 +128,13 @@ export interface EngineCalls {
   /** At most {@link readLengthMax} bytes. */
   read: { args: { offset: number; length: number }; result: { bytes: Uint8Array; generation: number } };
   readSnapshot: { args: { snapshot: string; offset: number; length: number }; result: { bytes: Uint8Array } };
+  /** How long the VM state of a snapshot is; the generation is another one after every write of a VM state of the image. */
+  vmState: { args: { snapshot: string }; result: { length: number; generation: number } };
+  /** As `vmState`; at most {@link readLengthMax} bytes. Fault `range-not-satisfiable` behind its end. */
+  readVmState: {
+    args: { snapshot: string; offset: number; length: number };
+    result: { bytes: Uint8Array; generation: number };
+  };
   /**
    * At most {@link writeLengthMax} bytes. They are the pool's from now on: a view on its whole buffer is transferred
    * and empty afterwards, any other is copied. Faults `precondition-failed` {generation} when the image is of another
@@ -200,6 +207,8 @@ export interface EngineRuns {
     result: SnapshotDescription;
   };
   deleteSnapshot: { args: { snapshot: string }; result: Record<never, never> };
+  /** The bytes of the file at `path` become the VM state of a snapshot. */
+  writeVmState: { args: { snapshot: string; path: string }; result: Changed };
   revertSnapshot: { args: { snapshot: string }; result: Changed };
   /** Counts the bits of each. */
   listBitmaps: { args: BitmapListQuery; result: BitmapList };

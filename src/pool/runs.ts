@@ -79,6 +79,15 @@ const runs: { readonly [Name in RunName]: RunRow<Name> } = {
       return {};
     },
   },
+  writeVmState: {
+    admits: 'reads',
+    // What the guest sees stays. The generation tells the VM states of before and after apart.
+    changes: true,
+    *start(image, { snapshot, path }) {
+      yield* image.changingVmState(image.file.writeVmState(snapshot, path));
+      return { generation: image.generation };
+    },
+  },
   revertSnapshot: {
     admits: 'nothing',
     changes: true,

@@ -60,7 +60,7 @@ export async function takeQcow2(
 }
 
 /** While some pieces are written the next ones are gathered. They stay where they are: nobody copies them. */
-async function writeAll(writer: StagingWriter, body: AsyncIterable<Uint8Array>): Promise<void> {
+export async function writeAll(writer: StagingWriter, body: AsyncIterable<Uint8Array>): Promise<void> {
   const window = new WriteWindow({ widthMax: 1 });
   let pieces: Uint8Array[] = [];
   let length = 0;

@@ -19,6 +19,7 @@ import type { ServiceParts } from './service-parts.ts';
 import { Bitmaps } from './bitmaps.ts';
 import { Snapshots } from './snapshots.ts';
 import { Usage } from './usage.ts';
+import { VmStates } from './vm-states.ts';
 
 export type { ImageFacts, ImageReference, ImageState, JobKind, Labels } from '../catalog/catalog.ts';
 export type {
@@ -51,6 +52,7 @@ export type { Lease, LeaseOptions } from './leases.ts';
 export { chunkLengthMax } from './read-session.ts';
 export type { ReadChunk, ReadSession } from './read-session.ts';
 export type { BackgroundFailure, ServiceParts } from './service-parts.ts';
+export type { IncomingVmState, VmStateReading, VmStateReceipt } from './vm-states.ts';
 export type { WorkControl } from './work-control.ts';
 export type { WriteOptions, WriteReceipt, WriteSession } from './write-session.ts';
 
@@ -60,6 +62,7 @@ export interface Services {
   readonly chains: Chains;
   readonly content: Content;
   readonly snapshots: Snapshots;
+  readonly vmStates: VmStates;
   readonly bitmaps: Bitmaps;
   readonly imports: Imports;
   readonly exports: Exports;
@@ -93,6 +96,7 @@ export function createServices(parts: ServiceParts): Services {
     chains: new Chains({ ...parts, access, images }),
     content: new Content({ ...parts, access, usage, ahead }),
     snapshots,
+    vmStates: new VmStates({ ...parts, access, usage, ahead }),
     bitmaps,
     imports: new Imports({ ...parts, newImages, usage }),
     exports: new Exports({ ...parts, access, ahead }),
