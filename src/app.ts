@@ -220,6 +220,7 @@ function beginPool(
     entry: workerEntry,
     locks: config.pool.locks,
     cacheBytes: config.pool.cacheBytes,
+    codecThreads: config.pool.codecThreads,
   });
 }
 

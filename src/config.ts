@@ -28,6 +28,8 @@ export interface Config {
   };
   readonly pool: {
     readonly engineThreads: number;
+    /** Threads that pack clusters. */
+    readonly codecThreads: number;
     /** `qemu`: open images hold QEMU's byte locks. */
     readonly locks: 'qemu' | 'none';
     /** How much memory the cached tables of all open images may take together, in bytes. */
@@ -44,6 +46,8 @@ export class ConfigError extends Error {
 const prefix = 'QCOWD_';
 const threadsMin = 4;
 const threadsMax = 256;
+/** As many as QEMU has (LIM-10), on a machine with as many cores. */
+const codecThreadsDefaultMax = 4;
 /** Every open image keeps a little in any case, so less than this would be no limit. */
 const cacheBytesMin = 1 * MiB;
 const cacheBytesDefault = 256 * MiB;
@@ -55,6 +59,7 @@ const Settings = z.strictObject({
   QCOWD_PORT: wholeNumber({ min: 0, max: 65_535 }).default(8080),
   QCOWD_DATA_DIR: z.string().min(1, { error: 'a folder' }).default('./data'),
   QCOWD_ENGINE_THREADS: wholeNumber({ min: 1, max: threadsMax }).optional(),
+  QCOWD_CODEC_THREADS: wholeNumber({ min: 1, max: threadsMax }).optional(),
   QCOWD_IMAGE_IDLE_MS: wholeNumber({ min: 0, max: idleMsMax }).default(10_000),
   QCOWD_CACHE_BYTES: wholeNumber({ min: cacheBytesMin, max: cacheBytesMax }).default(cacheBytesDefault),
   QCOWD_QEMU_LOCKS: z.enum(['on', 'off']).default('on'),
@@ -102,6 +107,7 @@ export function loadConfig(
     data: Object.freeze({ directory: settings.QCOWD_DATA_DIR, quotaBytes: settings.QCOWD_QUOTA_BYTES }),
     pool: Object.freeze({
       engineThreads: settings.QCOWD_ENGINE_THREADS ?? Math.max(threadsMin, machine.cores),
+      codecThreads: settings.QCOWD_CODEC_THREADS ?? Math.min(codecThreadsDefaultMax, machine.cores),
       locks: settings.QCOWD_QEMU_LOCKS === 'on' ? 'qemu' : 'none',
       cacheBytes: settings.QCOWD_CACHE_BYTES,
     }),

@@ -52,6 +52,7 @@ import { findVolumeKey } from './operations/unlock.ts';
 import { planExport } from './operations/virtual-export.ts';
 import type { VirtualFile } from './operations/virtual-file.ts';
 import { readVmState, writeVmState } from './operations/vm-state.ts';
+import { writeCompressed } from './operations/write-compressed.ts';
 import type { WithKeys } from './transform/key-derivation.ts';
 
 export type { FileLocks } from './file/node-file.ts';
@@ -76,6 +77,9 @@ export { measureNew } from './operations/measure.ts';
 export type { LuksCipher, MeasuredSize, MeasureSpec } from './operations/measure.ts';
 export type { VirtualFile } from './operations/virtual-file.ts';
 export type { KeyNeed, WithKeys } from './transform/key-derivation.ts';
+export type { PackNeed } from './transform/pack-need.ts';
+export { packClusters } from './transform/packing.ts';
+export type { PackedClusters, PackTask } from './transform/packing.ts';
 
 /**
  * An open image. Spans lie inside the disk, or the verb faults `range-not-satisfiable` {size}. Changing verbs fault
@@ -176,6 +180,16 @@ export class Image {
       if (options.detectZeroes) writeDetectingZeroes(parts, offset, source);
       else write(parts, offset, source);
     });
+  }
+
+  /**
+   * Writes whole clusters, the last of which may be cut by the end of the disk, in packed form. Fault
+   * `unsupported-option` {option: compress} for other spans and for encrypted images.
+   */
+  writeCompressed(offset: GuestOffset, source: Uint8Array, options: { readonly detectZeroes: boolean }): Steps<void> {
+    this.#session.admitKey();
+    this.#session.admitSpan(offset, source.length);
+    return this.#session.changeInSteps((parts) => writeCompressed(parts, offset, { source, ...options }));
   }
 
   /** Whether a write of this span would change bytes in their places only, and no metadata. Changes nothing. */

@@ -181,8 +181,11 @@ export function guestOffsetOf(image: OpenImage, span: ByteSpan): GuestOffset {
   return span.offset as GuestOffset;
 }
 
-/** Judged where the bytes are: nobody else changes the image between this and the change. */
-function requireExpected({ generation }: OpenImage, { oneOf, noneOf }: ExpectedGeneration): void {
+/** Judged where the bytes are: nobody else changes the image between this and the change. Fault `precondition-failed`. */
+export function requireExpected(
+  { generation }: { readonly generation: number },
+  { oneOf, noneOf }: ExpectedGeneration,
+): void {
   const admitted = (oneOf?.includes(generation) ?? true) && !noneOf.includes(generation);
   if (!admitted) throw new Fault('precondition-failed', { generation });
 }

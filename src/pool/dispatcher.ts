@@ -1,12 +1,12 @@
 // The loop of one thread: open images, calls on them, and one step of one run at a time, with messages in between.
 
-import type { FaultCode } from '../base/fault-codes.ts';
 import { Fault } from '../base/fault.ts';
-import type { FaultContext } from '../base/fault.ts';
 import { KiB } from '../base/units.ts';
-import type { Steps } from '../engine/image.ts';
+import type { Progress, Steps } from '../engine/image.ts';
 import { performCall } from './calls.ts';
 import type { Engine } from './engine.ts';
+import { failureOf, staleFault, stackOf } from './failures.ts';
+import type { Failure } from './failures.ts';
 import { adoptFile, createFile, judgeHead, measureFile } from './file-runs.ts';
 import { entryOf } from './image-entry.ts';
 import type { CallEntry, ImageEntry, ImageRequest, RunEntry } from './image-entry.ts';
@@ -16,6 +16,7 @@ import { isStale } from './gate.ts';
 import { OpenImage } from './open-image.ts';
 import { Outbox } from './outbox.ts';
 import type { Send } from './outbox.ts';
+import { Needs } from './needs.ts';
 import { Run } from './run.ts';
 
 /** What a dispatcher is made of. */
@@ -28,11 +29,6 @@ export interface DispatcherParts {
 }
 
 type Image = OpenImage<ImageEntry>;
-
-interface Failure {
-  readonly code: FaultCode;
-  readonly context: FaultContext;
-}
 
 /** Answers that carry so many bytes are sent before more work is done. */
 const answerBytesMax = 256 * KiB;
@@ -52,8 +48,9 @@ export class Dispatcher {
   readonly #images = new Map<ImageNumber, Image>();
   /** Images with calls or flushes for the next turn. */
   readonly #due = new Set<Image>();
-  /** The next one to advance is the first. */
+  /** The next one to advance is the first that is not waiting. */
   readonly #runs: Run<Image>[] = [];
+  readonly #needs = new Needs();
   #turnAhead = false;
   #deadlineTimer: NodeJS.Timeout | undefined;
 
@@ -69,6 +66,8 @@ export class Dispatcher {
     for (const { id, body } of messages) {
       if (body.kind === 'cancel') {
         this.#cancel(id);
+      } else if (body.kind === 'supply') {
+        this.#needs.answer(id, body.supply);
       } else {
         this.#request(id, body);
       }
@@ -224,7 +223,7 @@ export class Dispatcher {
   }
 
   get #hasWork(): boolean {
-    return this.#due.size > 0 || this.#runs.length > 0;
+    return this.#due.size > 0 || this.#runs.some((run) => !run.isWaiting);
   }
 
   #planTurn(): void {
@@ -237,7 +236,8 @@ export class Dispatcher {
     this.#turnAhead = false;
     this.#outbox.flush();
     for (const image of [...this.#due]) this.#pump(image);
-    const run = this.#runs.shift();
+    const next = this.#runs.findIndex((run) => !run.isWaiting);
+    const [run] = next < 0 ? [] : this.#runs.splice(next, 1);
     if (run !== undefined) this.#step(run);
     this.#outbox.flush();
     if (this.#hasWork) this.#planTurn();
@@ -262,6 +262,7 @@ export class Dispatcher {
       if (run.image?.isOpen === true) run.image.plans.dropGone(run.image.file);
       if (outcome.kind === 'under-way') {
         this.#runs.push(run);
+        this.#ask(outcome.progress);
         if (run.tells(this.#clock(), this.#limits.progressIntervalMs)) {
           const { done, total } = outcome.progress;
           this.#answer(run.image, { kind: 'progress', id: run.id, done, total });
@@ -279,6 +280,13 @@ export class Dispatcher {
     } catch (error) {
       this.#failRun(run, error);
     }
+  }
+
+  /** Passes a need on, at once: it is work for others. */
+  #ask({ asks }: Progress): void {
+    if (asks === undefined) return;
+    this.#answer(undefined, { kind: 'need', id: this.#needs.add(asks), task: asks.task });
+    this.#outbox.flush();
   }
 
   #failRun(run: Run<Image>, error: unknown): void {
@@ -360,7 +368,7 @@ export class Dispatcher {
     if (image !== undefined && news !== undefined) {
       this.#outbox.put({ kind: 'state', image: image.number, ...news }, undefined);
     }
-    this.#outbox.put(answer, answer.kind === 'result' ? bufferOf(answer.result) : undefined);
+    this.#outbox.put(answer, bufferOf(answer));
   }
 }
 
@@ -371,21 +379,12 @@ function takeById(entries: ImageEntry[], id: number): boolean {
 }
 
 /** The buffer of an answer that brings bytes: it was made for this answer alone. */
-function bufferOf(result: unknown): ArrayBuffer | undefined {
+function bufferOf(answer: Answer): ArrayBuffer | undefined {
+  if (answer.kind === 'need') return answer.task.clusters.buffer;
+  if (answer.kind !== 'result') return undefined;
+  const { result } = answer;
   if (typeof result !== 'object' || result === null || !('bytes' in result)) return undefined;
   return result.bytes instanceof Uint8Array && result.bytes.buffer instanceof ArrayBuffer
     ? result.bytes.buffer
     : undefined;
-}
-
-function staleFault(): Failure {
-  return { code: 'fencing-token-stale', context: {} };
-}
-
-function failureOf(error: unknown): Failure {
-  return { code: 'image-failed', context: { reason: error instanceof Error ? error.message : String(error) } };
-}
-
-function stackOf(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

@@ -1,5 +1,6 @@
 // A pool on the thread of its caller: the same dispatcher and the same hand-over as with threads, for tests and tools.
 
+import { inlineCodecs } from './codecs.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { Engine } from './engine.ts';
 import { LanePool } from './lane-pool.ts';
@@ -15,7 +16,7 @@ export interface InlinePoolOptions extends PoolOptions {
 /** What is sent is cloned and handed over as between threads, so that nobody can rely on sharing it. */
 export class InlinePool extends LanePool {
   constructor(options: InlinePoolOptions) {
-    super({ ...options, connects: [(events) => connectHere(options, events)] });
+    super({ ...options, connects: [(events) => connectHere(options, events)], codecs: inlineCodecs });
   }
 }
 

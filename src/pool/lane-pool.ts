@@ -2,6 +2,7 @@
 
 import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
+import type { Codecs } from './codecs.ts';
 import type { CallOptions, EngineHandle, EnginePool, PoolFigures, RunOptions } from './engine-pool.ts';
 import { Lane } from './lane.ts';
 import type { Connect, News } from './lane.ts';
@@ -43,6 +44,7 @@ export interface PoolOptions {
 export class LanePool implements EnginePool {
   readonly #lanes: readonly Lane[];
   readonly #options: PoolOptions;
+  readonly #codecs: Codecs;
   /** By image id: what is open, and what is being opened or closed. */
   readonly #pins = new Map<string, PinnedImage>();
   readonly #pinsByNumber = new Map<number, PinnedImage>();
@@ -57,12 +59,14 @@ export class LanePool implements EnginePool {
   #threadsLost = 0;
   #closed = false;
 
-  constructor(options: PoolOptions & { readonly connects: readonly Connect[] }) {
+  constructor(options: PoolOptions & { readonly connects: readonly Connect[]; readonly codecs: Codecs }) {
     this.#options = options;
+    this.#codecs = options.codecs;
     this.#lanes = options.connects.map((connect) => {
       const lane: Lane = new Lane({
         connect,
         limits: options.limits,
+        codecs: options.codecs,
         onNews: (news) => this.#learn(news),
         onDeath: (reason) => this.#bury(lane, reason),
         onSilence: (reason, gone) => this.#giveUp(lane, reason, gone),
@@ -146,6 +150,7 @@ export class LanePool implements EnginePool {
     }
     await Promise.all(this.#lanes.map((lane) => lane.untilIdle()));
     await Promise.all(this.#lanes.map((lane) => lane.end()));
+    await this.#codecs.close();
   }
 
   /** Starts every thread. */

@@ -2,9 +2,11 @@
 
 import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
+import type { PackTask } from '../engine/image.ts';
 import type { ProgressListener } from './engine-pool.ts';
 import type { PoolLimits } from './limits.ts';
-import type { Answer, Message, RequestBody } from './messages.ts';
+import type { Codecs } from './codecs.ts';
+import type { Answer, Message, RequestBody, Supply } from './messages.ts';
 import { Outbox } from './outbox.ts';
 import type { Send } from './outbox.ts';
 import { SilenceWatch } from './silence-watch.ts';
@@ -32,6 +34,7 @@ export type News = Extract<Answer, { kind: 'state' | 'lost' | 'bug' }>;
 export interface LaneParts {
   readonly connect: Connect;
   readonly limits: PoolLimits;
+  readonly codecs: Codecs;
   readonly onNews: (news: News) => void;
   /** The thread has ended by itself; its requests are failed afterwards. */
   readonly onDeath: (reason: string) => void;
@@ -176,7 +179,10 @@ export class Lane {
         this.#isUp = true;
         this.#watch.hear();
         this.#watch.begin();
-        for (const answer of answers) this.#take(answer);
+        for (const answer of answers) {
+          if (answer.kind === 'need') void this.#supply(connection, answer);
+          else this.#take(answer);
+        }
       },
       exit: (reason) => {
         if (this.#connection !== connection) return;
@@ -231,7 +237,15 @@ export class Lane {
     this.#outbox.flush();
   }
 
-  #take(answer: Answer): void {
+  /** Has done what a run needs. A thread that has gone meanwhile needs it no longer. */
+  async #supply(connection: Connection, { id, task }: Extract<Answer, { kind: 'need' }>): Promise<void> {
+    const supply = await supplyOf(this.#parts.codecs, task);
+    if (this.#connection !== connection) return;
+    const message: Message = { id, body: { kind: 'supply', supply } };
+    connection.send([message], supply.kind === 'packed' ? [supply.packed.bytes.buffer] : []);
+  }
+
+  #take(answer: Exclude<Answer, { kind: 'need' }>): void {
     switch (answer.kind) {
       case 'result':
         this.#settle(answer.id)?.resolve(answer.result);
@@ -271,5 +285,14 @@ export class Lane {
     for (const id of [...this.#pending.keys()]) {
       this.#settle(id)?.reject(new Fault('engine-lost', { reason }));
     }
+  }
+}
+
+async function supplyOf(codecs: Codecs, task: PackTask): Promise<Supply> {
+  try {
+    return { kind: 'packed', packed: await codecs.pack(task) };
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    return { kind: 'fault', code: error.code, context: error.context };
   }
 }

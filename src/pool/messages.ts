@@ -2,6 +2,7 @@
 
 import type { FaultCode } from '../base/fault-codes.ts';
 import type { FaultContext } from '../base/fault.ts';
+import type { PackedClusters, PackTask } from '../engine/image.ts';
 import type {
   AdmitRequest,
   CallName,
@@ -55,10 +56,19 @@ export type RequestBody =
   | { readonly kind: 'measure'; readonly request: MeasureRequest }
   | { readonly kind: 'admit'; readonly request: AdmitRequest };
 
-/** To the thread. `cancel` names the request that is to be dropped or undone; too late is no harm. */
+/** What a need was answered with. */
+export type Supply =
+  | { readonly kind: 'packed'; readonly packed: PackedClusters }
+  | { readonly kind: 'fault'; readonly code: FaultCode; readonly context: FaultContext };
+
+/**
+ * To the thread. `cancel` names the request that is to be dropped or undone, `supply` the need that is answered; too late is
+ * no harm for either.
+ */
 export type Message =
   | { readonly id: number; readonly body: RequestBody }
-  | { readonly id: number; readonly body: { readonly kind: 'cancel' } };
+  | { readonly id: number; readonly body: { readonly kind: 'cancel' } }
+  | { readonly id: number; readonly body: { readonly kind: 'supply'; readonly supply: Supply } };
 
 /** From the thread. */
 export type Answer =
@@ -66,6 +76,8 @@ export type Answer =
   | { readonly kind: 'fault'; readonly id: number; readonly code: FaultCode; readonly context: FaultContext }
   | { readonly kind: 'cancelled'; readonly id: number }
   | { readonly kind: 'progress'; readonly id: number; readonly done: number; readonly total: number }
+  /** A need of a run, under a number of its own; answered by a `supply`. */
+  | { readonly kind: 'need'; readonly id: number; readonly task: PackTask }
   /** Comes before the first answer that knows of it. */
   | {
       readonly kind: 'state';

@@ -75,6 +75,13 @@ export class PinnedHandle implements EngineHandle {
     const run = { name, args } as Extract<RequestBody, { kind: 'run' }>['run'];
     if (run.name === 'zero' || run.name === 'discard') assertSpan(run.args, Number.MAX_SAFE_INTEGER);
     const { signal, onProgress, epoch } = options;
+    if (run.name === 'writeCompressed') {
+      const own = bytesToWrite(run.args);
+      return this.#request(
+        { kind: 'run', image: this.#pin.number, run: { ...run, args: { ...run.args, bytes: own } }, epoch },
+        { signal, onProgress, buffer: own.buffer, bytes: own.length },
+      ) as Promise<EngineRuns[Name]['result']>;
+    }
     return this.#request(
       { kind: 'run', image: this.#pin.number, run, epoch },
       { signal, onProgress, buffer: undefined, bytes: 0 },
@@ -141,9 +148,7 @@ interface Prepared {
 function prepare(call: CallBody, spares: SpareBuffers): Prepared {
   switch (call.name) {
     case 'write': {
-      const { offset, bytes } = call.args;
-      assertSpan({ offset, length: bytes.length }, writeLengthMax);
-      const own = ownBytes(bytes);
+      const own = bytesToWrite(call.args);
       const args = { ...call.args, bytes: own };
       return { call: { name: 'write', args }, into: undefined, buffer: own.buffer, bytes: own.length };
     }
@@ -157,6 +162,12 @@ function prepare(call: CallBody, spares: SpareBuffers): Prepared {
     default:
       return { call, into: undefined, buffer: undefined, bytes: 0 };
   }
+}
+
+function bytesToWrite(args: { readonly offset: number; readonly bytes: Uint8Array }): Uint8Array<ArrayBuffer> {
+  const { offset, bytes } = args;
+  assertSpan({ offset, length: bytes.length }, writeLengthMax);
+  return ownBytes(bytes);
 }
 
 /** The bytes as they are when they fill a buffer of their own, else a copy. */

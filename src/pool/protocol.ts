@@ -188,6 +188,11 @@ export interface EngineCalls {
 /** Runs: long work in bounded steps, with progress and cancel. */
 export interface EngineRuns {
   zero: { args: { offset: number; length: number; unmap: boolean }; result: Changed };
+  /** As `write`, with clusters stored packed; `unsupported-option` unless they are whole ones of an image without a key. */
+  writeCompressed: {
+    args: { offset: number; bytes: Uint8Array; detectZeroes: boolean; expected?: ExpectedGeneration };
+    result: Changed;
+  };
   discard: { args: { offset: number; length: number }; result: Changed };
   resize: {
     args: {

@@ -1,6 +1,6 @@
 // One run under way: advanced step by step, undone step by step when it is cancelled.
 
-import type { Progress, Steps } from '../engine/image.ts';
+import type { PackNeed, Progress, Steps } from '../engine/image.ts';
 import type { OpenImage } from './open-image.ts';
 
 /** How a step ended: somewhere on the way, at the end, or with everything undone. */
@@ -22,6 +22,7 @@ export class Run<Image extends OpenImage = OpenImage> {
   #undoing = false;
   #isFinal = false;
   #toldAtMs = -Infinity;
+  #awaits: PackNeed | undefined;
 
   constructor(parts: {
     readonly id: number;
@@ -42,12 +43,18 @@ export class Run<Image extends OpenImage = OpenImage> {
     this.#cancel = true;
   }
 
+  /** Whether it has nothing to do yet: what it needs is not there. One that is to stop does not wait for it. */
+  get isWaiting(): boolean {
+    return this.#awaits?.isAnswered === false && (!this.#cancel || this.#undoing || this.#isFinal);
+  }
+
   /** Does one step. The generation is raised before it: nobody reads while it goes on. */
   advance(): StepOutcome {
     if (this.#changes) this.image?.raise();
     const next = this.#next();
     if (next.done !== true) {
       this.#isFinal = next.value.isFinal === true;
+      this.#awaits = next.value.awaits;
       return { kind: 'under-way', progress: next.value };
     }
     return this.#undoing ? { kind: 'cancelled' } : { kind: 'finished', result: next.value };

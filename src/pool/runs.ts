@@ -1,7 +1,7 @@
 // What each run does to an open image, and what it lets in between its steps, as one table. A new run is a new row.
 
 import type { Steps } from '../engine/image.ts';
-import { guestOffsetOf } from './calls.ts';
+import { guestOffsetOf, requireExpected } from './calls.ts';
 import type { Admission } from './gate.ts';
 import type { RunBody } from './messages.ts';
 import type { OpenImage } from './open-image.ts';
@@ -24,6 +24,18 @@ const runs: { readonly [Name in RunName]: RunRow<Name> } = {
     changes: true,
     *start(image, { offset, length, unmap }) {
       yield* image.file.zero(guestOffsetOf(image, { offset, length }), length, { unmap });
+      return { generation: image.generation };
+    },
+  },
+  writeCompressed: {
+    admits: 'reads',
+    changes: true,
+    *start(image, { offset, bytes, detectZeroes, expected }) {
+      // The first step has raised it already.
+      if (expected !== undefined) requireExpected({ generation: image.generation - 1 }, expected);
+      yield* image.file.writeCompressed(guestOffsetOf(image, { offset, length: bytes.length }), bytes, {
+        detectZeroes,
+      });
       return { generation: image.generation };
     },
   },

@@ -9,6 +9,7 @@ import { LanePool } from './lane-pool.ts';
 import type { PoolOptions } from './lane-pool.ts';
 import type { Connection, ConnectionEvents } from './lane.ts';
 import type { Answer } from './messages.ts';
+import { ThreadCodecs } from './thread-codecs.ts';
 
 export interface ThreadPoolOptions extends PoolOptions {
   /** How many engine threads. */
@@ -19,6 +20,8 @@ export interface ThreadPoolOptions extends PoolOptions {
   readonly locks: FileLocks;
   /** What the caches of all threads together may take of the memory: each has the same part. */
   readonly cacheBytes: number;
+  /** How many threads pack clusters for all of them; they start when there is something to pack. */
+  readonly codecThreads: number;
 }
 
 /** The thread's entry of the product. */
@@ -32,7 +35,11 @@ export class ThreadPool extends LanePool {
   constructor(options: ThreadPoolOptions) {
     assert(Number.isSafeInteger(options.threads) && options.threads > 0, 'a pool has at least one thread');
     const connect = (events: ConnectionEvents): Connection => startThread(options, events);
-    super({ ...options, connects: Array.from({ length: options.threads }, () => connect) });
+    super({
+      ...options,
+      connects: Array.from({ length: options.threads }, () => connect),
+      codecs: new ThreadCodecs({ threads: options.codecThreads }),
+    });
   }
 
   /**

@@ -18,7 +18,8 @@ import { tempFolder } from '../support/temp-folder.ts';
 const entry = new URL('../support/memory-worker.ts', import.meta.url);
 
 function startThreads(threads: number): (settings: PoolSettings) => Promise<ThreadPool> {
-  return (settings) => ThreadPool.start({ ...settings, threads, entry, locks: 'qemu', cacheBytes: 64 * MiB });
+  return (settings) =>
+    ThreadPool.start({ ...settings, threads, entry, locks: 'qemu', cacheBytes: 64 * MiB, codecThreads: 1 });
 }
 
 enginePoolContract('two threads', startThreads(2));
@@ -190,7 +191,15 @@ describe('a pool of threads', { timeout: 60_000 }, () => {
       await import(${JSON.stringify(entry.href)});`;
     const once = new URL(`data:text/javascript,${encodeURIComponent(source)}`);
     await using at = await bench(
-      (settings) => ThreadPool.start({ ...settings, threads: 1, entry: once, locks: 'qemu', cacheBytes: 64 * MiB }),
+      (settings) =>
+        ThreadPool.start({
+          ...settings,
+          threads: 1,
+          entry: once,
+          locks: 'qemu',
+          cacheBytes: 64 * MiB,
+          codecThreads: 1,
+        }),
       {},
     );
     await at.make('doomed', 64 * KiB);
@@ -202,7 +211,15 @@ describe('a pool of threads', { timeout: 60_000 }, () => {
   it('says why it cannot start', async () => {
     const absent = new URL('./no-such-worker.ts', import.meta.url);
     const started = bench(
-      (settings) => ThreadPool.start({ ...settings, threads: 1, entry: absent, locks: 'qemu', cacheBytes: 64 * MiB }),
+      (settings) =>
+        ThreadPool.start({
+          ...settings,
+          threads: 1,
+          entry: absent,
+          locks: 'qemu',
+          cacheBytes: 64 * MiB,
+          codecThreads: 1,
+        }),
       {},
     );
     await assert.rejects(started, (fault: { code: string; context: { reason: string } }) => {

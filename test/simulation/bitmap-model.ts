@@ -57,6 +57,16 @@ export class BitmapModel {
     }
   }
 
+  /** The disk ends there now: what comes back behind it when it grows again is new, and clean (BMP-09). */
+  cut(virtualSize: number): void {
+    for (const [name, bases] of this.#promise) {
+      this.#set(
+        name,
+        bases.map((base) => base.subarray(0, virtualSize)),
+      );
+    }
+  }
+
   #set(name: string, bases: readonly Uint8Array[] | undefined): void {
     const promise = new Map(this.#promise);
     if (bases === undefined) promise.delete(name);

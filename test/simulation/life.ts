@@ -147,6 +147,15 @@ class Life {
         model.write(span.offset, bytes);
         return true;
       }
+      case 'pack': {
+        const span = this.#clustersAround(action);
+        const bytes = packable(this.#contents, span.length, this.#plan.spec.clusterSize);
+        model.announce(span.offset, bytes);
+        const steps = image.writeCompressed(guestOffset(span.offset), bytes, { detectZeroes: action.detectZeroes });
+        if (!runUntil(steps, cancelAfter)) return false;
+        model.write(span.offset, bytes);
+        return true;
+      }
       case 'zero': {
         const span = this.#spanInside(action);
         return this.#clear(
@@ -256,6 +265,7 @@ class Life {
     const after = new Uint8Array(virtualSize);
     after.set(before.subarray(0, virtualSize));
     this.#model.replace(after);
+    this.#bitmaps.cut(virtualSize);
     this.#flush();
     return true;
   }
@@ -306,6 +316,15 @@ class Life {
     return { offset, length: Math.min(span.length, size - offset) };
   }
 
+  /** The whole clusters of which a span holds a part; the rest of the disk's last one counts as whole. */
+  #clustersAround(span: { readonly offset: number; readonly length: number }): { offset: number; length: number } {
+    const { clusterSize } = this.#plan.spec;
+    const inside = this.#spanInside(span);
+    const offset = alignDown(inside.offset, clusterSize);
+    const end = Math.min(alignUp(inside.offset + inside.length, clusterSize), this.#image.virtualSize);
+    return { offset, length: end - offset };
+  }
+
   /** A discard acts on whole clusters; the rest of the disk's last one counts as whole. */
   #wholeClusters(span: { readonly offset: number; readonly length: number }): { offset: number; length: number } {
     const { clusterSize } = this.#plan.spec;
@@ -337,6 +356,18 @@ class Life {
       },
     };
   }
+}
+
+/** Clusters of which some shrink much, some little and some not at all, and some are zero. */
+function packable(chance: Prng, length: number, clusterSize: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  for (let at = 0; at < length; at += clusterSize) {
+    const cluster = bytes.subarray(at, at + clusterSize);
+    cluster.fill(chance.below(4));
+    const noise = chance.bytes(Math.floor((cluster.length * chance.pick([0, 0, 10, 60, 100])) / 100));
+    cluster.set(noise);
+  }
+  return bytes;
 }
 
 /** What an image may refuse on its own: nothing has changed then. */

@@ -81,7 +81,7 @@ export const rooms: readonly Room[] = [
 ];
 
 /** Where a process or a thread begins. Everything under `src/` and `routes/` is reached from one of them. */
-export const entries = ['src/main.ts', 'src/pool/worker.ts', 'openapi/export.ts'] as const;
+export const entries = ['src/main.ts', 'src/pool/worker.ts', 'src/pool/codec-worker.ts', 'openapi/export.ts'] as const;
 
 /** The only files under `src/` and `routes/` that may ask for the time, for chance and for the environment. */
 export const mayTouchTheWorld = ['src/main.ts', 'src/app.ts', 'src/pool/worker.ts'] as const;

@@ -128,6 +128,11 @@ class MemoryImage implements EngineImage {
     this.#content.bytes.set(source, offset);
   }
 
+  *writeCompressed(offset: number, source: Uint8Array): Steps<void> {
+    yield { done: 0, total: source.length };
+    this.write(offset, source);
+  }
+
   *zero(offset: number, length: number): Steps<void> {
     this.#change();
     const end = offset + length;

@@ -11,32 +11,44 @@ import { drain, zero } from './zeroing.ts';
 /** Like `write`; clusters of `source` that hold zeroes only are made zero, or left out where nothing is anyway. */
 export function writeDetectingZeroes(parts: WriteParts, start: GuestOffset, source: Uint8Array): void {
   const { clusterSize } = parts.geometry;
-  let at = 0;
-  while (at < source.length) {
-    const end = pieceEnd(start, at, { length: source.length, clusterSize });
-    const isZero = isZeroes(source.subarray(at, end));
-    let runEnd = end;
-    while (runEnd < source.length) {
-      const next = pieceEnd(start, runEnd, { length: source.length, clusterSize });
-      if (isZeroes(source.subarray(runEnd, next)) !== isZero) break;
-      runEnd = next;
-    }
-    writeRun(parts, guestOffset(start + at), { source: source.subarray(at, runEnd), isZero });
-    at = runEnd;
+  for (const { from, end, isZero } of zeroRuns(source, { start, clusterSize })) {
+    const at = guestOffset(start + from);
+    if (isZero) writeZeroRun(parts, at, end - from);
+    else write(parts, at, source.subarray(from, end));
   }
 }
 
-function writeRun(
-  parts: WriteParts,
-  at: GuestOffset,
-  run: { readonly source: Uint8Array; readonly isZero: boolean },
-): void {
-  if (!run.isZero) {
-    write(parts, at, run.source);
-    return;
+/** A part of some bytes: clusters of zeroes, or others. */
+export interface ZeroRun {
+  readonly from: number;
+  readonly end: number;
+  readonly isZero: boolean;
+}
+
+/** Cuts the bytes that lie at `start` where clusters of zeroes begin and end. */
+export function* zeroRuns(
+  source: Uint8Array,
+  place: { readonly start: GuestOffset; readonly clusterSize: number },
+): Generator<ZeroRun> {
+  const { start, clusterSize } = place;
+  let from = 0;
+  while (from < source.length) {
+    let end = pieceEnd(start, from, { length: source.length, clusterSize });
+    const isZero = isZeroes(source.subarray(from, end));
+    while (end < source.length) {
+      const next = pieceEnd(start, end, { length: source.length, clusterSize });
+      if (isZeroes(source.subarray(end, next)) !== isZero) break;
+      end = next;
+    }
+    yield { from, end, isZero };
+    from = end;
   }
-  if (isAbsent(parts, at, run.source.length)) return;
-  drain(zero(parts, { offset: at, length: run.source.length }, { unmap: true }));
+}
+
+/** Makes a span zero that is to be, unless no layer has anything there. */
+export function writeZeroRun(parts: WriteParts, at: GuestOffset, length: number): void {
+  if (isAbsent(parts, at, length)) return;
+  drain(zero(parts, { offset: at, length }, { unmap: true }));
 }
 
 /** Whether no layer has anything there: it reads as zeroes already. */

@@ -160,7 +160,7 @@ export function entryAt(parts: WriteParts, place: Place): L2Entry {
   return readEntry(slice.view, parts.geometry, index);
 }
 
-function sliceAt(parts: WriteParts, place: Place): { readonly slice: Slice; readonly index: number } {
+export function sliceAt(parts: WriteParts, place: Place): { readonly slice: Slice; readonly index: number } {
   const slice = parts.mapping.slice(place.table, place.l2Index);
   return { slice, index: place.l2Index % parts.mapping.entriesPerSlice };
 }
@@ -180,7 +180,7 @@ function countUnowned(parts: WriteParts, place: Place, countMax: number): number
 }
 
 /** An entry that is about to be replaced is sound: its references can be dropped afterwards. */
-function judgeOld(parts: WriteParts, entry: L2Entry): void {
+export function judgeOld(parts: WriteParts, entry: L2Entry): void {
   judgeEntry(entry, parts.geometry, parts.version);
   referencesOf(entry, parts);
 }

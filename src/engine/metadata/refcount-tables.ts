@@ -49,6 +49,7 @@ export class RefcountTables {
   /** Sectors of the table that are newer in memory. */
   readonly #dirtySectors = new Set<number>();
   #lowestFree = 0;
+  #packedEnd: HostOffset | undefined;
   /** The block that was asked for last: neighbours ask for the same one. */
   #knownBlock: { readonly index: number; readonly offset: HostOffset } | undefined;
 
@@ -133,6 +134,18 @@ export class RefcountTables {
 
   set lowestFree(cluster: HostCluster) {
     this.#lowestFree = cluster;
+  }
+
+  /**
+   * Where the next blob may begin, within a cluster that blobs have begun to fill (REF-13); undefined when there is none,
+   * or when the last of them has gone and the cluster with it.
+   */
+  get packedEnd(): HostOffset | undefined {
+    return this.#packedEnd;
+  }
+
+  set packedEnd(offset: HostOffset | undefined) {
+    this.#packedEnd = offset;
   }
 
   /** Adds one reference to each cluster; every one has a block. Fault `refcount-overflow`: nothing is changed then. */
@@ -248,8 +261,14 @@ export class RefcountTables {
       writeRefcount(slice.view, refcountOrder, index, count);
       if (index === start) this.#cache.markDirty(slice);
       changed.count += 1;
-      if (by === -1 && count === 0) this.#lowestFree = Math.min(this.#lowestFree, cluster + index - start);
+      if (by === -1 && count === 0) this.#noteFree(cluster + index - start);
     }
+  }
+
+  #noteFree(cluster: number): void {
+    this.#lowestFree = Math.min(this.#lowestFree, cluster);
+    if (this.#packedEnd === undefined) return;
+    if (Math.floor(this.#packedEnd / this.#geometry.clusterSize) === cluster) this.#packedEnd = undefined;
   }
 
   #sliceOf(cluster: HostCluster): Slice {

@@ -44,6 +44,11 @@ export class UnpackedClusters {
     return cluster;
   }
 
+  /** Another blob begins there from now on. */
+  forget(host: HostOffset): void {
+    this.#kept.delete(host);
+  }
+
   forgetAll(): void {
     this.#kept.clear();
   }

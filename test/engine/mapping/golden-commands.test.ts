@@ -9,6 +9,7 @@ import { MemoryFile } from '../../../src/engine/file/memory-file.ts';
 import { guestOffset } from '../../../src/engine/format/offsets.ts';
 import type { CreateSpec, Image } from '../../../src/engine/image.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
+import { Prng } from '../../support/prng.ts';
 import { ImageBytes } from '../../support/image-bytes.ts';
 import { clean, countsOf, fileBytes, fillGuest, guestBytes, imageOver, newFile } from '../../support/memory-parts.ts';
 
@@ -34,6 +35,15 @@ function zero(image: Image, at: number, length: number, options: { readonly unma
 
 function discard(image: Image, at: number, length: number): void {
   runToEnd(image.discard(guestOffset(at), length));
+}
+
+function pack(image: Image, at: number, source: Uint8Array): void {
+  runToEnd(image.writeCompressed(guestOffset(at), source, { detectZeroes: false }));
+}
+
+function mostlyNoise(seed: number): Uint8Array {
+  const bytes = new Prng(seed).bytes(cluster);
+  return bytes.fill(0, cluster * 0.92);
 }
 
 function snapshot(image: Image): void {
@@ -159,6 +169,43 @@ describe('the golden vector', () => {
     assert.deepEqual(l2Of(file, [0, 1, 2]), ['owned placed 0x0', '0x1', 'owned placed 0x1']);
     assert.equal(refcountsOf(file), '1111111');
     assert.equal(ImageBytes.of(fileBytes(file)).u32(60), 0);
+  });
+
+  it('B11: blobs one behind the other in one cluster, which counts them', () => {
+    const file = golden({}, (image) => {
+      for (const [index, pattern] of [1, 2, 3].entries()) {
+        pack(image, index * cluster, new Uint8Array(cluster).fill(pattern));
+      }
+    });
+    const bytes = ImageBytes.of(fileBytes(file));
+    assert.deepEqual(
+      [0, 1, 2].map((guest) => bytes.u64(bytes.l2At(guest)) >> 54n),
+      [256n, 256n, 256n],
+      'packed, not owned, and no additional sector',
+    );
+    const places = [0, 1, 2].map((guest) => Number(bytes.u64(bytes.l2At(guest)) & 0x003f_ffff_ffff_ffffn));
+    assert.deepEqual(places, [0x5_0000, 0x5_004f, 0x5_009e]);
+    assert.equal(refcountsOf(file), '111113');
+    assert.equal(file.size, 5 * cluster + 512, 'up to the end of a sector');
+  });
+
+  it('B12: a blob begins another cluster when the image was closed in between', () => {
+    const file = golden({}, (image) => pack(image, 0, new Uint8Array(cluster).fill(1)));
+    const image = imageOver(file, undefined);
+    pack(image, cluster, new Uint8Array(cluster).fill(2));
+    pack(image, 2 * cluster, new Uint8Array(cluster).fill(3));
+    image.close();
+    assert.equal(refcountsOf(file), '1111112');
+    assert.deepEqual(countsOf(file), clean);
+  });
+
+  it('B13: a blob goes on in the next cluster', () => {
+    const file = golden({}, (image) => {
+      // Each shrinks by less than a tenth, so every one but the first crosses the end of a cluster.
+      for (const index of [0, 1, 2]) pack(image, index * cluster, mostlyNoise(index));
+    });
+    assert.equal(refcountsOf(file), '11111122');
+    assert.deepEqual(guestBytes(imageOver(file, undefined), cluster, cluster), mostlyNoise(1));
   });
 
   it('B15: subclusters', () => {

@@ -78,6 +78,17 @@ const changes: readonly Change[] = [
   writing('a write to absent clusters', absent, 50, 3 * 512),
   writing('a write over everything', 0, 0, 20 * 512),
   {
+    name: 'a packed write',
+    isStructural: false,
+    after: (before, cluster) => filled(before, { offset: 2 * cluster, length: 16 * cluster, value: 0x3c }),
+    run: (image, cluster) =>
+      runToEnd(
+        image.writeCompressed(guestOffset(2 * cluster), new Uint8Array(16 * cluster).fill(0x3c), {
+          detectZeroes: false,
+        }),
+      ),
+  },
+  {
     name: 'zeroing that keeps places',
     isStructural: false,
     after: (before, cluster) => filled(before, { offset: owned, length: 6 * cluster, value: 0 }),

@@ -63,6 +63,11 @@ function doOurs(image: Image, operation: Exclude<Operation, { kind: 'reopen' }>)
         detectZeroes: false,
       });
       return;
+    case 'pack': {
+      const bytes = new Uint8Array(operation.length).fill(operation.pattern);
+      runToEnd(image.writeCompressed(guestOffset(operation.offset), bytes, { detectZeroes: false }));
+      return;
+    }
     case 'zero':
       runToEnd(image.zero(guestOffset(operation.offset), operation.length, { unmap: operation.unmap }));
       return;
@@ -103,9 +108,11 @@ export function liveTwin(folder: string, stream: Stream): string {
     commands = [];
   };
   for (const operation of stream.operations) {
-    const command = commandOf(operation);
-    if (command !== undefined) {
-      commands.push(command);
+    const some = commandsOf(operation);
+    if (some.length > 0) {
+      // REF-13: a process that packs a second time may overwrite what has taken the place of the first blobs.
+      if (operation.kind === 'pack' && commands.some((command) => command.startsWith('write -c'))) settle();
+      commands.push(...some);
       continue;
     }
     settle();
@@ -126,18 +133,23 @@ export function liveTwin(folder: string, stream: Stream): string {
   return path;
 }
 
-function commandOf(operation: Operation): string | undefined {
+function commandsOf(operation: Operation): readonly string[] {
   switch (operation.kind) {
     case 'write':
-      return `write -P ${String(operation.pattern)} ${String(operation.offset)} ${String(operation.length)}`;
+      return [`write -P ${String(operation.pattern)} ${String(operation.offset)} ${String(operation.length)}`];
+    case 'pack': {
+      const { offset, length, pattern } = operation;
+      const span = `${String(offset)} ${String(length)}`;
+      return [`discard ${span}`, `write -c -P ${String(pattern)} ${span}`];
+    }
     case 'zero':
-      return `write -z ${operation.unmap ? '-u ' : ''}${String(operation.offset)} ${String(operation.length)}`;
+      return [`write -z ${operation.unmap ? '-u ' : ''}${String(operation.offset)} ${String(operation.length)}`];
     case 'discard':
-      return `discard ${String(operation.offset)} ${String(operation.length)}`;
+      return [`discard ${String(operation.offset)} ${String(operation.length)}`];
     case 'flush':
-      return 'flush';
+      return ['flush'];
     default:
-      return undefined;
+      return [];
   }
 }
 

@@ -15,6 +15,8 @@ export interface StreamOptions {
 
 export type Operation =
   | { readonly kind: 'write'; readonly offset: number; readonly length: number; readonly pattern: number }
+  /** Packed: whole clusters, or to the end of the disk. */
+  | { readonly kind: 'pack'; readonly offset: number; readonly length: number; readonly pattern: number }
   | { readonly kind: 'zero'; readonly offset: number; readonly length: number; readonly unmap: boolean }
   | { readonly kind: 'discard'; readonly offset: number; readonly length: number }
   | { readonly kind: 'flush' }
@@ -75,6 +77,7 @@ interface Life {
 function chooseOperation(prng: Prng, options: StreamOptions, life: Life): Operation {
   const dice = prng.below(100);
   const snapshotsAllowed = options.refcountBits > 1;
+  if (dice < 15 && mayPack(options)) return choosePacked(prng, options, life);
   if (dice < 45) return { kind: 'write', ...chooseSpan(prng, options, life), pattern: 1 + prng.below(255) };
   if (dice < 62) return { kind: 'zero', ...chooseSpan(prng, options, life), unmap: prng.below(2) === 0 };
   if (dice < 72) return { kind: 'discard', ...chooseSpan(prng, options, life) };
@@ -83,6 +86,20 @@ function chooseOperation(prng: Prng, options: StreamOptions, life: Life): Operat
   if (dice < 86) return chooseResize(prng, options, life);
   if (!snapshotsAllowed || life.snapshots.size >= snapshotsMax(options.refcountBits)) return { kind: 'flush' };
   return chooseSnapshot(prng, life, dice);
+}
+
+/**
+ * QEMU packs only where nothing is (T39), so its life discards first, which a version 2 overlay cannot. Narrow counts would
+ * be used up by blobs that share a cluster, in one life earlier than in the other.
+ */
+function mayPack({ compat, backingSize, refcountBits }: StreamOptions): boolean {
+  return refcountBits >= 16 && (compat === '1.1' || backingSize === undefined);
+}
+
+function choosePacked(prng: Prng, { clusterSize }: StreamOptions, life: Life): Operation {
+  const offset = clusterSize * prng.below(Math.ceil(life.virtualSize / clusterSize));
+  const length = Math.min(clusterSize * (1 + prng.below(6)), life.virtualSize - offset);
+  return { kind: 'pack', offset, length, pattern: prng.below(256) };
 }
 
 function chooseSnapshot(prng: Prng, life: Life, dice: number): Operation {
