@@ -14,8 +14,12 @@ COPY package.json LICENSE ./
 COPY tools/check-health.mjs ./tools/
 COPY routes ./routes
 COPY src ./src
-RUN mkdir /data && chown 1000:1000 /data
+RUN mkdir /data /app/compiled && chown 1000:1000 /data /app/compiled
 USER 1000:1000
+# What Node has compiled once it need not compile again: without this a start takes half as long again. By the user who
+# reads it later.
+ENV NODE_COMPILE_CACHE=/app/compiled
+RUN QCOWD_DATA_DIR=/tmp/warm timeout --preserve-status 15 node src/main.ts && rm -r /tmp/warm
 VOLUME /data
 EXPOSE 8080
 STOPSIGNAL SIGTERM

@@ -90,9 +90,10 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
     }
     const catalog = SqliteCatalog.open(directory.catalogPath);
     phases.push({ name: 'close the catalog', spareMs: catalogSpareMs, end: () => catalog.close() });
-    const { pool, up } = beginPool(options, report);
+    const { pool, up, allUp } = beginPool(options, report);
     // Judged when all else stands; until then nobody would hear it.
     up.catch(() => undefined);
+    allUp.catch((error: unknown) => report({ doing: 'starting an engine thread', imageId: undefined, error }));
     phases.push({ name: 'end the engine threads', spareMs: threadsSpareMs, end: () => pool.close() });
     const ids = new IdSource({ clock: Date.now, entropy: randomBytes });
     const services = createServices({
@@ -204,7 +205,7 @@ function ownDirectory(path: string): {
 function beginPool(
   { config, engine }: ApplicationOptions,
   report: (failure: BackgroundFailure) => void,
-): { readonly pool: EnginePool; readonly up: Promise<void> } {
+): { readonly pool: EnginePool; readonly up: Promise<void>; readonly allUp: Promise<void> } {
   const shared = { imageIdleMs: config.images.idleMs, limits: poolLimits, report };
   if (engine === 'inline') {
     const pool = new InlinePool({
@@ -212,7 +213,7 @@ function beginPool(
       engine: qcow2Engine({ locks: config.pool.locks, cacheBytes: config.pool.cacheBytes }),
       clock: () => performance.now(),
     });
-    return { pool, up: Promise.resolve() };
+    return { pool, up: Promise.resolve(), allUp: Promise.resolve() };
   }
   return ThreadPool.begin({
     ...shared,

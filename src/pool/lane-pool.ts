@@ -55,6 +55,8 @@ export class LanePool implements EnginePool {
   readonly #stuck = new Map<string, string>();
   readonly #spares = new SpareBuffers();
   readonly #greetings = new Map<Lane, Promise<void>>();
+  /** Threads that come up later: until then they get no work, and nobody waits for them. */
+  readonly #asleep = new Set<Lane>();
   #lastNumber = 0;
   #threadsLost = 0;
   #closed = false;
@@ -139,7 +141,7 @@ export class LanePool implements EnginePool {
   async ping(): Promise<void> {
     if (this.#closed) throw closedFault();
     const patience = { signal: undefined, waitMs: this.#options.limits.pingWaitMs };
-    await Promise.all(this.#lanes.map((lane) => patient(this.#greet(lane), patience)));
+    await Promise.all(this.#awake.map((lane) => patient(this.#greet(lane), patience)));
   }
 
   async close(): Promise<void> {
@@ -153,9 +155,42 @@ export class LanePool implements EnginePool {
     await this.#codecs.close();
   }
 
-  /** Starts every thread. */
-  protected async wake(): Promise<void> {
-    await Promise.all(this.#lanes.map((lane) => this.#greet(lane)));
+  /**
+   * Starts the threads one after the other, so that the first is up early. `first` is done when it is, `all` when no other
+   * is still to come; each faults `engine-lost` {reason} for a thread that does not come up.
+   */
+  protected wake(): { readonly first: Promise<void>; readonly all: Promise<void> } {
+    const [lane, ...later] = this.#lanes;
+    for (const each of later) this.#asleep.add(each);
+    const first = this.#greet(present(lane, 'a pool has a lane'));
+    return {
+      first,
+      all: first.then(
+        () => this.#wakeEach(later),
+        () => undefined,
+      ),
+    };
+  }
+
+  async #wakeEach(lanes: readonly Lane[]): Promise<void> {
+    for (const lane of lanes) {
+      if (this.#closed) return;
+      try {
+        await this.#greet(lane).catch((error: unknown) => this.#throwUnlessClosed(error));
+      } finally {
+        // One that does not come up is tried again for the next request.
+        this.#asleep.delete(lane);
+      }
+    }
+  }
+
+  /** A thread that ends with its pool has not failed. */
+  #throwUnlessClosed(error: unknown): void {
+    if (!this.#closed) throw error;
+  }
+
+  get #awake(): readonly Lane[] {
+    return this.#asleep.size === 0 ? this.#lanes : this.#lanes.filter((lane) => !this.#asleep.has(lane));
   }
 
   /** However many ask, a thread that does not answer is asked once. */
@@ -286,7 +321,7 @@ export class LanePool implements EnginePool {
   }
 
   #leastLoaded(): Lane {
-    const [first, ...others] = this.#lanes;
+    const [first, ...others] = this.#awake;
     return others.reduce((best, lane) => (isLighter(lane, best) ? lane : best), present(first, 'a pool has a lane'));
   }
 

@@ -43,19 +43,26 @@ export class ThreadPool extends LanePool {
   }
 
   /**
-   * Starts the threads, whose loading takes a while: what is asked of them meanwhile waits. `up` is done when every thread
-   * is; it faults `engine-lost` {reason} when one does not come up.
+   * Starts the threads, whose loading takes a while, one after the other: what is asked meanwhile waits for the first. `up`
+   * is done when that is, `allUp` when no other is still to come; each faults `engine-lost` {reason} for a thread that
+   * does not come up.
    */
-  static begin(options: ThreadPoolOptions): { readonly pool: ThreadPool; readonly up: Promise<void> } {
+  static begin(options: ThreadPoolOptions): {
+    readonly pool: ThreadPool;
+    readonly up: Promise<void>;
+    readonly allUp: Promise<void>;
+  } {
     const pool = new ThreadPool(options);
-    return { pool, up: pool.wake() };
+    const { first, all } = pool.wake();
+    return { pool, up: first, allUp: all };
   }
 
-  /** As {@link begin}, and waits for the threads. */
+  /** As {@link begin}, and waits for all threads. */
   static async start(options: ThreadPoolOptions): Promise<ThreadPool> {
-    const { pool, up } = ThreadPool.begin(options);
+    const { pool, up, allUp } = ThreadPool.begin(options);
     try {
       await up;
+      await allUp;
     } catch (error) {
       await pool.close();
       throw error;
