@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { inlineCodecs } from '../../src/pool/codecs.ts';
 import { LanePool } from '../../src/pool/lane-pool.ts';
 import type { Connect, ConnectionEvents } from '../../src/pool/lane.ts';
 import { poolLimits } from '../../src/pool/limits.ts';
@@ -44,7 +45,13 @@ class WokenPool extends LanePool {
 
 function poolOf(threads: readonly FakeThread[]): WokenPool {
   const connects = threads.map(({ connect }) => connect);
-  return new WokenPool({ imageIdleMs: 1000, limits: poolLimits, report: () => undefined, connects });
+  return new WokenPool({
+    imageIdleMs: 1000,
+    limits: poolLimits,
+    report: () => undefined,
+    connects,
+    codecs: inlineCodecs,
+  });
 }
 
 const turn = (): Promise<void> => new Promise(setImmediate);
