@@ -9,6 +9,7 @@ import { Fault } from '../src/base/fault.ts';
 import { conditionsOf, judgeChange, namedGenerations } from '../src/http/conditional.ts';
 import { contentDigestOf } from '../src/http/content-digest.ts';
 import { signalOf } from '../src/http/disconnect.ts';
+import { passphraseOf } from '../src/http/image-passphrase.ts';
 import { bodyLengthOf, bodyOf, bodyPatience } from '../src/http/request-body.ts';
 import { compileNoValidator, invalidRequest, parseQuery } from '../src/http/schema.ts';
 import type { Services, WriteOptions } from '../src/services/services.ts';
@@ -77,7 +78,12 @@ async function readData(services: Services, request: FastifyRequest, reply: Fast
   const range = rangeOf(request);
   // Nobody listens for the end of a short answer: reading it to the end is cheaper than being ready to stop.
   const signal = isShort(range) ? undefined : signalOf(reply);
-  using session = await services.content.openRead(image, { snapshot: undefined, signal, claim: claimOf(request) });
+  using session = await services.content.openRead(image, {
+    snapshot: undefined,
+    signal,
+    claim: claimOf(request),
+    passphrase: passphraseOf(request),
+  });
   void reply.header('content-type', 'application/octet-stream').header('cache-control', 'private, no-cache');
   return await answerBytes(request, reply, {
     source: {
@@ -103,7 +109,11 @@ async function writeData(services: Services, request: FastifyRequest, reply: Fas
   const target = targetOf(request, bodyLength);
   const sha256 = contentDigestOf(request.headers['content-digest']);
   const conditions = conditionsOf(request.headers, { generation: query.generation });
-  using session = await services.content.openWrite(image, { signal: signalOf(reply), claim: claimOf(request) });
+  using session = await services.content.openWrite(image, {
+    signal: signalOf(reply),
+    claim: claimOf(request),
+    passphrase: passphraseOf(request),
+  });
   const { imageId, generation, size } = session;
   if (target?.size !== undefined && target.size !== size) throw new Fault('invalid-content-range', { size });
   // Now, before a byte of the body is taken; and once more by the thread that writes the first of them.

@@ -3,6 +3,7 @@
 import { answerBytes, rangeOf } from '../src/http/byte-answer.ts';
 import { conditionsOf } from '../src/http/conditional.ts';
 import { signalOf } from '../src/http/disconnect.ts';
+import { passphraseOf } from '../src/http/image-passphrase.ts';
 import type { ExportSession, Services } from '../src/services/services.ts';
 import { refuseOption } from './answers.ts';
 import { claimOf } from './claims.ts';
@@ -29,7 +30,8 @@ export function exportRoutes(services: Services): Routes {
       handler: async (request, reply) => {
         const { format, snapshot, layer, compress, generation } = request.query;
         refuseOption('compress', compress);
-        const options = { format, snapshot, layer, signal: signalOf(reply), claim: claimOf(request) };
+        const brought = { claim: claimOf(request), passphrase: passphraseOf(request) };
+        const options = { format, snapshot, layer, signal: signalOf(reply), ...brought };
         using session = await services.exports.openExport(request.params.image, options);
         const kind = layer === 'all' ? format : `${format}-${layer}`;
         void reply

@@ -9,6 +9,7 @@ import { imageRoutes } from './images.ts';
 import { importRoutes } from './imports.ts';
 import { jobRoutes } from './jobs.ts';
 import { leaseRoutes } from './leases.ts';
+import { lockRoutes } from './locks.ts';
 import { measureRoutes } from './measure.ts';
 import type { RouteParts, Routes } from './route-parts.ts';
 import { bitmapRoutes } from './bitmaps.ts';
@@ -33,6 +34,7 @@ function controlRoutes(parts: RouteParts): Routes {
     await app.register(usageRoutes(parts));
     await app.register(imageRoutes(parts.services), { prefix: '/v1' });
     await app.register(handOverRoutes(parts.services), { prefix: '/v1' });
+    await app.register(lockRoutes(parts.services), { prefix: '/v1' });
     await app.register(measureRoutes(parts.services), { prefix: '/v1' });
     await app.register(upkeepRoutes(parts.services), { prefix: '/v1' });
     await app.register(snapshotRoutes(parts.services), { prefix: '/v1' });

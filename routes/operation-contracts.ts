@@ -9,6 +9,7 @@ type Problems = OperationContract['problems'];
 export const headerProblems: DocumentFacts['headerProblems'] = {
   'Lease-Id': ['lease-lost'],
   'Fencing-Token': ['fencing-token-stale'],
+  'Image-Passphrase': ['passphrase-required', 'wrong-passphrase'],
   'Idempotency-Key': ['idempotency-in-progress', 'idempotency-key-reused'],
   'If-Match': ['precondition-failed'],
   'If-None-Match': ['precondition-failed'],
@@ -66,7 +67,14 @@ const jobHeaders = ['Location', 'Retry-After', 'Preference-Applied?'] as const;
 const receiptHeaders = ['Image-Generation', 'Write-Epoch'] as const;
 const contentHeaders = ['ETag', 'Image-Generation', 'Accept-Ranges', 'Cache-Control'] as const;
 
-const readTakes = ['Range', 'If-Range', 'If-Match', 'If-None-Match', 'Want-Content-Digest'] as const;
+const readTakes = [
+  'Image-Passphrase',
+  'Range',
+  'If-Range',
+  'If-Match',
+  'If-None-Match',
+  'Want-Content-Digest',
+] as const;
 
 /** An answer of bytes. */
 function contentAnswers(...more: OperationContract['sends'][string]): OperationContract['sends'] {
@@ -81,10 +89,14 @@ function contentAnswers(...more: OperationContract['sends'][string]): OperationC
 /** Long work on an image: a job when it takes longer than the client waits. */
 function longWork(
   success: number,
-  options: { readonly sends?: OperationContract['sends'][string]; readonly problems?: Problems } = {},
+  options: {
+    readonly takes?: OperationContract['takes'];
+    readonly sends?: OperationContract['sends'][string];
+    readonly problems?: Problems;
+  } = {},
 ): OperationContract {
   return {
-    takes: ['Prefer'],
+    takes: ['Prefer', ...(options.takes ?? [])],
     sends: { [success]: [...(options.sends ?? []), 'Preference-Applied?'], 202: jobHeaders },
     problems: [...changeProblems, ...(options.problems ?? [])],
   };
@@ -102,6 +114,12 @@ function changesBitmap(): OperationContract {
     problems: [...changeProblems, 'bitmap-not-found', 'bitmap-inconsistent', 'header-full'],
   };
 }
+
+const changesData = longWork(204, {
+  takes: ['Image-Passphrase'],
+  sends: receiptHeaders,
+  problems: ['range-not-satisfiable'],
+});
 
 const contracts: ReadonlyMap<string, OperationContract> = new Map<string, OperationContract>([
   ['getWelcome', shows()],
@@ -144,6 +162,7 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
   [
     'resizeImage',
     longWork(200, {
+      takes: ['Image-Passphrase'],
       sends: ['ETag'],
       problems: [
         'image-protected',
@@ -158,6 +177,8 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
   ['emptyImage', longWork(200, { sends: ['ETag'], problems: ['image-protected'] })],
   ['measureImage', shows(...openProblems, ...bodyProblems, 'invalid-geometry', 'snapshot-not-found')],
   ['getImageInfo', shows(...openProblems)],
+  ['unlockImage', shows(...openProblems, ...bodyProblems, 'wrong-passphrase')],
+  ['lockImage', shows(...bodyProblems, 'image-not-found')],
   ['detachImage', { takes: [], sends: { 200: ['ETag'] }, problems: changeProblems }],
   [
     'attachImage',
@@ -175,13 +196,13 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
   [
     'writeImageData',
     {
-      takes: ['Content-Range', 'Content-Digest', 'If-Match', 'If-None-Match'],
+      takes: ['Image-Passphrase', 'Content-Range', 'Content-Digest', 'If-Match', 'If-None-Match'],
       sends: { 204: ['ETag', ...receiptHeaders] },
       problems: [...changeProblems, 'content-range-mismatch', 'refcount-overflow', 'size-mismatch'],
     },
   ],
-  ['zeroImageData', longWork(204, { sends: receiptHeaders, problems: ['range-not-satisfiable'] })],
-  ['discardImageData', longWork(204, { sends: receiptHeaders, problems: ['range-not-satisfiable'] })],
+  ['zeroImageData', changesData],
+  ['discardImageData', changesData],
   [
     'flushImage',
     {

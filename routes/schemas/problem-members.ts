@@ -57,6 +57,7 @@ export const problemMembers: ProblemMembers = {
   'reason': { schema: text, example: 'must be a power of two' },
   'option': { schema: { ...text, description: 'The member or parameter that it is about' }, example: 'clusterSize' },
   'features': { schema: { type: 'array', items: text }, example: ['bit 63'] },
+  'layersBelow': { schema: { ...wholeNumber, description: 'How far down the chain the locked image is' }, example: 1 },
   'depth': { schema: { ...wholeNumber, description: 'Layers that the chain would have' }, example: 65 },
   'depthMax': { schema: wholeNumber, example: 64 },
   'required': { schema: { ...wholeNumber, description: 'Bytes that it takes' }, example: 1_073_741_824 },

@@ -8,6 +8,7 @@ import type {
   SnapshotDescription,
 } from '../../src/services/services.ts';
 import { DecimalString, Size } from './common.ts';
+import { EncryptionInfo, printEncryption } from './encryption.ts';
 import { Compat, CompressionType } from './images.ts';
 
 export const CheckImage = z
@@ -66,6 +67,7 @@ export const FormatSpecificData = z
     lazyRefcounts: z.boolean().optional(),
     corrupt: z.boolean().optional(),
     extendedL2: z.boolean().optional(),
+    encrypt: EncryptionInfo.optional(),
   })
   .meta({ id: 'FormatSpecificData' });
 
@@ -87,6 +89,7 @@ export const ImageInfo = z
     filename: z.string(),
     clusterSize: Size,
     format: z.literal('qcow2'),
+    encrypted: z.literal(true).optional(),
     actualSize: Size,
     dirtyFlag: z.boolean(),
     backingFilename: z.string().optional(),
@@ -110,6 +113,7 @@ export function printInfo({ fileName, description, snapshots }: InfoValue): z.in
     filename: fileName,
     clusterSize: description.clusterSize,
     format: 'qcow2',
+    ...(description.encryption === undefined ? {} : { encrypted: true }),
     actualSize: description.allocatedSize,
     dirtyFlag: description.dirty,
     ...(backingFileName === undefined
@@ -128,9 +132,10 @@ export function printInfo({ fileName, description, snapshots }: InfoValue): z.in
 }
 
 function printFormatSpecific(description: InfoValue['description']): z.input<typeof FormatSpecificData> {
-  const { compat, compressionType, refcountBits, lazyRefcounts, corrupt, extendedL2 } = description;
-  if (compat === '0.10') return { compat, compressionType, refcountBits };
-  return { compat, compressionType, refcountBits, lazyRefcounts, corrupt, extendedL2 };
+  const { compat, compressionType, refcountBits, lazyRefcounts, corrupt, extendedL2, encryption } = description;
+  const encrypt = encryption === undefined ? {} : { encrypt: printEncryption(encryption) };
+  if (compat === '0.10') return { compat, compressionType, refcountBits, ...encrypt };
+  return { compat, compressionType, refcountBits, lazyRefcounts, corrupt, extendedL2, ...encrypt };
 }
 
 function printInfoSnapshot(snapshot: SnapshotDescription): z.input<typeof InfoSnapshot> {

@@ -46,10 +46,9 @@ export const faultCodes = {
   'compression-type-invalid': { kind: 'corrupt', title: 'Compression type and its feature bit disagree' },
   'compression-type-unknown': { kind: 'unsupported', title: 'The compression type is unknown' },
   'feature-unknown': { kind: 'unsupported', title: 'The image uses incompatible features that are unknown here' },
-  'encryption-unsupported': { kind: 'unsupported', title: 'The image is encrypted' },
-  // Until the service takes passphrases, clients learn of both as of everything that it does not do.
-  'wrong-passphrase': { kind: 'unsupported', title: 'The passphrase does not open the image' },
-  'passphrase-required': { kind: 'unsupported', title: 'The image is encrypted and its passphrase is not given' },
+  'encryption-unsupported': { kind: 'unsupported', title: 'The image is encrypted in a way that is unknown here' },
+  'wrong-passphrase': { kind: 'unprocessable', title: 'The passphrase does not open the image' },
+  'passphrase-required': { kind: 'unprocessable', title: 'The image is encrypted and its passphrase is not given' },
   'luks-header-invalid': { kind: 'corrupt', title: 'The LUKS header breaks its rules' },
   'encryption-method-invalid': { kind: 'corrupt', title: 'The encryption method is unknown' },
   'data-file-unsupported': { kind: 'unsupported', title: 'The image keeps its data in an external file' },

@@ -62,7 +62,7 @@ export type { AmendWish } from './operations/amend-rules.ts';
 export type { BitmapDescription, BitmapList, BitmapListQuery, NewBitmap } from './operations/bitmap.ts';
 export type { DirtyExtent, DirtyExtentPage, DirtyExtentQuery } from './operations/bitmap-extents.ts';
 export type { CheckFinding, CheckReport, RepairMode } from './operations/check-report.ts';
-export type { CreateSpec } from './operations/create-spec.ts';
+export type { CreateSpec, NewEncryption } from './operations/create-spec.ts';
 export type { ExtentItem, ExtentPage, ExtentQuery } from './operations/extent-item.ts';
 export type {
   FoundSnapshot,
@@ -74,12 +74,15 @@ export type { AdmitOptions, ExportWish, OpenFileOptions, OpenOptions } from './o
 export type { Progress, Steps } from './operations/steps.ts';
 export { judgeHead } from './operations/judge-head.ts';
 export { measureNew } from './operations/measure.ts';
-export type { LuksCipher, MeasuredSize, MeasureSpec } from './operations/measure.ts';
+export type { MeasuredSize, MeasureSpec } from './operations/measure.ts';
 export type { VirtualFile } from './operations/virtual-file.ts';
 export type { KeyNeed, WithKeys } from './transform/key-derivation.ts';
 export type { PackNeed } from './transform/pack-need.ts';
 export { packClusters } from './transform/packing.ts';
 export type { PackedClusters, PackTask } from './transform/packing.ts';
+export { oldAesKeyOf } from './operations/unlock.ts';
+export { chanceLength, judgeLuksWish, makeLuks } from './transform/new-luks.ts';
+export type { KeyCost, LuksCipher, LuksWish, NewLuks } from './transform/new-luks.ts';
 
 /**
  * An open image. Spans lie inside the disk, or the verb faults `range-not-satisfiable` {size}. Changing verbs fault
@@ -165,8 +168,13 @@ export class Image {
     this.#session.lock();
   }
 
+  /** As {@link unlock} for the encrypted layers below, nearest first; one without a key is locked. */
+  unlockBelow(volumeKeys: readonly (Uint8Array | undefined)[]): void {
+    this.#session.unlockBelow(volumeKeys);
+  }
+
   read(offset: GuestOffset, target: Uint8Array): void {
-    this.#session.admitKey();
+    this.#session.admitKeys('chain');
     this.#session.admitSpan(offset, target.length);
     this.#session.look((parts) => {
       read(parts, offset, target);
@@ -174,7 +182,7 @@ export class Image {
   }
 
   write(offset: GuestOffset, source: Uint8Array, options: { readonly detectZeroes: boolean }): void {
-    this.#session.admitKey();
+    this.#session.admitKeys('chain');
     this.#session.admitSpan(offset, source.length);
     this.#session.change((parts) => {
       if (options.detectZeroes) writeDetectingZeroes(parts, offset, source);
@@ -187,7 +195,7 @@ export class Image {
    * `unsupported-option` {option: compress} for other spans and for encrypted images.
    */
   writeCompressed(offset: GuestOffset, source: Uint8Array, options: { readonly detectZeroes: boolean }): Steps<void> {
-    this.#session.admitKey();
+    this.#session.admitKeys('chain');
     this.#session.admitSpan(offset, source.length);
     return this.#session.changeInSteps((parts) => writeCompressed(parts, offset, { source, ...options }));
   }
@@ -198,14 +206,14 @@ export class Image {
   }
 
   zero(offset: GuestOffset, length: number, options: { readonly unmap: boolean }): Steps<void> {
-    this.#session.admitKey();
+    this.#session.admitKeys('chain');
     this.#session.admitSpan(offset, length);
     const span = { offset, length };
     return this.#session.changeInSteps((parts) => zeroInSteps(parts, span, options));
   }
 
   discard(offset: GuestOffset, length: number): Steps<void> {
-    this.#session.admitKey();
+    this.#session.admitKeys('chain');
     this.#session.admitSpan(offset, length);
     const span = { offset, length };
     return this.#session.changeInSteps((parts) => discardInSteps(parts, span));
@@ -229,7 +237,7 @@ export class Image {
   }
 
   resize(options: NewSize): Steps<void> {
-    this.#session.admitKey();
+    this.#session.admitKeys('chain');
     return this.#session.changeInSteps((parts) => resize(parts, options));
   }
 
@@ -268,7 +276,7 @@ export class Image {
 
   /** `snapshot` is an id or a name, the id first; faults `snapshot-not-found`. */
   readSnapshot(snapshot: string, offset: GuestOffset, target: Uint8Array): void {
-    this.#session.admitKey();
+    this.#session.admitKeys('chain');
     const { parts, size } = this.#session.snapshot(snapshot);
     if (offset + target.length > size) throw new Fault('range-not-satisfiable', { size });
     read(parts, offset, target);
@@ -286,7 +294,7 @@ export class Image {
 
   /** `snapshot` as above. A part of its VM state, which is as long as its description says. */
   readVmState(snapshot: string, offset: number, target: Uint8Array): void {
-    this.#session.admitKey();
+    this.#session.admitKeys('chain');
     readVmState(this.#session.snapshot(snapshot), offset, target);
   }
 
@@ -295,7 +303,7 @@ export class Image {
    * fault or a cancel leaves that one. Faults `snapshot-not-found`, `content-too-large`.
    */
   writeVmState(snapshot: string, source: string | ByteFile): Steps<void> {
-    this.#session.admitKey();
+    this.#session.admitKeys('chain');
     return this.#session.changeInSteps((parts) => writeVmState(parts, { snapshot, source }));
   }
 
@@ -358,7 +366,7 @@ export class Image {
 
   /** Lays out a flattened, uncompressed file over what the image holds now; stale after the next change. */
   planExport(wish: ExportWish): Steps<VirtualFile> {
-    this.#session.admitKey();
+    this.#session.admitKeys(wish.layer === 'top' ? 'image' : 'chain');
     const { parts, size } = this.#view(wish.snapshot);
     const layer = layerOver(wish.layer === 'top' ? { ...parts, backing: undefined } : parts, size);
     return planExport({ format: wish.format, layer, clusterSize: parts.geometry.clusterSize });

@@ -26,6 +26,12 @@ export const requestHeaders = {
     schema: { type: 'string', pattern: String.raw`^\d{1,15}$` },
     example: '3',
   },
+  'Image-Passphrase': {
+    description:
+      'The passphrase of an encrypted image, for this request alone: its bytes in base64 between colons. `unlock` is for everybody',
+    schema: { type: 'string', pattern: '^:[A-Za-z0-9+/]+={0,2}:$' },
+    example: ':Y29ycmVjdCBob3JzZQ==:',
+  },
   'Prefer': {
     description:
       '`wait=N` waits N seconds (at most 60, 5 when left out) for the end of the work, `respond-async` not at all; what takes longer is answered 202 with a job',

@@ -2,6 +2,7 @@
 
 import type { faultCodes, FaultCode } from '../base/fault-codes.ts';
 import { jobProblemTexts } from './job-problem-texts.ts';
+import { keyProblemTexts } from './key-problem-texts.ts';
 import { listOf, optionOf, textOf, violationOf } from './problem-text.ts';
 import type { ProblemText } from './problem-text.ts';
 import type { RequestError } from './schema.ts';
@@ -338,6 +339,7 @@ export const problemTexts = {
     },
   },
   ...jobProblemTexts,
+  ...keyProblemTexts,
   'size-mismatch': {
     cause: 'A body without Content-Range replaces the whole content and must be exactly as long as the image.',
     cure: 'Send as many bytes as `virtualSize`, or say with Content-Range where a part belongs.',

@@ -3,13 +3,17 @@
 import { Fault } from '../base/fault.ts';
 import { KiB } from '../base/units.ts';
 import type { Progress, Steps } from '../engine/image.ts';
+import { bufferOf } from './answer-buffer.ts';
 import { performCall } from './calls.ts';
+import { DeadlineWatch } from './deadline-watch.ts';
 import type { Engine } from './engine.ts';
 import { failureOf, staleFault, stackOf } from './failures.ts';
 import type { Failure } from './failures.ts';
 import { adoptFile, createFile, judgeHead, measureFile } from './file-runs.ts';
 import { entryOf } from './image-entry.ts';
 import type { CallEntry, ImageEntry, ImageRequest, RunEntry } from './image-entry.ts';
+import { KeyDesk } from './key-desk.ts';
+import type { DeriveKey } from './key-desk.ts';
 import type { PoolLimits } from './limits.ts';
 import type { Answer, ImageNumber, Message, RequestBody } from './messages.ts';
 import { isStale } from './gate.ts';
@@ -26,6 +30,7 @@ export interface DispatcherParts {
   /** Milliseconds that only grow. */
   readonly clock: () => number;
   readonly send: Send<Answer>;
+  readonly deriveKey: DeriveKey;
 }
 
 type Image = OpenImage<ImageEntry>;
@@ -45,6 +50,7 @@ export class Dispatcher {
   readonly #limits: PoolLimits;
   readonly #clock: () => number;
   readonly #outbox: Outbox<Answer>;
+  readonly #keys: KeyDesk;
   readonly #images = new Map<ImageNumber, Image>();
   /** Images with calls or flushes for the next turn. */
   readonly #due = new Set<Image>();
@@ -52,13 +58,25 @@ export class Dispatcher {
   readonly #runs: Run<Image>[] = [];
   readonly #needs = new Needs();
   #turnAhead = false;
-  #deadlineTimer: NodeJS.Timeout | undefined;
+  readonly #deadlines: DeadlineWatch;
 
   constructor(parts: DispatcherParts) {
     this.#engine = parts.engine;
     this.#limits = parts.limits;
     this.#clock = parts.clock;
     this.#outbox = new Outbox({ send: parts.send, bytesMax: answerBytesMax });
+    this.#deadlines = new DeadlineWatch({
+      clock: parts.clock,
+      gates: () => Array.from(this.#images.values(), ({ gate }) => gate),
+      onDue: () => this.#expire(),
+    });
+    this.#keys = new KeyDesk({
+      deriveKey: parts.deriveKey,
+      answer: (answer) => {
+        this.#answer(undefined, answer);
+        this.#outbox.flush();
+      },
+    });
   }
 
   /** Takes messages in, in their order. */
@@ -79,10 +97,11 @@ export class Dispatcher {
 
   /** Lets go of every file as it is, and answers nobody. */
   abandon(): void {
-    clearTimeout(this.#deadlineTimer);
+    this.#deadlines.end();
     this.#runs.length = 0;
     this.#due.clear();
-    for (const image of this.#images.values()) image.abandon();
+    this.#keys.abandon();
+    for (const image of this.#images.values()) image.drop();
     this.#images.clear();
   }
 
@@ -106,6 +125,12 @@ export class Dispatcher {
       case 'fence':
         this.#fence(body, id);
         break;
+      case 'useKeys':
+        this.#keys.use(this.#images.get(body.image), body, id);
+        break;
+      case 'findKey':
+        void this.#keys.find(this.#images.get(body.image), body, id);
+        break;
       default:
         this.#requestOn(body, id);
     }
@@ -126,7 +151,7 @@ export class Dispatcher {
     } else if (image.gate.enter(entry)) {
       this.#proceed(image, entry);
     } else {
-      this.#watchDeadlines();
+      this.#deadlines.begin();
     }
   }
 
@@ -178,11 +203,14 @@ export class Dispatcher {
   }
 
   #perform(image: Image, entry: CallEntry): void {
-    const { id, call, into } = entry;
+    const { id, call, into, key } = entry;
     try {
-      this.#answer(image, { kind: 'result', id, result: performCall(image, call, into) });
+      const result = image.withKey(key, () => performCall(image, call, into));
+      this.#answer(image, { kind: 'result', id, result });
     } catch (error) {
       this.#failCall(image, [id], error);
+    } finally {
+      key?.fill(0);
     }
   }
 
@@ -207,14 +235,16 @@ export class Dispatcher {
   /** Its first step is done in the next turn, after the flushes that came before it. */
   #beginRun(image: Image, entry: RunEntry): void {
     image.gate.begin(entry.admits);
-    this.#runs.push(new Run({ id: entry.id, image, steps: entry.steps, changes: entry.changes, epoch: entry.epoch }));
+    const { id, steps, changes, epoch, key } = entry;
+    this.#runs.push(new Run({ id, image, steps, changes, epoch, key }));
   }
 
   #beginFileRun(id: number, steps: Steps<unknown>): void {
-    this.#runs.push(new Run<Image>({ id, image: undefined, steps, changes: false, epoch: undefined }));
+    this.#runs.push(new Run<Image>({ id, image: undefined, steps, changes: false, epoch: undefined, key: undefined }));
   }
 
   #cancel(id: number): void {
+    this.#keys.cancel(id);
     this.#runs.find((run) => run.id === id)?.cancel();
     for (const image of this.#images.values()) {
       const dropped = image.gate.remove(id) !== undefined || takeById(image.flushes, id);
@@ -304,6 +334,7 @@ export class Dispatcher {
   /** The image is free for whoever waits, unless the run has closed it. */
   #endRun(run: Run<Image>, fault?: Fault): void {
     const { image } = run;
+    run.end();
     if (image === undefined) return;
     image.gate.end();
     this.#answerFences(image);
@@ -324,6 +355,7 @@ export class Dispatcher {
   #drop(image: Image, failure: Failure | undefined): void {
     this.#images.delete(image.number);
     this.#due.delete(image);
+    image.forget();
     if (failure !== undefined) {
       const { code, context } = failure;
       this.#answer(undefined, { kind: 'lost', image: image.number, code, context });
@@ -334,19 +366,6 @@ export class Dispatcher {
       if (this.#runs[index]?.image === image) left.push(...this.#runs.splice(index, 1).map(({ id }) => id));
     }
     for (const id of left) this.#fail(undefined, id, failure ?? { code: 'image-failed', context: {} });
-  }
-
-  /** One timer for everything that waits. */
-  #watchDeadlines(): void {
-    if (this.#deadlineTimer !== undefined) return;
-    const earliestMs = Math.min(...[...this.#images.values()].map((image) => image.gate.deadlineMs));
-    if (earliestMs === Infinity) return;
-    const delayMs = Math.max(0, Math.ceil(earliestMs - this.#clock()));
-    this.#deadlineTimer = setTimeout(() => {
-      this.#deadlineTimer = undefined;
-      this.#expire();
-      this.#watchDeadlines();
-    }, delayMs);
   }
 
   #expire(): void {
@@ -376,15 +395,4 @@ function takeById(entries: ImageEntry[], id: number): boolean {
   const index = entries.findIndex((entry) => entry.id === id);
   if (index >= 0) entries.splice(index, 1);
   return index >= 0;
-}
-
-/** The buffer of an answer that brings bytes: it was made for this answer alone. */
-function bufferOf(answer: Answer): ArrayBuffer | undefined {
-  if (answer.kind === 'need') return answer.task.clusters.buffer;
-  if (answer.kind !== 'result') return undefined;
-  const { result } = answer;
-  if (typeof result !== 'object' || result === null || !('bytes' in result)) return undefined;
-  return result.bytes instanceof Uint8Array && result.bytes.buffer instanceof ArrayBuffer
-    ? result.bytes.buffer
-    : undefined;
 }

@@ -4,6 +4,7 @@ import type { CheckReport, ImageDescription, MeasuredSize } from '../engine/imag
 import type {
   AdmitRequest,
   CallName,
+  ChainKeys,
   CreateRequest,
   EngineCalls,
   EngineRuns,
@@ -28,6 +29,8 @@ export interface CallOptions {
    * readers, and by the service's own work, which nothing fences off.
    */
   readonly epoch?: number;
+  /** The volume key of an encrypted image, for this call or run alone; it is copied. Left out, what the image is unlocked with counts. */
+  readonly key?: Uint8Array | undefined;
 }
 
 export interface RunOptions extends CallOptions {
@@ -63,6 +66,13 @@ export interface EngineHandle {
    * that goes on to its end first.
    */
   fence(epoch: number): Promise<void>;
+  /**
+   * The volume key that the passphrase opens; whoever gets it wipes it. It takes seconds, beside everything else that the
+   * image does. Faults `wrong-passphrase`, `unsupported-option`, `engine-busy` after some seconds more.
+   */
+  findVolumeKey(passphrase: Uint8Array, options: CallOptions): Promise<Uint8Array>;
+  /** Unlocks the image for everybody with these keys, and locks it where there is none; until then, and at the end, they are wiped by the thread. */
+  useKeys(keys: ChainKeys): Promise<void>;
   /** Ends the handle, and the exports planned with it. Repeated releases are no harm; calls after it are a bug. */
   release(): void;
 }

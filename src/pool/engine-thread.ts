@@ -5,6 +5,7 @@ import type { MessagePort } from 'node:worker_threads';
 import type { FileLocks } from '../engine/image.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { Engine } from './engine.ts';
+import { deriveAside } from './key-desk.ts';
 import type { PoolLimits } from './limits.ts';
 import type { Message } from './messages.ts';
 
@@ -29,6 +30,7 @@ export function serveEngine(parts: {
     limits: data.limits,
     clock,
     send: (answers, transfer) => port.postMessage(answers, transfer),
+    deriveKey: deriveAside,
   });
   port.on('message', (messages: readonly Message[]) => dispatcher.receive(messages));
   port.once('close', () => dispatcher.abandon());

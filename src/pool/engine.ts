@@ -12,11 +12,8 @@ import type {
   Steps,
 } from '../engine/image.ts';
 
-/** Encrypted images do not come this far yet. */
-type KeyVerbs = 'isEncrypted' | 'findVolumeKey' | 'unlock' | 'lock';
-
 /** An open image as the pool uses it. */
-export type EngineImage = Pick<Image, Exclude<keyof Image, KeyVerbs>>;
+export type EngineImage = Pick<Image, keyof Image>;
 
 /** What decides how one image is opened; locks and caches are the engine's own matter. */
 export type EngineOpenOptions = Omit<OpenOptions, 'locks' | 'caches'>;

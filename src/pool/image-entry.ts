@@ -4,18 +4,23 @@ import type { Steps } from '../engine/image.ts';
 import { overwritesOnly, readsOnly } from './calls.ts';
 import type { PlanArgs } from './export-plans.ts';
 import type { Admission, GateEntry } from './gate.ts';
-import type { CallBody, RequestBody } from './messages.ts';
+import type { CallBody, RequestBody, VolumeKey } from './messages.ts';
 import type { OpenImage } from './open-image.ts';
 import type { EngineCalls } from './protocol.ts';
 import { rulesOf, stepsOf } from './runs.ts';
 
-export interface CallEntry extends GateEntry {
+/** With the volume key of whoever asked, for this request alone. */
+interface KeyedEntry extends GateEntry {
+  readonly key: VolumeKey;
+}
+
+export interface CallEntry extends KeyedEntry {
   readonly kind: 'call';
   readonly call: CallBody;
   readonly into: ArrayBuffer | undefined;
 }
 
-export interface RunEntry extends GateEntry {
+export interface RunEntry extends KeyedEntry {
   readonly kind: 'run';
   readonly admits: Admission;
   /** Whether each of its steps raises the generation. */
@@ -27,7 +32,7 @@ export interface RunEntry extends GateEntry {
 export type ImageEntry = CallEntry | RunEntry;
 
 /** A request on an image. */
-export type ImageRequest = Exclude<Extract<RequestBody, { readonly image: number }>, { readonly kind: 'fence' }>;
+export type ImageRequest = Extract<RequestBody, { readonly kind: 'open' | 'close' | 'call' | 'plan' | 'run' }>;
 
 /** What the gate is to let through for a request that gives up waiting at `deadlineMs`. */
 export function entryOf(
@@ -43,19 +48,26 @@ export function entryOf(
     admits: 'nothing',
     changes: false,
     epoch: undefined,
+    key: undefined,
   } as const;
   switch (body.kind) {
     case 'call': {
-      const { call, into, epoch } = body;
+      const { call, into, epoch, key } = body;
       const overwrites = (): boolean => overwritesOnly(image, call);
-      return { ...waiting, kind: 'call', reads: readsOnly(call.name), overwrites, call, into, epoch };
+      return { ...waiting, kind: 'call', reads: readsOnly(call.name), overwrites, call, into, epoch, key };
     }
     case 'open':
       return { ...alone, steps: image.open(body.request) };
     case 'plan':
-      return { ...alone, admits: 'reads', steps: planning(image, body.args) };
+      return { ...alone, admits: 'reads', steps: planning(image, body.args), key: body.key };
     case 'run':
-      return { ...alone, ...rulesOf(body.run.name), steps: stepsOf(image, body.run), epoch: body.epoch };
+      return {
+        ...alone,
+        ...rulesOf(body.run.name),
+        steps: stepsOf(image, body.run),
+        epoch: body.epoch,
+        key: body.key,
+      };
     case 'close':
       // Nobody is left who could lose patience.
       return { ...alone, deadlineMs: Infinity, steps: closing(image) };

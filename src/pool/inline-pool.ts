@@ -3,6 +3,7 @@
 import { inlineCodecs } from './codecs.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { Engine } from './engine.ts';
+import { deriveAside } from './key-desk.ts';
 import { LanePool } from './lane-pool.ts';
 import type { PoolOptions } from './lane-pool.ts';
 import type { Connection, ConnectionEvents } from './lane.ts';
@@ -27,6 +28,7 @@ function connectHere(options: InlinePoolOptions, events: ConnectionEvents): Conn
     limits,
     clock,
     send: (answers, transfer) => events.receive(structuredClone(answers, { transfer: [...transfer] })),
+    deriveKey: deriveAside,
   });
   return {
     send: (messages, transfer) => {

@@ -4,6 +4,7 @@ import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import type { Codecs } from './codecs.ts';
 import type { CallOptions, EngineHandle, EnginePool, PoolFigures, RunOptions } from './engine-pool.ts';
+import { KeySearches } from './key-searches.ts';
 import { Lane } from './lane.ts';
 import type { Connect, News } from './lane.ts';
 import type { PoolLimits } from './limits.ts';
@@ -54,6 +55,7 @@ export class LanePool implements EnginePool {
   /** Images whose file is open on a thread that does not answer, by id, with what is the matter. */
   readonly #stuck = new Map<string, string>();
   readonly #spares = new SpareBuffers();
+  readonly #searches: KeySearches;
   readonly #greetings = new Map<Lane, Promise<void>>();
   /** Threads that come up later: until then they get no work, and nobody waits for them. */
   readonly #asleep = new Set<Lane>();
@@ -64,6 +66,7 @@ export class LanePool implements EnginePool {
   constructor(options: PoolOptions & { readonly connects: readonly Connect[]; readonly codecs: Codecs }) {
     this.#options = options;
     this.#codecs = options.codecs;
+    this.#searches = new KeySearches({ waitMs: options.limits.keyWaitMs });
     this.#lanes = options.connects.map((connect) => {
       const lane: Lane = new Lane({
         connect,
@@ -258,6 +261,7 @@ export class LanePool implements EnginePool {
     return new PinnedHandle({
       pin,
       spares: this.#spares,
+      searches: this.#searches,
       countLosses: (imageId) => this.#losses.get(imageId) ?? 0,
       onRelease: () => {
         pin.leave();

@@ -56,7 +56,7 @@ export interface RequestOptions {
 }
 
 /** Closing and fencing make room, and a thread with much to do is well: they must not fail for want of room. */
-const neverRefused: readonly RequestBody['kind'][] = ['close', 'fence', 'hello'];
+const neverRefused: readonly RequestBody['kind'][] = ['close', 'fence', 'hello', 'useKeys'];
 
 interface Pending {
   readonly kind: RequestBody['kind'];

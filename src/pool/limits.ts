@@ -18,6 +18,8 @@ export interface PoolLimits {
   readonly pingWaitMs: number;
   /** How long a thread that owes answers may say nothing, in milliseconds; then its disk hangs, and it is given up. */
   readonly callTimeoutMs: number;
+  /** How long somebody waits for a volume key, in milliseconds: several times what QEMU lets a passphrase cost. */
+  readonly keyWaitMs: number;
   /** The shortest time between two messages about the progress of one run, in milliseconds. */
   readonly progressIntervalMs: number;
 }
@@ -30,5 +32,6 @@ export const poolLimits: PoolLimits = {
   gateWaitMs: 10_000,
   pingWaitMs: 3_000,
   callTimeoutMs: 60_000,
+  keyWaitMs: 30_000,
   progressIntervalMs: 100,
 };

@@ -6,6 +6,7 @@ import type { PackedClusters, PackTask } from '../engine/image.ts';
 import type {
   AdmitRequest,
   CallName,
+  ChainKeys,
   CreateRequest,
   EngineCalls,
   EngineRuns,
@@ -17,6 +18,9 @@ import type {
 
 /** An image on its thread, as the pool numbers it: every opening gets a new number. */
 export type ImageNumber = number;
+
+/** The key of whoever asks, for this request alone; undefined for whoever has none of their own. */
+export type VolumeKey = Uint8Array | undefined;
 
 /** The calls that are done in one go; planning an export is asked for like a call, and done like a run. */
 export type PlainCallName = Exclude<CallName, 'planExport'>;
@@ -46,9 +50,25 @@ export type RequestBody =
       readonly call: CallBody;
       readonly into: ArrayBuffer | undefined;
       readonly epoch: number | undefined;
+      readonly key: VolumeKey;
     }
-  | { readonly kind: 'plan'; readonly image: ImageNumber; readonly args: EngineCalls['planExport']['args'] }
-  | { readonly kind: 'run'; readonly image: ImageNumber; readonly run: RunBody; readonly epoch: number | undefined }
+  | {
+      readonly kind: 'plan';
+      readonly image: ImageNumber;
+      readonly args: EngineCalls['planExport']['args'];
+      readonly key: VolumeKey;
+    }
+  | {
+      readonly kind: 'run';
+      readonly image: ImageNumber;
+      readonly run: RunBody;
+      readonly epoch: number | undefined;
+      readonly key: VolumeKey;
+    }
+  /** Looks for the volume key beside everything else that the image does; answered with its bytes. */
+  | { readonly kind: 'findKey'; readonly image: ImageNumber; readonly passphrase: Uint8Array }
+  /** Unlocks the image for everybody with these keys, or locks it; passes everything that waits. */
+  | { readonly kind: 'useKeys'; readonly image: ImageNumber; readonly keys: ChainKeys }
   /** Passes everything that waits; answered when nothing of an older epoch is left. */
   | { readonly kind: 'fence'; readonly image: ImageNumber; readonly epoch: number }
   | { readonly kind: 'create'; readonly request: CreateRequest }

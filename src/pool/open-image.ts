@@ -6,8 +6,8 @@ import type { Engine, EngineImage, EngineOpenOptions } from './engine.ts';
 import { ExportPlans } from './export-plans.ts';
 import { Gate } from './gate.ts';
 import type { GateEntry } from './gate.ts';
-import type { ImageNumber } from './messages.ts';
-import type { OpenRequest } from './protocol.ts';
+import type { ImageNumber, VolumeKey } from './messages.ts';
+import type { ChainKeys, OpenRequest } from './protocol.ts';
 
 /** What a thread keeps of an open image. `Entry` is what waits in its gate. */
 export class OpenImage<Entry extends GateEntry = GateEntry> {
@@ -24,6 +24,8 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
   /** Of the VM states; undefined while one of them is being written, when each step may bring another one. */
   #vmStateGeneration: number | undefined;
   #epoch = 0;
+  /** What the image is unlocked with for everybody, also when its file is opened again. */
+  #keys: ChainKeys = [];
   /** What the pool was last told. */
   #told = { virtualSize: -1, generation: -1 };
 
@@ -70,6 +72,24 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
     this.#epoch = Math.max(this.#epoch, epoch);
   }
 
+  /** Unlocks the image with these keys, which are its own from now on; it is locked where there is none. */
+  useKeys(keys: ChainKeys): void {
+    wipe(this.#keys);
+    this.#keys = keys;
+    this.#unlock();
+  }
+
+  /** One bounded piece of work with the key of whoever asked for it: nobody else gets at the guest data through it. */
+  withKey<Result>(key: VolumeKey, work: () => Result): Result {
+    if (key === undefined || this.#file === undefined) return work();
+    this.#file.unlock(key);
+    try {
+      return work();
+    } finally {
+      this.#unlock();
+    }
+  }
+
   /** The guest data has changed, or may have. */
   raise(): void {
     this.#generation += 1;
@@ -93,6 +113,18 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
     file.close();
   }
 
+  /** Lets go of the file for good. */
+  drop(): void {
+    this.abandon();
+    this.forget();
+  }
+
+  /** Forgets the keys: the image does not come back. */
+  forget(): void {
+    wipe(this.#keys);
+    this.#keys = [];
+  }
+
   /** Lets go of the file as it is. */
   abandon(): void {
     this.#file?.abandon();
@@ -109,12 +141,12 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
   }
 
   *#openFile(request: OpenRequest): Steps<void> {
-    this.#file = this.#engine.open(optionsOf(request));
+    const file = this.#openWith(request);
     this.#vmStateGeneration = this.#generation;
-    if (!this.#file.needsRecovery) return;
+    if (!file.needsRecovery) return;
     let recovered = false;
     try {
-      yield* this.#file.recover();
+      yield* file.recover();
       recovered = true;
     } finally {
       this.raise();
@@ -131,9 +163,29 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
       yield* this.#openFile(request);
       writable = true;
     } finally {
-      if (!writable) this.#file ??= this.#engine.open(optionsOf({ ...request, writable: false }));
+      if (!writable && this.#file === undefined) this.#openWith({ ...request, writable: false });
     }
   }
+
+  #openWith(request: OpenRequest): EngineImage {
+    const file = this.#engine.open(optionsOf(request));
+    this.#file = file;
+    this.#unlock();
+    return file;
+  }
+
+  #unlock(): void {
+    const [own, ...below] = this.#keys;
+    const file = this.#file;
+    if (file === undefined) return;
+    if (own === undefined) file.lock();
+    else file.unlock(own);
+    file.unlockBelow(below);
+  }
+}
+
+function wipe(keys: ChainKeys): void {
+  for (const key of keys) key?.fill(0);
 }
 
 function optionsOf(request: OpenRequest): EngineOpenOptions {

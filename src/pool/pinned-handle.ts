@@ -4,10 +4,11 @@ import { isMarkedAsUntransferable } from 'node:worker_threads';
 
 import { assert } from '../base/assert.ts';
 import type { CallOptions, EngineHandle, RunOptions } from './engine-pool.ts';
+import type { KeySearches } from './key-searches.ts';
 import type { CallBody, RequestBody } from './messages.ts';
 import type { PinnedImage } from './pinned-image.ts';
 import { readLengthMax, writeLengthMax } from './protocol.ts';
-import type { CallName, EngineCalls, EngineRuns, RunName } from './protocol.ts';
+import type { CallName, ChainKeys, EngineCalls, EngineRuns, RunName } from './protocol.ts';
 import type { RequestOptions } from './lane.ts';
 import type { SpareBuffers } from './spare-buffers.ts';
 
@@ -16,6 +17,7 @@ export interface PinnedHandleParts {
   /** See {@link EngineHandle.lossCount}. */
   readonly countLosses: (imageId: string) => number;
   readonly spares: SpareBuffers;
+  readonly searches: KeySearches;
   readonly onRelease: (pin: PinnedImage) => void;
 }
 
@@ -55,13 +57,14 @@ export class PinnedHandle implements EngineHandle {
     const { signal } = options;
     const asked = { name, args } as AnyCall;
     if (asked.name === 'planExport') {
-      const body = { kind: 'plan', image: this.#pin.number, args: asked.args } as const;
+      const body = { kind: 'plan', image: this.#pin.number, args: asked.args, key: options.key } as const;
       const plan = this.#request(body, { signal, onProgress: undefined, buffer: undefined, bytes: 0 });
       return this.#keepPlan(plan as Promise<EngineCalls[Name]['result']>);
     }
     if (asked.name === 'closeExport') this.#plans.delete(asked.args.id);
     const { call, into, buffer, bytes } = prepare(asked, this.#parts.spares);
-    const body = { kind: 'call', image: this.#pin.number, call, into, epoch: options.epoch } as const;
+    const { epoch, key } = options;
+    const body = { kind: 'call', image: this.#pin.number, call, into, epoch, key } as const;
     const answer = this.#request(body, { signal, onProgress: undefined, buffer, bytes });
     return answer as Promise<EngineCalls[Name]['result']>;
   }
@@ -74,16 +77,16 @@ export class PinnedHandle implements EngineHandle {
     assert(!this.#released, 'a handle is used before its release');
     const run = { name, args } as Extract<RequestBody, { kind: 'run' }>['run'];
     if (run.name === 'zero' || run.name === 'discard') assertSpan(run.args, Number.MAX_SAFE_INTEGER);
-    const { signal, onProgress, epoch } = options;
+    const { signal, onProgress, epoch, key } = options;
     if (run.name === 'writeCompressed') {
       const own = bytesToWrite(run.args);
       return this.#request(
-        { kind: 'run', image: this.#pin.number, run: { ...run, args: { ...run.args, bytes: own } }, epoch },
+        { kind: 'run', image: this.#pin.number, run: { ...run, args: { ...run.args, bytes: own } }, epoch, key },
         { signal, onProgress, buffer: own.buffer, bytes: own.length },
       ) as Promise<EngineRuns[Name]['result']>;
     }
     return this.#request(
-      { kind: 'run', image: this.#pin.number, run, epoch },
+      { kind: 'run', image: this.#pin.number, run, epoch, key },
       { signal, onProgress, buffer: undefined, bytes: 0 },
     ) as Promise<EngineRuns[Name]['result']>;
   }
@@ -92,6 +95,26 @@ export class PinnedHandle implements EngineHandle {
     assert(!this.#released, 'a handle is used before its release');
     const body = { kind: 'fence', image: this.#pin.number, epoch } as const;
     await this.#request(body, { signal: undefined, onProgress: undefined, buffer: undefined, bytes: 0 });
+  }
+
+  async findVolumeKey(passphrase: Uint8Array, options: CallOptions): Promise<Uint8Array> {
+    assert(!this.#released, 'a handle is used before its release');
+    const body = { kind: 'findKey', image: this.#pin.number, passphrase } as const;
+    const search = async (signal: AbortSignal): Promise<Uint8Array> => {
+      const found = await this.#request(body, { signal, onProgress: undefined, buffer: undefined, bytes: 0 });
+      return (found as { readonly bytes: Uint8Array }).bytes;
+    };
+    return this.#parts.searches.find(search, options.signal);
+  }
+
+  async useKeys(keys: ChainKeys): Promise<void> {
+    assert(!this.#released, 'a handle is used before its release');
+    const body = { kind: 'useKeys', image: this.#pin.number, keys } as const;
+    try {
+      await this.#request(body, { signal: undefined, onProgress: undefined, buffer: undefined, bytes: 0 });
+    } finally {
+      for (const key of keys) key?.fill(0);
+    }
   }
 
   release(): void {
@@ -124,6 +147,7 @@ export class PinnedHandle implements EngineHandle {
       call: { name: 'closeExport', args: { id } },
       into: undefined,
       epoch: undefined,
+      key: undefined,
     } as const;
     // A plan that cannot be closed went with its image.
     this.#request(body, { signal: undefined, onProgress: undefined, buffer: undefined, bytes: 0 }).catch(

@@ -57,6 +57,9 @@ export interface BackingSource {
   readonly format: 'qcow2' | 'raw';
 }
 
+/** The volume keys of a chain, the image's own first; undefined where a layer is plain or locked. */
+export type ChainKeys = readonly (Uint8Array | undefined)[];
+
 /** What a thread needs to open an image. */
 export interface OpenRequest {
   readonly imageId: string;

@@ -1,6 +1,5 @@
 // The engine that the product runs on: QCOW2 files.
 
-import { Fault } from '../base/fault.ts';
 import { CacheBudget, Image, judgeHead, measureNew } from '../engine/image.ts';
 import type { FileLocks } from '../engine/image.ts';
 import type { Engine } from './engine.ts';
@@ -16,17 +15,10 @@ export interface Qcow2EngineSettings {
 export function qcow2Engine({ locks, cacheBytes }: Qcow2EngineSettings): Engine {
   const caches = new CacheBudget(cacheBytes);
   return {
-    open: (options) => plain(Image.open({ ...options, locks, caches })),
+    open: (options) => Image.open({ ...options, locks, caches }),
     create: (path, spec) => Image.create(path, spec),
     judgeHead,
     measure: measureNew,
     admit: (options) => Image.admit({ ...options, locks }),
   };
-}
-
-/** Passphrases do not come this far yet, so that an encrypted image is refused by name. */
-function plain(image: Image): Image {
-  if (!image.isEncrypted) return image;
-  image.close();
-  throw new Fault('encryption-unsupported', {});
 }

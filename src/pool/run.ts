@@ -1,6 +1,7 @@
 // One run under way: advanced step by step, undone step by step when it is cancelled.
 
 import type { PackNeed, Progress, Steps } from '../engine/image.ts';
+import type { VolumeKey } from './messages.ts';
 import type { OpenImage } from './open-image.ts';
 
 /** How a step ended: somewhere on the way, at the end, or with everything undone. */
@@ -16,6 +17,8 @@ export class Run<Image extends OpenImage = OpenImage> {
   readonly image: Image | undefined;
   /** In which epoch of the image it was admitted; undefined when nothing fences it off. */
   readonly epoch: number | undefined;
+  /** Of whoever asked for it: it works with this key. */
+  readonly #key: VolumeKey;
   readonly #steps: Steps<unknown>;
   readonly #changes: boolean;
   #cancel = false;
@@ -30,12 +33,14 @@ export class Run<Image extends OpenImage = OpenImage> {
     readonly steps: Steps<unknown>;
     readonly changes: boolean;
     readonly epoch: number | undefined;
+    readonly key: VolumeKey;
   }) {
     this.id = parts.id;
     this.image = parts.image;
     this.#steps = parts.steps;
     this.#changes = parts.changes;
     this.epoch = parts.epoch;
+    this.#key = parts.key;
   }
 
   /** From its next step on the run goes back, unless it is too far for that: then it goes on, and ends as if nobody had asked. */
@@ -51,7 +56,7 @@ export class Run<Image extends OpenImage = OpenImage> {
   /** Does one step. The generation is raised before it: nobody reads while it goes on. */
   advance(): StepOutcome {
     if (this.#changes) this.image?.raise();
-    const next = this.#next();
+    const next = this.image === undefined ? this.#next() : this.image.withKey(this.#key, () => this.#next());
     if (next.done !== true) {
       this.#isFinal = next.value.isFinal === true;
       this.#awaits = next.value.awaits;
@@ -65,6 +70,11 @@ export class Run<Image extends OpenImage = OpenImage> {
     if (nowMs - this.#toldAtMs < intervalMs) return false;
     this.#toldAtMs = nowMs;
     return true;
+  }
+
+  /** The run is over, and its key forgotten. */
+  end(): void {
+    this.#key?.fill(0);
   }
 
   #next(): IteratorResult<Progress, unknown> {

@@ -63,9 +63,11 @@ export class Content {
       readonly snapshot: string | undefined;
       readonly signal: AbortSignal | undefined;
       readonly claim?: LeaseClaim | undefined;
+      readonly passphrase?: Uint8Array | undefined;
     },
   ): Promise<ReadSession> {
-    const visit = await this.#access.enter(image, { changes: false, signal: options.signal, claim: options.claim });
+    const { signal, claim, passphrase } = options;
+    const visit = await this.#access.enter(image, { changes: false, signal, claim, passphrase });
     try {
       const snapshot = options.snapshot === undefined ? undefined : await findSnapshot(visit, options.snapshot);
       return new ImageReadSession(visit, { snapshot, ahead: this.#ahead });
@@ -82,11 +84,16 @@ export class Content {
 
   async openWrite(
     image: string,
-    options: { readonly signal: AbortSignal | undefined; readonly claim?: LeaseClaim | undefined },
+    options: {
+      readonly signal: AbortSignal | undefined;
+      readonly claim?: LeaseClaim | undefined;
+      readonly passphrase?: Uint8Array | undefined;
+    },
   ): Promise<WriteSession> {
     const room = this.#usage.requireQuota(0);
     if (room !== undefined) await room;
-    const visit = await this.#access.enter(image, { changes: true, signal: options.signal, claim: options.claim });
+    const { signal, claim, passphrase } = options;
+    const visit = await this.#access.enter(image, { changes: true, signal, claim, passphrase });
     return new ImageWriteSession(visit, {
       clusterSize: clusterSizeOf(visit.record),
       receiptOf: () => this.#receiptOf(visit),

@@ -22,6 +22,7 @@ export interface ExportOptions {
   readonly layer: 'all' | 'top';
   readonly signal: AbortSignal | undefined;
   readonly claim?: LeaseClaim | undefined;
+  readonly passphrase?: Uint8Array | undefined;
 }
 
 /** A file laid out at one generation. Close it at the end, whatever happens. */
@@ -54,8 +55,8 @@ export class Exports {
 
   /** Faults `image-not-found`, `image-not-ready`, `snapshot-not-found`. */
   async openExport(image: string, options: ExportOptions): Promise<ExportSession> {
-    const { format, layer, signal, claim } = options;
-    const visit = await this.#access.enter(image, { changes: false, signal, claim });
+    const { format, layer, signal, claim, passphrase } = options;
+    const visit = await this.#access.enter(image, { changes: false, signal, claim, passphrase });
     try {
       const snapshot = options.snapshot === undefined ? undefined : await findSnapshot(visit, options.snapshot);
       const asked = snapshot === undefined ? { format, layer } : { format, layer, snapshot: snapshot.id };

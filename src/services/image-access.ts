@@ -9,9 +9,10 @@ import type { Image } from './image-facts.ts';
 import { ImageInUse } from './image-in-use.ts';
 import { deletionOf, detachmentOf } from './image-retirement.ts';
 import type { Retirement } from './image-retirement.ts';
+import type { ImageKeys } from './image-keys.ts';
 import type { LeaseBook, LeaseClaim } from './lease-book.ts';
 import { requireUsable } from './opening.ts';
-import type { OpeningParts } from './opening.ts';
+import type { Opening, OpeningParts } from './opening.ts';
 import { whileMarked } from './structural-mark.ts';
 import type { Marked } from './structural-mark.ts';
 import { Visit } from './visit.ts';
@@ -24,6 +25,7 @@ export interface ImageAccessParts extends OpeningParts {
   /** Begins every write epoch: another one for every process. */
   readonly processToken: string;
   readonly leases: LeaseBook;
+  readonly keys: ImageKeys;
 }
 
 /** Structural work: what changes the image stands inside `marked`. */
@@ -58,10 +60,11 @@ export class ImageAccess {
    */
   async enter(image: string, visitor: VisitorOptions): Promise<Visit> {
     const known = this.#images.get(image) ?? this.#keep(await this.find(image));
-    const { leases } = this.#parts;
+    const { leases, keys } = this.#parts;
     const visit = new Visit(known, { record: await known.enter(visitor), visitor, leases });
     try {
       visit.admit();
+      if (visitor.passphrase !== undefined) await visit.bring(visitor.passphrase, keys);
       return visit;
     } catch (error) {
       visit.leave();
@@ -75,7 +78,7 @@ export class ImageAccess {
     work: (visit: Visit) => Promise<Result>,
     control?: WorkControl,
   ): Promise<Result> {
-    using visit = await this.enter(image, { ...options, signal: undefined });
+    using visit = await this.enter(image, { passphrase: control?.passphrase, ...options, signal: undefined });
     control?.admitted(visit.imageId);
     control?.started();
     return await work(visit);
@@ -92,7 +95,8 @@ export class ImageAccess {
     work: StructuralWork<Result>,
     control?: WorkControl,
   ): Promise<Result> {
-    using visit = await this.enter(image, { changes: true, signal: undefined, claim: control?.claim });
+    const { claim, passphrase } = control ?? {};
+    using visit = await this.enter(image, { changes: true, signal: undefined, claim, passphrase });
     control?.admitted(visit.imageId);
     const one = this.#inUse(visit);
     return await one.structural.take(async () => {
@@ -131,6 +135,7 @@ export class ImageAccess {
     } else {
       const known = this.#keep(record);
       await known.retire(this.#judged(known.id, detachmentOf(this.#parts, known), claim));
+      this.#parts.keys.forget(known.id);
     }
     return this.find(record.id);
   }
@@ -163,16 +168,21 @@ export class ImageAccess {
     const known = this.#images.get(image) ?? this.#keep(await this.find(image));
     await known.retire(this.#judged(known.id, deletionOf(this.#parts, known), claim));
     this.#parts.leases.forget(known.id);
+    this.#parts.keys.forget(known.id);
   }
 
   /** When it answers, nothing changes the image any more that was let in before its leases changed last. */
   async fence(id: string): Promise<void> {
-    try {
-      await this.#images.get(id)?.fence();
-    } catch (error) {
-      // What is lost is opened again, in the epoch of then.
-      if (!leavesImageUnknown(error, { changes: false })) throw error;
-    }
+    await tell(this.#images.get(id), ({ handle }) => handle.fence(this.#parts.leases.epochOf(id)));
+  }
+
+  /** When it answers, the image and everything above it is unlocked with the key that there is, or locked. */
+  async useKeys(imageId: string): Promise<void> {
+    const { keys } = this.#parts;
+    const news = async ({ handle, chain }: Opening): Promise<void> => {
+      if (chain.includes(imageId)) await handle.useKeys(keys.ofChain(chain));
+    };
+    await Promise.all(Array.from(new Set(this.#images.values()), (image) => tell(image, news)));
   }
 
   /** A record with what is newer in memory: the generation and the size of an image that is open. */
@@ -210,6 +220,7 @@ export class ImageAccess {
   async stop(): Promise<void> {
     const draining = new Fault('draining', {});
     this.#draining = draining;
+    this.#parts.keys.forgetAll();
     await Promise.all(
       [...new Set(this.#images.values())].map(async (image) => {
         try {
@@ -269,6 +280,15 @@ export class ImageAccess {
     const longest = idle.toSorted((one, other) => one.idleSince - other.idleSince).slice(0, closedAtOnce);
     await Promise.all(longest.map((image) => image.closeIfIdle()));
     return longest.length > 0;
+  }
+}
+
+async function tell(image: ImageInUse | undefined, news: (opening: Opening) => Promise<void>): Promise<void> {
+  try {
+    await image?.tell(news);
+  } catch (error) {
+    // What is lost is opened again, and asks then.
+    if (!leavesImageUnknown(error, { changes: false })) throw error;
   }
 }
 

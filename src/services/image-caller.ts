@@ -10,12 +10,16 @@ export interface VisitorOptions {
   readonly signal: AbortSignal | undefined;
   /** The lease that the caller has, if any; left out it has none. */
   readonly claim?: LeaseClaim | undefined;
+  /** The caller's own way to the guest data of an encrypted image. */
+  readonly passphrase?: Uint8Array | undefined;
 }
 
 /** For whom a call is made. */
 export interface CallerOptions extends Pick<VisitorOptions, 'changes' | 'signal'> {
   /** The epoch of the image in which the caller was let in to change it; left out for whoever only reads. */
   readonly epoch?: number;
+  /** The volume key that the caller's own passphrase opens; left out, what the image is unlocked with counts. */
+  readonly key?: Uint8Array | undefined;
 }
 
 /** What every answer of the image's thread brings up to date. */
@@ -26,6 +30,6 @@ export interface ImagePulse {
 }
 
 /** What the pool is told of a caller. */
-export function callOptionsOf({ signal, epoch }: CallerOptions): CallOptions {
-  return epoch === undefined ? { signal } : { signal, epoch };
+export function callOptionsOf({ signal, epoch, key }: CallerOptions): CallOptions {
+  return { signal, ...(epoch === undefined ? {} : { epoch }), ...(key === undefined ? {} : { key }) };
 }

@@ -23,7 +23,7 @@ export function factsOf(description: ImageDescription): ImageFacts {
     compressionType: description.compressionType,
     extendedL2: description.extendedL2,
     lazyRefcounts: description.lazyRefcounts,
-    encrypted: false,
+    encrypted: description.encryption !== undefined,
     dirty: description.dirty,
     corrupt: description.corrupt,
     snapshotCount: description.snapshotCount,

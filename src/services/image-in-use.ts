@@ -171,11 +171,11 @@ export class ImageInUse {
     return this.during(caller, run, { changes: name !== 'check' && name !== 'measure' });
   }
 
-  /** Tells the image's thread the epoch; when it answers, whoever was let in before it changes nothing any more. */
-  async fence(): Promise<void> {
-    // Whatever is being opened now may have asked for the epoch before.
+  /** Tells the image's thread what concerns whoever is in, if the image is open. */
+  async tell(news: (opening: Opening) => Promise<void>): Promise<void> {
+    // Whatever is being opened now may have asked before.
     if (this.#opening === undefined) await this.#turns.take(async () => undefined);
-    await this.#opening?.handle.fence(this.#parts.leases.epochOf(this.id));
+    if (this.#opening !== undefined) await news(this.#opening);
   }
 
   /** Makes everything durable that was answered so far. What is not open for writing was flushed when it was closed. */

@@ -4,7 +4,7 @@ import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import type { ImageRecord, ImageUpdate } from '../catalog/catalog.ts';
 import type { EngineHandle } from '../pool/engine-pool.ts';
-import type { BackingSource } from '../pool/protocol.ts';
+import type { BackingSource, ChainKeys } from '../pool/protocol.ts';
 import { factsOf } from './image-facts.ts';
 import { keysOfMade } from './made-things.ts';
 import type { ServiceParts } from './service-parts.ts';
@@ -12,6 +12,8 @@ import type { ServiceParts } from './service-parts.ts';
 /** One opening of an image, from the first handle to the closed file. */
 export interface Opening {
   readonly record: ImageRecord;
+  /** Ids of the image and of all below it, top first. */
+  readonly chain: readonly string[];
   readonly handle: EngineHandle;
   readonly writable: boolean;
   /** Whether generations were reserved: then the row is told how it ended. */
@@ -35,6 +37,8 @@ export async function openImage(
     readonly earlier: readonly EngineHandle[];
     /** The epoch of the image's leases. */
     readonly epochOf: () => number;
+    /** The keys of a chain, as they are now. */
+    readonly keysOf: (chain: readonly string[]) => ChainKeys;
   },
 ): Promise<Opening> {
   const { catalog, directory, pool } = parts;
@@ -45,7 +49,9 @@ export async function openImage(
   const known = record.settled && identity === record.identity;
   const writable = options.changes || record.structural !== undefined;
   const reserved = writable || !known;
-  const backing = await backingSourcesOf(parts, record);
+  const below = await imagesBelow(parts, record);
+  const backing = below.map((image) => sourceOf(parts, image));
+  const chain = [id, ...below.map((image) => image.id)];
   const generation = reserved ? await catalog.reserveGenerations(id, { jump: !known }) : record.generation;
   const request = { imageId: id, path: directory.imagePath(id), writable, backing, generation };
   // An opening is for everybody: it goes on when the one who asked leaves, or nobody would know that the file is open.
@@ -53,11 +59,13 @@ export async function openImage(
   try {
     const epoch = options.epochOf();
     if (epoch > 0) await handle.fence(epoch);
+    const keys = options.keysOf(chain);
+    if (keys.some((key) => key !== undefined)) await handle.useKeys(keys);
     if (record.structural !== undefined) await mend(parts, handle);
     if (record.structural === undefined && !known) await settleKeys(parts, handle);
     const asRecorded = known && record.structural === undefined;
     const learned = asRecorded ? record : await learn(parts, handle, record);
-    return { record: learned, handle, writable, reserved, earlier: options.earlier };
+    return { record: learned, chain, handle, writable, reserved, earlier: options.earlier };
   } catch (error) {
     handle.release();
     throw error;
@@ -105,9 +113,13 @@ export async function learn(parts: OpeningParts, handle: EngineHandle, record: I
 
 /** The chain below an image, nearest first, as its thread needs it. Faults `image-not-ready` for an image below. */
 export async function backingSourcesOf(parts: OpeningParts, record: ImageRecord): Promise<readonly BackingSource[]> {
+  return (await imagesBelow(parts, record)).map((image) => sourceOf(parts, image));
+}
+
+async function imagesBelow(parts: OpeningParts, record: ImageRecord): Promise<readonly ImageRecord[]> {
   if (record.backing === undefined) return [];
   const [, ...below] = await parts.catalog.listChain(record.id);
-  return below.map((image) => sourceOf(parts, image));
+  return below;
 }
 
 /** An image as the layer below another: its relative file name, as the overlay stores it, and its declared format. */

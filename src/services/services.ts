@@ -5,6 +5,8 @@ import { Content } from './content.ts';
 import { Exports } from './exports.ts';
 import { Health } from './health.ts';
 import { ImageAccess } from './image-access.ts';
+import { ImageKeys } from './image-keys.ts';
+import { ImageLocks } from './image-locks.ts';
 import { Idempotency } from './idempotency.ts';
 import { Images } from './images.ts';
 import { Imports } from './imports.ts';
@@ -60,6 +62,7 @@ export type { WriteOptions, WriteReceipt, WriteSession } from './write-session.t
 export interface Services {
   readonly images: Images;
   readonly chains: Chains;
+  readonly locks: ImageLocks;
   readonly content: Content;
   readonly snapshots: Snapshots;
   readonly vmStates: VmStates;
@@ -81,8 +84,9 @@ export interface Services {
 export function createServices(parts: ServiceParts): Services {
   const processToken = Buffer.from(parts.entropy(processTokenLength)).toString('base64url');
   const usage = new Usage(parts);
+  const keys = new ImageKeys(parts);
   const book = new LeaseBook(parts);
-  const access = new ImageAccess({ ...parts, graceMs, processToken, leases: book });
+  const access = new ImageAccess({ ...parts, graceMs, processToken, leases: book, keys });
   const leases = new Leases({ ...parts, access, book });
   const newImages = new NewImages({ ...parts, access });
   const images = new Images({ ...parts, access, newImages, usage });
@@ -94,6 +98,7 @@ export function createServices(parts: ServiceParts): Services {
   return {
     images,
     chains: new Chains({ ...parts, access, images }),
+    locks: new ImageLocks({ access, keys }),
     content: new Content({ ...parts, access, usage, ahead }),
     snapshots,
     vmStates: new VmStates({ ...parts, access, usage, ahead }),

@@ -1,11 +1,14 @@
 // A caller inside an image: what it may do there is judged by the leases of the moment, call by call.
 
+import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import type { ImageRecord } from '../catalog/catalog.ts';
 import type { CallOptions, EngineHandle } from '../pool/engine-pool.ts';
 import type { CallName, EngineCalls, EngineRuns, RunName } from '../pool/protocol.ts';
+import { callOptionsOf } from './image-caller.ts';
 import type { CallerOptions, ImagePulse, VisitorOptions } from './image-caller.ts';
 import type { ImageInUse } from './image-in-use.ts';
+import type { ImageKeys } from './image-keys.ts';
 import type { HeldLease, LeaseBook, LeaseClaim } from './lease-book.ts';
 import type { WorkControl } from './work-control.ts';
 
@@ -36,11 +39,29 @@ export class Visit implements Disposable {
 
   /** Judges the caller's claim against the leases of now; a lease that it has is renewed. See {@link LeaseBook.admit}. */
   admit(): void {
-    const { changes, signal } = this.#caller;
+    const { changes } = this.#caller;
     if (!changes && this.#claim === undefined) return;
     const { epoch, lease } = this.#leases.admit(this.imageId, this.#claim, { changes });
     this.#lease = lease;
-    if (changes && this.#caller.epoch !== epoch) this.#caller = { changes, signal, epoch };
+    if (changes && this.#caller.epoch !== epoch) this.#caller = { ...this.#caller, epoch };
+  }
+
+  /**
+   * From now on the caller gets at the guest data with a passphrase of its own, and nobody else does. Faults
+   * `wrong-passphrase`, `unsupported-option` for an image that is not encrypted.
+   */
+  async bring(passphrase: Uint8Array, keys: ImageKeys): Promise<void> {
+    const known = keys.known(this.imageId, passphrase);
+    const key = known ?? (await this.during((handle, options) => handle.findVolumeKey(passphrase, options)));
+    if (known === undefined) keys.remember(this.imageId, passphrase, key);
+    this.#caller = { ...this.#caller, key };
+  }
+
+  /** The caller's own key, for whoever keeps it. */
+  takeKey(): Uint8Array {
+    const { key, ...caller } = this.#caller;
+    this.#caller = caller;
+    return present(key, 'the caller has brought a key');
   }
 
   /** Size, generation and losses, as of the last answer of the image's thread. */
@@ -66,8 +87,14 @@ export class Visit implements Disposable {
   /** Does a work that only reads with the handle that the image has now; it may be another one the next time. */
   async during<Result>(work: (handle: EngineHandle, options: CallOptions) => Promise<Result>): Promise<Result> {
     this.admit();
-    const { signal } = this.#caller;
-    return this.#image.during(this.#caller, ({ handle }) => work(handle, { signal }), { changes: false });
+    const { signal, key } = this.#caller;
+    return this.#image.during(
+      this.#caller,
+      ({ handle }) => work(handle, callOptionsOf({ changes: false, signal, key })),
+      {
+        changes: false,
+      },
+    );
   }
 
   /** Whether a handle of before is still one of the open image's. */
@@ -94,6 +121,7 @@ export class Visit implements Disposable {
   leave(): void {
     if (!this.#inside) return;
     this.#inside = false;
+    this.#caller.key?.fill(0);
     this.#image.leave();
   }
 

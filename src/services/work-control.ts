@@ -10,6 +10,8 @@ export interface WorkControl {
   readonly onProgress: ProgressListener;
   /** The lease that the work is done with, if any. */
   readonly claim: LeaseClaim | undefined;
+  /** The passphrase of an encrypted image that came with the request; work that is begun again after a crash has none. */
+  readonly passphrase?: Uint8Array | undefined;
   /** The idempotency key that is settled in the same step as the effect. */
   readonly key: string | undefined;
   /** Told when the request has got through the door: the image is there, in a state that allows the work. */

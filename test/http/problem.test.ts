@@ -58,7 +58,7 @@ describe('a problem', () => {
     const violations = [{ code: 'encryption-unsupported' }, { code: 'backing-refused', fileName: 'base.img' }];
     const { body } = toProblem(new Fault('unsafe-image', { violations }), request);
     assert.deepEqual(body['violations'], violations);
-    assert.match(body.detail, /^The image is encrypted\. The image names a backing file .*: base\.img\. See /);
+    assert.match(body.detail, /^The image is encrypted in a way that is unknown here\. The image names a backing file .*: base\.img\. See /);
   });
 
   test('of an error that nobody expected tells nothing of it', () => {

@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import type { Response } from 'supertest';
 
 import { explainProblems } from '../../src/http/problem.ts';
+import { makeLuksImage } from '../support/luks-image.ts';
 import { exchange } from '../support/raw-http.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 import { hardProvocations, metIn } from '../support/provocations.ts';
 import type { Provocation } from '../support/provocations.ts';
 import { codeOf, pointersOf, startTestService } from '../support/test-service.ts';
@@ -24,6 +28,12 @@ before(async () => {
   await service.patch('/v1/images/safe', { protected: true }).expect(200);
   await service.create({ name: 'old', virtualSize: MiB, compat: '0.10' });
   await service.post('/v1/images/old/snapshots', { name: 's1' }).expect(201);
+  using folder = tempFolder();
+  makeLuksImage(join(folder.path, 'secret.qcow2'), {});
+  await service
+    .put('/v1/imports/secret')
+    .send(readFileSync(join(folder.path, 'secret.qcow2')))
+    .expect(201);
 });
 after(async () => service[Symbol.asyncDispose]());
 
@@ -59,6 +69,8 @@ const provocations: Readonly<Record<string, () => PromiseLike<Response>>> = {
   'invalid-geometry': () => service.post('/v1/images', { name: 'x', virtualSize: 1, clusterSize: 1000 }),
   'unsupported-option': () => service.put('/v1/images/vm/data?compress=true').send(Buffer.from('x')),
   'size-mismatch': () => service.put('/v1/images/vm/data').send(Buffer.from('x')),
+  'passphrase-required': () => service.get('/v1/images/secret/data'),
+  'wrong-passphrase': () => service.post('/v1/images/secret/unlock', { passphrase: 'wrong' }),
   'insufficient-storage': () =>
     service.post('/v1/images', { name: 'x', virtualSize: 2 ** 49, preallocation: 'full', clusterSize: 2 * MiB }),
 };

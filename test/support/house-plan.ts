@@ -46,7 +46,11 @@ export const rooms: readonly Room[] = [
   { path: 'src/engine/operations/', mayImport: operations, packages: [] },
   { path: 'src/engine/image.ts', mayImport: operations, packages: [] },
 
-  { path: 'src/pool/', mayImport: ['src/engine/image.ts', ...base], packages: ['node:worker_threads'] },
+  {
+    path: 'src/pool/',
+    mayImport: ['src/engine/image.ts', ...base],
+    packages: ['node:worker_threads', 'node:crypto', 'node:util'],
+  },
   { path: 'src/store/', mayImport: ['src/system/', ...base], packages: ['node:fs', 'node:path', 'node:crypto'] },
   { path: 'src/catalog/', mayImport: base, packages: ['better-sqlite3', 'node:fs'] },
   {

@@ -18,6 +18,7 @@ import type {
 } from '../../src/engine/image.ts';
 import type { Engine, EngineImage, EngineOpenOptions } from '../../src/pool/engine.ts';
 import { cleanReport, stepLength } from './memory-image-spec.ts';
+import { PlainImage } from './plain-image.ts';
 
 /** How many steps a recovery takes. */
 export const recoverySteps = 3;
@@ -84,7 +85,7 @@ export function markDirty(path: string): void {
   store(path, { ...load(path), dirty: true });
 }
 
-class MemoryImage implements EngineImage {
+class MemoryImage extends PlainImage implements EngineImage {
   readonly writable: boolean;
   readonly needsRecovery: boolean;
   readonly #path: string;
@@ -92,6 +93,7 @@ class MemoryImage implements EngineImage {
   #open = true;
 
   constructor(options: EngineOpenOptions) {
+    super();
     this.#path = options.path;
     this.writable = options.writable;
     this.#content = load(options.path);
@@ -115,11 +117,6 @@ class MemoryImage implements EngineImage {
   read(offset: number, target: Uint8Array): void {
     this.#use();
     target.set(this.#content.bytes.subarray(offset, offset + target.length));
-  }
-
-  /** Nothing passes a check but reads. */
-  overwrites(): boolean {
-    return false;
   }
 
   write(offset: number, source: Uint8Array): void {

@@ -25,8 +25,11 @@ const uuidAt = 168;
 const uuidLength = 40;
 /** AES-256 in XTS mode: two keys of 32 bytes; no cipher of LUKS1 in QEMU has a longer one. */
 export const luksKeyLengthMax = 64;
-/** What PBKDF2 takes here; minutes of computing are far below. */
-export const luksIterationsMax = 0x7fff_ffff;
+/**
+ * What one PBKDF2 may cost: some seconds. QEMU asks for as many rounds as its machine does in two seconds, which is far
+ * below; a count is the file's, and a hostile one would compute for an hour.
+ */
+export const luksIterationsMax = 20_000_000;
 /** Nobody reads a larger area: eight slots of the longest key fill 2 MiB (ENC-04). */
 export const luksAreaLengthMax = 16 * 1024 * 1024;
 

@@ -14,6 +14,7 @@ import type { ImageDescription } from './image-description.ts';
 import { openBacking, readParts } from './open.ts';
 import { repair } from './repair.ts';
 import type { Steps } from './steps.ts';
+import { judgeEncryption } from './unlock.ts';
 
 /** One reason why a file is not taken in: a code of the fault table, and its facts. */
 export interface Violation {
@@ -50,7 +51,12 @@ export function* admit(untracked: ByteFile, wish: AdmitWish): Steps<Admitted> {
   file.flush();
   const chain = wish.backing === undefined ? [] : [wish.backing, ...wish.below];
   const area = HeaderArea.read(file, { forCheck: false });
-  const backing = openBacking(area, chain, { locks: wish.locks, caches: undefined });
+  const backing = openBacking(area, chain, {
+    locks: wish.locks,
+    caches: undefined,
+    keys: undefined,
+    depth: 1,
+  });
   try {
     return { description: describe(refusing(() => readParts(file, area, backing))), report };
   } finally {
@@ -58,7 +64,7 @@ export function* admit(untracked: ByteFile, wish: AdmitWish): Steps<Admitted> {
   }
 }
 
-/** Everything that the first cluster alone can say against a file. */
+/** Everything that the first cluster alone can say against a file, and the LUKS header that it names. */
 function judgeHeader(file: TrackedFile, wish: AdmitWish): HeaderArea {
   const header = refusing(() => HeaderArea.read(file, { forCheck: true }));
   const violations: Violation[] = [];
@@ -69,7 +75,7 @@ function judgeHeader(file: TrackedFile, wish: AdmitWish): HeaderArea {
   if (hasBit(header.header.incompatible, incompatibleBits.externalDataFile)) {
     violations.push({ code: 'data-file-unsupported', dataFile: header.extensions.dataFileName });
   }
-  if (header.header.encryptionMethod !== 0) violations.push({ code: 'encryption-unsupported' });
+  violations.push(...violationsOf(() => judgeEncryption({ file, header })));
   if (header.isCorrupt && wish.repair !== 'all') violations.push({ code: 'image-marked-corrupt' });
   if (violations.length > 0) throw new Fault('unsafe-image', { violations });
   if (backingName === undefined && wish.backing !== undefined) {
@@ -103,7 +109,22 @@ function refusing<Value>(read: () => Value): Value {
   try {
     return read();
   } catch (error) {
-    if (!(error instanceof Fault) || (error.kind !== 'corrupt' && error.kind !== 'unsupported')) throw error;
-    throw new Fault('unsafe-image', { violations: [{ code: error.code, ...error.context }] });
+    throw new Fault('unsafe-image', { violations: [violationOf(error)] });
   }
+}
+
+/** The one that a judge throws, if any. */
+function violationsOf(judge: () => void): readonly Violation[] {
+  try {
+    judge();
+    return [];
+  } catch (error) {
+    return [violationOf(error)];
+  }
+}
+
+/** Anything but a refusal of the format is somebody else's. */
+function violationOf(error: unknown): Violation {
+  if (!(error instanceof Fault) || (error.kind !== 'corrupt' && error.kind !== 'unsupported')) throw error;
+  return { code: error.code, ...error.context };
 }

@@ -5,15 +5,18 @@ import { Fault } from '../../base/fault.ts';
 import { divideUp } from '../../base/integers.ts';
 import { MiB, sectorSize } from '../../base/units.ts';
 import type { ByteFile } from '../file/byte-file.ts';
-import { hostOffset } from '../format/offsets.ts';
+import type { EncryptionMethod } from '../format/header.ts';
+import { guestOffset, hostOffset } from '../format/offsets.ts';
+import { EncryptedData } from '../guest-data.ts';
 import { judgeSpec } from './create-rules.ts';
 import type { NewImage } from './create-rules.ts';
-import type { CreateSpec } from './create-spec.ts';
+import type { CreateSpec, NewEncryption } from './create-spec.ts';
 import { encodeNewHeader } from './new-header.ts';
 import { fillPointers, fillRefcounts, fillRefcountTable, layoutOf } from './sequential-layout.ts';
 import type { SequentialLayout } from './sequential-layout.ts';
 import { stepLengthMax } from './steps.ts';
 import type { Steps } from './steps.ts';
+import { cipherOf } from './unlock.ts';
 
 /** How much one step reserves: no byte of it is touched, but the file system takes its time. */
 const reserveLengthMax = 64 * MiB;
@@ -34,7 +37,8 @@ export function* createImage(file: ByteFile, spec: CreateSpec): Steps<void> {
   assert(file.size === 0, 'an image is made in an empty file');
   const image = judgeSpec(spec);
   const layout = placesOf(image, spec);
-  const header = encodeNewHeader({ ...spec, ...image }, layout);
+  const encryptionMethod = methodOf(spec.encryption);
+  const header = encodeNewHeader({ ...spec, ...image, encryptionMethod }, layout);
   const areas = [...areasOf(image, layout, spec)];
   const total = areas.reduce((sum, area) => sum + area.length, 0);
 
@@ -64,6 +68,7 @@ function placesOf(image: NewImage, spec: CreateSpec): SequentialLayout {
     l1Entries,
     l2Tables: preallocated ? l1Entries : 0,
     dataClusters: preallocated ? divideUp(virtualSize, geometry.clusterSize) : 0,
+    luksLength: spec.encryption?.format === 'luks' ? spec.encryption.area.length : 0,
   });
   if (layout !== undefined) return layout;
   throw new Fault('invalid-geometry', {
@@ -93,7 +98,9 @@ function* areasOf(image: NewImage, layout: SequentialLayout, spec: CreateSpec): 
   const { geometry } = image;
   const dataLength = layout.dataClusters * layout.clusterSize;
   if (spec.preallocation === 'falloc') yield reserved(layout.dataOffset, dataLength);
-  if (spec.preallocation === 'full') yield zeroes(layout.dataOffset, dataLength);
+  if (spec.encryption !== undefined) yield secretZeroes(spec.encryption, layout.dataOffset, dataLength);
+  else if (spec.preallocation === 'full') yield zeroes(layout.dataOffset, dataLength);
+  if (spec.encryption?.format === 'luks') yield copied(layout.luksOffset, spec.encryption.area);
 
   // Only the used front of each table is written: behind it, a new file has zeroes already.
   yield table(layout.refcountTableOffset, layout.refcountBlocks * 8, (at, target) => {
@@ -165,6 +172,38 @@ function zeroes(start: number, length: number): Area {
       return source.length;
     },
   };
+}
+
+/** What was never written would be noise to the guest, so every place gets its zeroes, whatever the mode. */
+function secretZeroes(encryption: NewEncryption, start: number, length: number): Area {
+  const zeroesOfStep = new Uint8Array(Math.min(length, stepLengthMax));
+  return {
+    length,
+    write: (file, at) => {
+      const data = new EncryptedData(file, encryption.format === 'luks' ? 'host' : 'guest');
+      data.unlock(cipherOf(encryption));
+      const source = zeroesOfStep.subarray(0, Math.min(zeroesOfStep.length, length - at));
+      data.writeAt(hostOffset(start + at), guestOffset(at), source);
+      pace(file, start, at + source.length);
+      return source.length;
+    },
+  };
+}
+
+function copied(start: number, source: Uint8Array): Area {
+  return {
+    length: source.length,
+    write: (file, at) => {
+      const piece = source.subarray(at, at + pieceLengthMax);
+      file.writeAt(hostOffset(start + at), piece);
+      return piece.length;
+    },
+  };
+}
+
+function methodOf(encryption: NewEncryption | undefined): EncryptionMethod {
+  if (encryption === undefined) return 0;
+  return encryption.format === 'luks' ? 2 : 1;
 }
 
 /** After every piece: `written` bytes of the area stand. Pieces divide both intervals. */

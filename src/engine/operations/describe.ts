@@ -4,6 +4,7 @@ import { decimalOf } from '../../base/integers.ts';
 import { icountUnknown } from '../format/snapshot-table.ts';
 import type { SnapshotRecord } from '../format/snapshot-table.ts';
 import type { ImageParts } from '../image-parts.ts';
+import { describeEncryption } from './describe-encryption.ts';
 import { readBitmaps } from '../metadata/dirty-bitmaps.ts';
 import type { FoundSnapshot, ImageDescription, SnapshotDescription, SnapshotPageQuery } from './image-description.ts';
 
@@ -11,6 +12,7 @@ export function describe(parts: ImageParts): ImageDescription {
   const { file, geometry, header, version } = parts;
   const { backingName } = header;
   const { backingFormat } = header.extensions;
+  const encryption = describeEncryption(parts);
   return {
     virtualSize: header.virtualSize,
     fileSize: file.size,
@@ -21,6 +23,7 @@ export function describe(parts: ImageParts): ImageDescription {
     refcountBits: geometry.refcountBits,
     lazyRefcounts: header.isLazy,
     extendedL2: geometry.extendedL2,
+    ...(encryption === undefined ? {} : { encryption }),
     dirty: header.isDirty,
     corrupt: header.isCorrupt,
     ...(backingName === undefined ? {} : { backingFileName: backingName }),

@@ -28,6 +28,32 @@ export interface SnapshotPageQuery {
   readonly limit: number;
 }
 
+/** How an image is encrypted, in QEMU's words; sizes and offsets in bytes. */
+export type EncryptionDescription =
+  { readonly format: 'aes' } | ({ readonly format: 'luks' } & Partial<LuksDescription>);
+
+/** What a LUKS header says. */
+export interface LuksDescription {
+  /** Such as `aes-256`. */
+  readonly cipherAlg: string;
+  /** Such as `xts`. */
+  readonly cipherMode: string;
+  /** Such as `plain64`. */
+  readonly ivgenAlg: string;
+  readonly ivgenHashAlg?: string;
+  readonly hashAlg: string;
+  readonly payloadOffset: number;
+  readonly masterKeyIters: number;
+  readonly uuid: string;
+  /** In their order; iterations and stripes of active ones only. */
+  readonly slots: readonly {
+    readonly active: boolean;
+    readonly keyOffset: number;
+    readonly iters?: number;
+    readonly stripes?: number;
+  }[];
+}
+
 /** The facts of an open image. All sizes in bytes. */
 export interface ImageDescription {
   readonly virtualSize: number;
@@ -41,6 +67,8 @@ export interface ImageDescription {
   readonly refcountBits: number;
   readonly lazyRefcounts: boolean;
   readonly extendedL2: boolean;
+  /** Left out for an image that is not encrypted. */
+  readonly encryption?: EncryptionDescription;
   readonly dirty: boolean;
   readonly corrupt: boolean;
   /** The backing file name as the header has it. */

@@ -13,6 +13,7 @@ import type { ClusterRun } from '../metadata/refcount-tables.ts';
 import { amend, giveBack } from './amend.ts';
 import type { AmendWish } from './amend-rules.ts';
 import { relieveBitmaps, storeBitmaps } from './bitmap-store.ts';
+import { ChainKeys } from './chain-keys.ts';
 import type { CheckReport } from './check-report.ts';
 import type { CacheBudget } from '../metadata/cache-budget.ts';
 import { empty } from './empty.ts';
@@ -24,7 +25,7 @@ import type { Steps } from './steps.ts';
 import { useVolumeKey } from './unlock.ts';
 
 export type SessionOptions =
-  | ({ readonly writable: boolean; readonly chain: readonly BackingFile[] } & LayerOptions)
+  | ({ readonly writable: boolean; readonly chain: readonly BackingFile[] } & Omit<LayerOptions, 'keys' | 'depth'>)
   | { readonly writable: boolean; readonly layer: Layer | undefined };
 
 /** A snapshot's tree to read from, and the size of its disk. */
@@ -46,6 +47,7 @@ export class ImageSession {
   readonly #file: TrackedFile;
   readonly #backing: Layer | undefined;
   readonly #caches: CacheBudget | undefined;
+  readonly #chainKeys: ChainKeys;
   #header: HeaderArea;
   #read: ImageParts | undefined;
   #write: WriteParts | undefined;
@@ -66,11 +68,13 @@ export class ImageSession {
     readonly backing: Layer | undefined;
     readonly writable: boolean;
     readonly caches: CacheBudget | undefined;
+    readonly chainKeys: ChainKeys;
   }) {
     this.writable = open.writable;
     this.#file = open.file;
     this.#backing = open.backing;
     this.#caches = open.caches;
+    this.#chainKeys = open.chainKeys;
     this.#header = open.header;
     this.#load();
   }
@@ -82,9 +86,12 @@ export class ImageSession {
       const file = new TrackedFile(untracked);
       const header = HeaderArea.read(file, { forCheck: true });
       refuseUnsupported(header);
-      if ('chain' in options) backing = openBacking(header, options.chain, options);
+      const chainKeys = new ChainKeys();
+      if ('chain' in options) {
+        backing = openBacking(header, options.chain, { ...options, keys: chainKeys, depth: 1 });
+      }
       const caches = 'chain' in options ? options.caches : undefined;
-      return new ImageSession({ file, header, backing, writable: options.writable, caches });
+      return new ImageSession({ file, header, backing, writable: options.writable, caches, chainKeys });
     } catch (error) {
       backing?.close();
       untracked.close();
@@ -113,23 +120,29 @@ export class ImageSession {
     if (offset + length > size) throw new Fault('range-not-satisfiable', { size });
   }
 
-  /** Fault `passphrase-required` while guest data is encrypted and its key is not there. */
-  admitKey(): void {
+  /** Fault `passphrase-required` while guest data is encrypted and its key is not there; `chain`: of any layer below, too. */
+  admitKeys(of: 'image' | 'chain'): void {
     const { encryption } = this.parts;
     if (encryption !== undefined && !encryption.isUnlocked) throw new Fault('passphrase-required', {});
+    if (of === 'chain') this.#chainKeys.admit();
   }
 
   /** Puts the volume key to use, until {@link lock}, also over a repair. */
   unlock(volumeKey: Uint8Array): void {
-    useVolumeKey(this.parts, volumeKey);
     this.#wipeKey();
     this.#volumeKey = Uint8Array.from(volumeKey);
+    this.#useKey();
   }
 
   /** Forgets the volume key. */
   lock(): void {
-    this.parts.encryption?.lock();
+    (this.#write ?? this.#read)?.encryption?.lock();
     this.#wipeKey();
+  }
+
+  /** Gives the layers below their keys, nearest first; one without a key is locked. */
+  unlockBelow(volumeKeys: readonly (Uint8Array | undefined)[]): void {
+    this.#chainKeys.use(volumeKeys);
   }
 
   /** One bounded look at the live disk. Corruption met on the way ends all changes, as with QEMU (CHK-17). */
@@ -281,7 +294,8 @@ export class ImageSession {
 
   /** Closes the files and writes nothing more. */
   release(): void {
-    this.#wipeKey();
+    this.lock();
+    this.#chainKeys.lock();
     this.#leaveCaches();
     try {
       this.#backing?.close();
@@ -320,11 +334,17 @@ export class ImageSession {
       if (this.writable) this.#write = writeParts(this.#file, header, this.#backing);
       else this.#read = readParts(this.#file, header, this.#backing);
       this.#caches?.join(cachesOf(this.parts));
-      if (this.#volumeKey !== undefined) useVolumeKey(this.parts, this.#volumeKey);
+      this.#useKey();
     } catch (error) {
       if (!(error instanceof Fault) || error.kind !== 'corrupt') throw error;
       this.#broken = error;
     }
+  }
+
+  /** An image that is too broken to have parts gets its key when it is mended. */
+  #useKey(): void {
+    const parts = this.#write ?? this.#read;
+    if (parts !== undefined && this.#volumeKey !== undefined) useVolumeKey(parts, this.#volumeKey);
   }
 
   #wipeKey(): void {

@@ -16,7 +16,6 @@ export function judgeHead(head: Uint8Array, options: { readonly backing: boolean
   const violations: { readonly code: FaultCode; readonly [fact: string]: unknown }[] = [];
   const bits = unknownIncompatibleBits(header.incompatible);
   if (bits.length > 0) violations.push({ code: 'feature-unknown', bits });
-  if (header.encryptionMethod !== 0) violations.push({ code: 'encryption-unsupported' });
   if (hasBit(header.incompatible, incompatibleBits.externalDataFile)) {
     violations.push({ code: 'data-file-unsupported' });
   }

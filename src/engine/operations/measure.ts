@@ -12,18 +12,14 @@ import type { Geometry } from '../format/geometry.ts';
 import { guestOffset } from '../format/offsets.ts';
 import type { ImageParts } from '../image-parts.ts';
 import type { Layer } from '../layer/layer.ts';
+import { luksAreaLengthOf } from '../transform/new-luks.ts';
+import type { LuksCipher } from '../transform/new-luks.ts';
 import { judgeSpec } from './create-rules.ts';
 import type { CreateSpec } from './create-spec.ts';
 import type { Steps } from './steps.ts';
 
-/** A cipher of LUKS, by QEMU's names. */
-export interface LuksCipher {
-  readonly algorithm: 'aes-128' | 'aes-192' | 'aes-256';
-  readonly mode: 'cbc' | 'xts';
-}
-
 /** The file that is thought of; its size is asked for apart. */
-export interface MeasureSpec extends Omit<CreateSpec, 'virtualSize'> {
+export interface MeasureSpec extends Omit<CreateSpec, 'virtualSize' | 'encryption'> {
   /** Undefined without LUKS; the old AES scheme takes no place. */
   readonly luks: LuksCipher | undefined;
 }
@@ -93,7 +89,7 @@ function sizesOf(spec: MeasureSpec, size: number, data: number): MeasuredSize {
   const { geometry } = judgeSpec({ ...spec, virtualSize: size });
   const { clusterSize } = geometry;
   const virtualSize = alignUp(size, clusterSize);
-  const fullyAllocated = luksAreaLength(spec.luks, clusterSize) + tablesLength(geometry, virtualSize) + virtualSize;
+  const fullyAllocated = luksLength(spec.luks, clusterSize) + tablesLength(geometry, virtualSize) + virtualSize;
   if (fullyAllocated > countMax) {
     const reason = `a full image would be larger than ${countMax} bytes`;
     throw new Fault('invalid-geometry', { option: 'virtualSize', value: size, reason });
@@ -126,22 +122,9 @@ function refcountClusters(geometry: Geometry, clusters: number): number {
   }
 }
 
-/** Header and eight slots of key material, each aligned to 4 KiB, in whole clusters (LUKS On-Disk Format 1.2.3, as QEMU lays it out). */
-function luksAreaLength(cipher: LuksCipher | undefined, clusterSize: number): number {
-  if (cipher === undefined) return 0;
-  const slot = alignUp(masterKeyLength(cipher) * luksStripes, luksAlignment);
-  return alignUp(luksAlignment + luksSlots * slot, clusterSize);
+function luksLength(cipher: LuksCipher | undefined, clusterSize: number): number {
+  return cipher === undefined ? 0 : alignUp(luksAreaLengthOf(cipher), clusterSize);
 }
-
-/** XTS has two keys. */
-function masterKeyLength({ algorithm, mode }: LuksCipher): number {
-  const length = Number(algorithm.slice('aes-'.length)) / 8;
-  return mode === 'xts' ? 2 * length : length;
-}
-
-const luksAlignment = 4096;
-const luksSlots = 8;
-const luksStripes = 4000;
 
 /**
  * Bytes that the bitmaps of an image would take in another file: bits, tables and a directory. They are those of the live

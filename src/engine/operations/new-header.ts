@@ -5,7 +5,9 @@ import { compatibleBits, emptyMask, incompatibleBits, withBit } from '../format/
 import type { Mask64 } from '../format/features.ts';
 import type { Geometry } from '../format/geometry.ts';
 import { bytesOf, encodeExtensions, namesFeatures, noExtensions } from '../format/header-extensions.ts';
+import type { EncryptionExtension } from '../format/header-extensions.ts';
 import { encodeHeader, headerLengthV2, headerLengthV3 } from '../format/header.ts';
+import type { EncryptionMethod } from '../format/header.ts';
 import { hostOffset } from '../format/offsets.ts';
 import type { CreateSpec } from './create-spec.ts';
 import type { SequentialLayout } from './sequential-layout.ts';
@@ -16,6 +18,7 @@ export interface NewHeader extends Pick<
   'compat' | 'lazyRefcounts' | 'compressionType' | 'backing' | 'virtualSize'
 > {
   readonly geometry: Geometry;
+  readonly encryptionMethod: EncryptionMethod;
 }
 
 /** Encodes the used part of the first cluster. Fault `header-full` {needed, available} in bytes. */
@@ -24,7 +27,7 @@ export function encodeNewHeader(image: NewHeader, layout: SequentialLayout): Uin
   const version = image.compat === '0.10' ? 2 : 3;
   const length = version === 2 ? headerLengthV2 : headerLengthV3;
   const extensions = encodeExtensions(
-    { ...noExtensions, backingFormat: backing?.format },
+    { ...noExtensions, backingFormat: backing?.format, encryption: luksPlaceIn(layout) },
     { named: namesFeatures(version, geometry.clusterSize) },
   );
   const backingName = bytesOf(backing?.fileName ?? '');
@@ -38,7 +41,7 @@ export function encodeNewHeader(image: NewHeader, layout: SequentialLayout): Uin
     backingNameLength: backingName.length,
     clusterBits: geometry.clusterBits,
     size: image.virtualSize,
-    encryptionMethod: 0,
+    encryptionMethod: image.encryptionMethod,
     l1Entries: layout.l1Entries,
     l1TableOffset: hostOffset(layout.l1Entries === 0 ? 0 : layout.l1Offset),
     refcountTableOffset: hostOffset(layout.refcountTableOffset),
@@ -58,6 +61,10 @@ export function encodeNewHeader(image: NewHeader, layout: SequentialLayout): Uin
   cluster.set(extensions, length);
   cluster.set(backingName, backingNameOffset);
   return cluster;
+}
+
+function luksPlaceIn({ luksOffset, luksLength }: SequentialLayout): EncryptionExtension | undefined {
+  return luksLength === 0 ? undefined : { offset: hostOffset(luksOffset), length: luksLength };
 }
 
 function incompatibleOf(image: NewHeader): Mask64 {

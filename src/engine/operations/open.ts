@@ -30,6 +30,7 @@ import { SliceCache, sliceLengthOf } from '../metadata/slice-cache.ts';
 import { SnapshotList } from '../metadata/snapshot-list.ts';
 import { WriteOrder } from '../metadata/write-order.ts';
 import { UnpackedClusters } from '../transform/unpacked-clusters.ts';
+import type { ChainKeys } from './chain-keys.ts';
 import { useVolumeKey } from './unlock.ts';
 
 /** Bytes of L2 slices and of refcount slices that an open image keeps. */
@@ -41,6 +42,10 @@ export interface LayerOptions {
   readonly locks: FileLocks;
   /** What their caches share; undefined for as much as they want. */
   readonly caches: CacheBudget | undefined;
+  /** Learns of every encrypted layer; undefined when nobody will read through them. */
+  readonly keys: ChainKeys | undefined;
+  /** How far below the open image the first of the layers lies: 1. */
+  readonly depth: number;
 }
 
 /** The layers below an image, opened read-only, nearest first; undefined without a backing name. */
@@ -62,9 +67,10 @@ function openLayer(source: BackingFile, below: readonly BackingFile[], options: 
     if (source.format === 'raw') return new RawLayer(file);
     const header = HeaderArea.read(file, { forCheck: false });
     refuseUnsupported(header);
-    backing = openBacking(header, below, options);
+    backing = openBacking(header, below, { ...options, depth: options.depth + 1 });
     const parts = readParts(file, header, backing);
     if (source.volumeKey !== undefined) useVolumeKey(parts, source.volumeKey);
+    options.keys?.join(options.depth, parts);
     options.caches?.join(cachesOf(parts));
     return new ImageLayer(parts, {
       size: header.virtualSize,

@@ -1,7 +1,7 @@
 // Where everything lies in an image that is laid out in one go, without an allocator, and its tables as bytes.
 //
-//   header | refcount table | refcount blocks | L1 table | L2 tables | data
-//      1   |      T         |       B         |          |           |        clusters, no gap, each used once
+//   header | refcount table | refcount blocks | LUKS area | L1 table | L2 tables | data
+//      1   |      T         |       B         |           |          |           |        clusters, no gap, each used once
 //
 // So every refcount up to the last cluster is 1, and the refcount blocks, read one after another, are a row of ones.
 
@@ -17,6 +17,8 @@ export interface LayoutCounts {
   readonly l1Entries: number;
   readonly l2Tables: number;
   readonly dataClusters: number;
+  /** Bytes of the LUKS area; 0 without. */
+  readonly luksLength: number;
 }
 
 /** The places of one image; offsets in bytes, counts in clusters unless they say otherwise. */
@@ -26,6 +28,7 @@ export interface SequentialLayout extends LayoutCounts {
   readonly refcountTableClusters: number;
   readonly refcountBlocksOffset: number;
   readonly refcountBlocks: number;
+  readonly luksOffset: number;
   readonly l1Offset: number;
   readonly l2Offset: number;
   readonly dataOffset: number;
@@ -54,7 +57,8 @@ export interface PointerRow {
 export function layoutOf(geometry: Geometry, counts: LayoutCounts): SequentialLayout | undefined {
   const { clusterSize, refcountsPerBlock } = geometry;
   const l1Clusters = divideUp(counts.l1Entries * 8, clusterSize);
-  const described = 1 + l1Clusters + counts.l2Tables + counts.dataClusters;
+  const luksClusters = divideUp(counts.luksLength, clusterSize);
+  const described = 1 + luksClusters + l1Clusters + counts.l2Tables + counts.dataClusters;
 
   // Refcount structures count themselves: grow both until they describe everything (appendix "refcount metadata").
   let refcountBlocks = 1;
@@ -71,7 +75,8 @@ export function layoutOf(geometry: Geometry, counts: LayoutCounts): SequentialLa
   }
 
   const refcountBlocksOffset = (1 + refcountTableClusters) * clusterSize;
-  const l1Offset = refcountBlocksOffset + refcountBlocks * clusterSize;
+  const luksOffset = refcountBlocksOffset + refcountBlocks * clusterSize;
+  const l1Offset = luksOffset + luksClusters * clusterSize;
   const l2Offset = l1Offset + l1Clusters * clusterSize;
   return {
     ...counts,
@@ -80,6 +85,7 @@ export function layoutOf(geometry: Geometry, counts: LayoutCounts): SequentialLa
     refcountTableClusters,
     refcountBlocksOffset,
     refcountBlocks,
+    luksOffset,
     l1Offset,
     l2Offset,
     dataOffset: l2Offset + counts.l2Tables * clusterSize,

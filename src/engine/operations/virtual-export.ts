@@ -44,10 +44,19 @@ export function* planExport(options: VirtualExportOptions): Steps<VirtualFile> {
     l1Entries: l1EntriesFor(geometry, virtualSize),
     l2Tables: survey.tables.counted,
     dataClusters: survey.clusters.counted,
+    luksLength: 0,
   });
   if (layout === undefined) throw new Fault('image-full', { virtualSize, dataClusters: survey.clusters.counted });
   const header = encodeNewHeader(
-    { geometry, virtualSize, compat: '1.1', lazyRefcounts: false, compressionType: 'zlib', backing: undefined },
+    {
+      geometry,
+      virtualSize,
+      compat: '1.1',
+      lazyRefcounts: false,
+      compressionType: 'zlib',
+      backing: undefined,
+      encryptionMethod: 0,
+    },
     layout,
   );
   return new VirtualImage({ geometry, layout, header, survey, layer });
@@ -65,5 +74,5 @@ function holdsFullDisk(geometry: Geometry, virtualSize: number): boolean {
   const l1Entries = l1EntriesFor(geometry, virtualSize);
   if (l1Entries > l1EntriesMax) return false;
   const dataClusters = divideUp(virtualSize, geometry.clusterSize);
-  return layoutOf(geometry, { l1Entries, l2Tables: l1Entries, dataClusters }) !== undefined;
+  return layoutOf(geometry, { l1Entries, l2Tables: l1Entries, dataClusters, luksLength: 0 }) !== undefined;
 }

@@ -26,7 +26,7 @@ export const oldAes: CipherName & { readonly keyLength: number } = {
 
 /** Fault `encryption-unsupported` {cipher, keyLength} for what this engine does not do. */
 export function chooseCipher(name: CipherName, key: Uint8Array): SectorCipher {
-  const { mode, generator, generatorHash } = parseMode(name.cipherMode);
+  const { mode, generator, generatorHash } = parseCipherMode(name.cipherMode);
   const halves = mode === 'xts' ? 2 : 1;
   const isKnownLength = [16, 24, 32].some((length) => key.length === length * halves);
   if (name.cipherName !== 'aes' || !isKnownLength) throw unsupported(name, key.length);
@@ -43,7 +43,7 @@ export function chooseCipher(name: CipherName, key: Uint8Array): SectorCipher {
 }
 
 /** `xts-plain64`, `cbc-essiv:sha256`: mode, IV generator, and the hash of that. */
-function parseMode(cipherMode: string): {
+export function parseCipherMode(cipherMode: string): {
   readonly mode: string;
   readonly generator: string;
   readonly generatorHash: string | undefined;

@@ -13,15 +13,15 @@ import { chooseCipher } from './cipher-choice.ts';
 import type { WithKeys } from './key-derivation.ts';
 
 /**
- * The volume key, which the caller wipes. `area`: the LUKS header and all key material. Every active slot is tried; the
- * key's own digest tells which one fits. Faults `wrong-passphrase`, and `encryption-unsupported` {hash}.
+ * The volume key, which the caller wipes. `area`: the LUKS header, whose cipher and hash are known here, and all key
+ * material. Every active slot is tried; the key's own digest tells which one fits. Fault `wrong-passphrase`.
  */
 export function* openVolumeKey(
   luks: { readonly header: LuksHeader; readonly area: Uint8Array },
   passphrase: Uint8Array,
 ): WithKeys<Uint8Array> {
   const { header } = luks;
-  if (!isKnownHash(header.hash)) throw new Fault('encryption-unsupported', { hash: header.hash });
+  assert(isKnownHash(header.hash), 'the hash of the header is known');
   for (const slot of header.keySlots) {
     if (!slot.active) continue;
     const key = yield* openSlot(luks, slot, passphrase);
@@ -62,7 +62,8 @@ function* openSlot(
   return key;
 }
 
-function* deriveFor(
+/** One PBKDF2 with the hash of the header. */
+export function* deriveFor(
   header: LuksHeader,
   work: {
     readonly passphrase: Uint8Array;

@@ -174,14 +174,14 @@ describe('a header', () => {
     const bytes = damaged((image) => {
       setBit(1)(image);
       setBit(2)(image);
-      image.setU32(32, 1);
+      image.setU32(32, 2);
       nameBacking(image, 'secret.img');
     });
     const verdict = judge(bytes);
     assert.deepEqual(violationsOf(verdict), [
       'backing-refused',
       'data-file-unsupported',
-      'encryption-unsupported',
+      'luks-header-invalid',
       'image-marked-corrupt',
     ]);
     assertUntouched(verdict, bytes);

@@ -52,7 +52,6 @@ describe('the head of a file', () => {
     });
     assert.deepEqual(violationsOf(bytes, { backing: false }), [
       'feature-unknown',
-      'encryption-unsupported',
       'data-file-unsupported',
     ]);
   });
