@@ -6,7 +6,8 @@ import { deriveHere } from '../../src/engine/transform/key-derivation.ts';
 import { runTool } from './qemu-img.ts';
 
 export const passphrase = 'correct horse';
-const secret = ['--object', `secret,id=key,data=${passphrase}`] as const;
+/** What every tool is told before its other options. */
+export const secret = ['--object', `secret,id=key,data=${passphrase}`] as const;
 
 /** What `encrypt.*` says beside the secret, such as `cipher-mode=cbc`. */
 export type EncryptOptions = Readonly<Record<string, string>>;

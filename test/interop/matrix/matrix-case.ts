@@ -1,0 +1,110 @@
+// The options of the format that may meet in one image, and a small set of images in which every two of them do.
+
+import { pairwise } from '../../support/pairwise.ts';
+
+/** One image of the matrix. */
+export interface MatrixCase {
+  readonly version: 2 | 3;
+  readonly clusterBits: number;
+  readonly refcountBits: number;
+  readonly extended: boolean;
+  readonly compression: 'none' | 'zlib' | 'zstd';
+  readonly backing: 'none' | 'qcow2' | 'raw';
+  readonly snapshot: boolean;
+  readonly bitmap: boolean;
+  readonly encryption: 'none' | 'luks' | 'aes';
+}
+
+/** Every two options that QEMU lets meet are in one of these. */
+export const matrixCases: readonly MatrixCase[] = pairwise<MatrixCase>(
+  {
+    version: [2, 3],
+    clusterBits: [9, 12, 14, 16, 18],
+    refcountBits: [1, 2, 16, 64],
+    extended: [false, true],
+    compression: ['none', 'zlib', 'zstd'],
+    backing: ['none', 'qcow2', 'raw'],
+    snapshot: [false, true],
+    bitmap: [false, true],
+    encryption: ['none', 'luks', 'aes'],
+  },
+  isAllowed,
+);
+
+/** In bytes; the last cluster is not whole. */
+export function sizeOf({ clusterBits }: MatrixCase): number {
+  const cluster = 2 ** clusterBits;
+  return clustersOf * cluster + (cluster > 512 ? cluster - 512 : 0);
+}
+
+/** What `qemu-img create -o` is told beside encryption. */
+export function createOptions(choice: MatrixCase): string {
+  const { version, clusterBits, refcountBits, extended, compression } = choice;
+  const always = [`compat=${version === 2 ? '0.10' : '1.1'}`, `cluster_size=${2 ** clusterBits}`];
+  if (version === 2) return always.join(',');
+  const type = compression === 'zstd' ? 'zstd' : 'zlib';
+  return [
+    ...always,
+    `refcount_bits=${refcountBits}`,
+    `extended_l2=${onOff(extended)}`,
+    `compression_type=${type}`,
+  ].join(',');
+}
+
+/** A name for people: what is not usual about it. */
+export function nameOf(choice: MatrixCase): string {
+  const { version, clusterBits, refcountBits, extended, compression, backing, snapshot, bitmap, encryption } = choice;
+  return [
+    `v${version}`,
+    `clusters of ${2 ** clusterBits}`,
+    `refcounts of ${refcountBits}`,
+    extended ? 'extended L2' : '',
+    compression === 'none' ? '' : `${compression} clusters`,
+    backing === 'none' ? '' : `over ${backing}`,
+    snapshot ? 'a snapshot' : '',
+    bitmap ? 'a bitmap' : '',
+    encryption === 'none' ? '' : encryption,
+  ]
+    .filter((word) => word !== '')
+    .join(', ');
+}
+
+/** qemu-io commands that leave clusters of every kind that the options allow. */
+export function storyOf(choice: MatrixCase): readonly string[] {
+  const cluster = 2 ** choice.clusterBits;
+  const at = (index: number, plus = 0): string => String(index * cluster + plus);
+  const half = cluster / 2;
+  const compressed = [
+    `write -c -P 5 ${at(9)} ${cluster}`,
+    `write -c -P 6 ${at(10)} ${cluster}`,
+    `write -c -P 7 ${at(11)} ${cluster}`,
+    `write -P 8 ${at(11, half)} ${half}`,
+  ];
+  return [
+    `write -P 1 ${at(0)} ${cluster}`,
+    `write -P 2 ${at(1, half)} ${half}`,
+    `write -P 3 ${at(3)} ${3 * cluster}`,
+    `write -z ${at(3)} ${cluster}`,
+    `write -z -u ${at(4)} ${cluster}`,
+    `write -P 4 ${at(6)} ${2 * cluster + half}`,
+    ...(choice.compression === 'none' ? [] : compressed),
+    `write -P 9 ${sizeOf(choice) - 512} 512`,
+  ];
+}
+
+const clustersOf = 24;
+
+function isAllowed(choice: MatrixCase): boolean {
+  const { version, clusterBits, refcountBits, extended, compression, snapshot, bitmap, encryption } = choice;
+  if (version === 2 && (refcountBits !== 16 || extended || compression === 'zstd' || bitmap)) return false;
+  // QEMU: subclusters have at least a sector.
+  if (extended && clusterBits < 14) return false;
+  // Small counts have no room for a snapshot's references, nor for the blobs that share a cluster.
+  if (refcountBits === 1 && (snapshot || compression !== 'none')) return false;
+  if (refcountBits === 2 && snapshot && compression !== 'none') return false;
+  return compression === 'none' || encryption === 'none';
+}
+
+function onOff(value: boolean): string {
+  return value ? 'on' : 'off';
+}

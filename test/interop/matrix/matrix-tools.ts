@@ -1,0 +1,106 @@
+// QEMU's tools over an image of the matrix, whether it is encrypted or not, and ours.
+
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { Image } from '../../../src/engine/image.ts';
+import type { BackingFile } from '../../../src/engine/image.ts';
+import { createEncrypted, openUnlocked, qemuIoEncrypted, qemuOptions, secret } from '../../support/encrypted-image.ts';
+import { qemuImg, qemuIo, runTool } from '../../support/qemu-img.ts';
+import { createOptions, sizeOf } from './matrix-case.ts';
+import type { MatrixCase } from './matrix-case.ts';
+
+const topName = 'image.qcow2';
+
+/** One image in a folder of its own. */
+export class MatrixImage {
+  readonly path: string;
+  readonly #folder: string;
+  readonly #choice: MatrixCase;
+
+  constructor(folder: string, choice: MatrixCase) {
+    this.#folder = folder;
+    this.#choice = choice;
+    this.path = join(folder, topName);
+  }
+
+  /** The chain below, nearest first. */
+  get backing(): readonly BackingFile[] {
+    const { backing } = this.#choice;
+    if (backing === 'none') return [];
+    const fileName = `base.${backing}`;
+    return [{ fileName, format: backing, path: join(this.#folder, fileName) }];
+  }
+
+  get #isEncrypted(): boolean {
+    return this.#choice.encryption !== 'none';
+  }
+
+  /** A base that is shorter than the image, with data in its first half. */
+  makeBase(): void {
+    const { backing, clusterBits } = this.#choice;
+    if (backing === 'none') return;
+    const path = join(this.#folder, `base.${backing}`);
+    const cluster = 2 ** clusterBits;
+    qemuImg('create', '-q', '-f', backing, path, String(16 * cluster + 512));
+    qemuIo(path, [`write -P 51 0 ${9 * cluster}`], {
+      format: backing,
+      readOnly: false,
+      syncs: false,
+      discard: 'unmap',
+    });
+  }
+
+  createWithQemu(): void {
+    const { encryption } = this.#choice;
+    const below = this.backing.map(({ fileName, format }) => `backing_file=${fileName},backing_fmt=${format}`);
+    const options = [createOptions(this.#choice), ...below].join(',');
+    const size = String(sizeOf(this.#choice));
+    if (encryption === 'none') {
+      qemuImg('create', '-q', '-f', 'qcow2', '-o', options, this.path, size);
+      return;
+    }
+    const encrypt = encryption === 'luks' ? { 'iter-time': '10' } : {};
+    createEncrypted(this.path, { format: encryption, encrypt, options, size });
+  }
+
+  io(commands: readonly string[]): void {
+    if (this.#isEncrypted) qemuIoEncrypted(this.path, commands);
+    else qemuIo(this.path, commands, { format: 'qcow2', readOnly: false, syncs: false, discard: 'unmap' });
+  }
+
+  /** The exit code of `qemu-img check`. */
+  check(): number {
+    return runTool('qemu-img', ['check', '-q', ...this.#named], '').exit;
+  }
+
+  addBitmap(name: string): void {
+    qemuImg('bitmap', '--add', ...this.#named, name);
+  }
+
+  takeSnapshot(name: string): void {
+    // This verb takes no format.
+    qemuImg('snapshot', '-c', name, ...(this.#isEncrypted ? this.#named : [this.path]));
+  }
+
+  /** The whole disk, or a snapshot of it, by QEMU's word. */
+  content(snapshot?: string): Uint8Array {
+    const raw = `${this.path}.raw`;
+    const from = snapshot === undefined ? [] : ['-l', `snapshot.name=${snapshot}`];
+    qemuImg('convert', '-q', ...from, '-O', 'raw', ...this.#named, raw);
+    const bytes = readFileSync(raw);
+    rmSync(raw);
+    return bytes;
+  }
+
+  openOurs(use: { readonly writable: boolean }): Image {
+    if (this.#isEncrypted) return openUnlocked(this.path, { ...use, backing: this.backing });
+    return Image.open({ path: this.path, ...use, locks: 'qemu', backing: this.backing, caches: undefined });
+  }
+
+  /** How a verb of qemu-img is told the image. */
+  get #named(): readonly string[] {
+    if (this.#isEncrypted) return [...secret, '--image-opts', qemuOptions(this.path)];
+    return ['-f', 'qcow2', this.path];
+  }
+}

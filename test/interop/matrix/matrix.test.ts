@@ -1,0 +1,92 @@
+// Images in which every two options of the format meet: made by QEMU, read and changed by us, and judged by QEMU again.
+
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+
+import { guestOffset } from '../../../src/engine/format/offsets.ts';
+import type { Image } from '../../../src/engine/image.ts';
+import { runToEnd } from '../../../src/engine/operations/steps.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+import { matrixCases, nameOf, storyOf } from './matrix-case.ts';
+import type { MatrixCase } from './matrix-case.ts';
+import { MatrixImage } from './matrix-tools.ts';
+import { changeBoth } from './our-changes.ts';
+
+const theirs = 'theirs';
+const ours = 'ours';
+
+describe('an image that QEMU made', () => {
+  it('comes in enough kinds', () => {
+    assert.ok(matrixCases.length >= 20, `${matrixCases.length} cases`);
+  });
+
+  for (const choice of matrixCases) {
+    it(`is read and changed by us, and sound for QEMU: ${nameOf(choice)}`, () => {
+      using folder = tempFolder();
+      const made = new MatrixImage(folder.path, choice);
+      makeWithQemu(made, choice);
+      const before = made.content();
+      const changed = changeWithOurs(made, choice, before);
+
+      assert.equal(made.check(), 0, 'qemu-img check finds nothing');
+      assertSame(made.content(), changed.end, 'what QEMU reads');
+      if (choice.snapshot) {
+        assertSame(made.content(theirs), before, "QEMU's own snapshot");
+        assertSame(made.content(ours), changed.atSnapshot, 'our snapshot');
+      }
+    });
+  }
+});
+
+function makeWithQemu(made: MatrixImage, choice: MatrixCase): void {
+  made.makeBase();
+  made.createWithQemu();
+  if (choice.bitmap) made.addBitmap(theirs);
+  made.io(storyOf(choice));
+  if (choice.snapshot) made.takeSnapshot(theirs);
+}
+
+/** Judges what we read of it, then changes it; what its bytes must be at our snapshot and at the end. */
+function changeWithOurs(
+  made: MatrixImage,
+  choice: MatrixCase,
+  before: Uint8Array,
+): { readonly atSnapshot: Uint8Array; readonly end: Uint8Array } {
+  const bytes = Uint8Array.from(before);
+  const image = made.openOurs({ writable: true });
+  try {
+    assertSame(readAll(image), before, 'what we read');
+    assert.equal(runToEnd(image.check()).clean, true, 'our check finds nothing');
+    changeBoth(image, bytes, choice);
+    const atSnapshot = Uint8Array.from(bytes);
+    if (choice.snapshot) {
+      runToEnd(image.createSnapshot({ name: ours, seconds: 1, nanoseconds: 0, idFloor: 1 }));
+      changeBoth(image, bytes, choice);
+    }
+    assertSame(readAll(image), bytes, 'what we read after changing');
+    if (choice.bitmap) {
+      assert.deepEqual(
+        runToEnd(image.bitmaps({ start: 0, limit: 10 })).items.map(({ name }) => name),
+        [theirs],
+      );
+    }
+    image.flush();
+    return { atSnapshot, end: bytes };
+  } finally {
+    image.close();
+  }
+}
+
+function readAll(image: Image): Uint8Array {
+  const bytes = new Uint8Array(image.virtualSize);
+  image.read(guestOffset(0), bytes);
+  return bytes;
+}
+
+/** Tells where the first difference is, not all of the bytes. */
+function assertSame(found: Uint8Array, expected: Uint8Array, what: string): void {
+  assert.equal(found.length, expected.length, `${what}: the length`);
+  if (Buffer.compare(found, expected) === 0) return;
+  const at = found.findIndex((value, index) => value !== expected[index]);
+  assert.fail(`${what}: at ${at} ${String(found[at])} instead of ${String(expected[at])}`);
+}

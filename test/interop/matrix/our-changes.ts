@@ -1,0 +1,34 @@
+// What we do to an image of the matrix, and to a copy of its bytes: the copy is what QEMU has to find afterwards.
+
+import { guestOffset } from '../../../src/engine/format/offsets.ts';
+import type { Image } from '../../../src/engine/image.ts';
+import { runToEnd } from '../../../src/engine/operations/steps.ts';
+import { Prng } from '../../support/prng.ts';
+import type { MatrixCase } from './matrix-case.ts';
+
+/** Changes both in places that hold every kind of cluster, and in between. */
+export function changeBoth(image: Image, bytes: Uint8Array, choice: MatrixCase): void {
+  const cluster = 2 ** choice.clusterBits;
+  const random = new Prng(choice.clusterBits);
+  const write = (offset: number, length: number): void => {
+    const source = random.bytes(length);
+    image.write(guestOffset(offset), source, { detectZeroes: false });
+    bytes.set(source, offset);
+  };
+  write(cluster / 2, cluster);
+  write(2 * cluster + 100, 300);
+  write(5 * cluster - 7, 14);
+  write(9 * cluster + cluster / 4, cluster);
+  write(12 * cluster + 17, 2 * cluster);
+  write(bytes.length - 77, 77);
+  const zero = (offset: number, length: number, unmap: boolean): void => {
+    runToEnd(image.zero(guestOffset(offset), length, { unmap }));
+    bytes.fill(0, offset, offset + length);
+  };
+  zero(7 * cluster, cluster + 3, true);
+  zero(13 * cluster - 5, cluster + 5, false);
+  // What a discarded cluster reads as is the format's business only in version 3.
+  if (choice.version === 2) return;
+  runToEnd(image.discard(guestOffset(6 * cluster), cluster));
+  bytes.fill(0, 6 * cluster, 7 * cluster);
+}
