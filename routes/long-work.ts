@@ -79,6 +79,7 @@ const answers: { readonly [Kind in JobKind]: (value: JobResults[Kind], imageId: 
   'check': (report) => ({ status: 200, headers: {}, body: printReport(report) }),
   'repair': (report) => ({ status: 200, headers: {}, body: printReport(report) }),
   'empty': imageAnswer,
+  'amend': imageAnswer,
   'zero': receiptAnswer,
   'discard': receiptAnswer,
   'snapshot-create': (snapshot, imageId) => ({

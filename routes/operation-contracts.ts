@@ -174,6 +174,7 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
     }),
   ],
   ['checkImage', longWork(200)],
+  ['amendImage', longWork(200, { sends: ['ETag'], problems: ['refcount-overflow', 'header-full'] })],
   ['emptyImage', longWork(200, { sends: ['ETag'], problems: ['image-protected'] })],
   ['measureImage', shows(...openProblems, ...bodyProblems, 'invalid-geometry', 'snapshot-not-found')],
   ['getImageInfo', shows(...openProblems)],

@@ -130,6 +130,7 @@ export function systemRoutes({ services, identity, isDraining }: RouteParts): Ro
 }
 
 const features = [
+  'amend',
   'backing',
   'check',
   'discard',

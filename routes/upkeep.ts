@@ -1,11 +1,12 @@
-// Upkeep of an image: resize, check and repair, emptying, and what it tells of itself.
+// Upkeep of an image: resize, check and repair, amending, emptying, and what it tells of itself.
 
 import type { Services } from '../src/services/services.ts';
+import { refuseOption } from './answers.ts';
 import { answerWork, jobResponse } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
 import { ClaimHeaders } from './schemas/leases.ts';
 import { ImageParams } from './schemas/common.ts';
-import { Image, ResizeImage } from './schemas/images.ts';
+import { AmendImage, Image, ResizeImage } from './schemas/images.ts';
 import { json, problemResponse } from './schemas/problem.ts';
 import { CheckImage, CheckReport, ImageInfo, printInfo } from './schemas/upkeep.ts';
 
@@ -60,6 +61,37 @@ export function upkeepRoutes(services: Services): Routes {
           services,
           { request, reply },
           { kind, image, options, work: (control) => services.images.check(image, options, control) },
+        );
+      },
+    );
+
+    app.post(
+      '/images/:image/amend',
+      {
+        schema: {
+          operationId: 'amendImage',
+          tags: ['images'],
+          summary: 'Make the file another way: its version, refcounts and flags, all at once or not at all',
+          params: ImageParams,
+          headers: ClaimHeaders,
+          body: AmendImage,
+          response: { 200: json('The image, amended', Image), ...jobResponse(), ...problemResponse() },
+        },
+      },
+      async (request, reply) => {
+        const { params, body } = request;
+        refuseOption('encryption', body.encryption);
+        const { compat, refcountBits, lazyRefcounts, dataFileRaw } = body;
+        const wish = { compat, refcountBits, lazyRefcounts, dataFileRaw };
+        return answerWork(
+          services,
+          { request, reply },
+          {
+            kind: 'amend',
+            image: params.image,
+            options: wish,
+            work: (control) => services.images.amend(params.image, wish, control),
+          },
         );
       },
     );

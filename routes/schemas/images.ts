@@ -175,6 +175,20 @@ export const ResizeImage = z
   })
   .meta({ id: 'ResizeImage' });
 
+export const AmendImage = z
+  .strictObject({
+    compat: Compat.optional().meta({ description: 'Version 2 (`0.10`) or 3 (`1.1`) of the format' }),
+    refcountBits: z
+      .int()
+      .min(0)
+      .optional()
+      .meta({ description: '1, 2, 4, 8, 16, 32 or 64', examples: [16] }),
+    lazyRefcounts: z.boolean().optional(),
+    dataFileRaw: z.boolean().optional().meta({ description: 'Can only be given up' }),
+    encryption: NotYet,
+  })
+  .meta({ id: 'AmendImage', description: 'What is left out stays' });
+
 export const ChainLayer = z
   .object({
     id: z.string(),

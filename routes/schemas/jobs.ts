@@ -45,6 +45,7 @@ export const Job = z
       'check',
       'repair',
       'empty',
+      'amend',
       'zero',
       'discard',
       'snapshot-create',

@@ -67,7 +67,14 @@ export interface Image {
 
 /** A structural operation, which must not be left half done. */
 export type StructuralOperation =
-  'resize' | 'repair' | 'empty' | 'snapshot-create' | 'snapshot-delete' | 'snapshot-revert' | 'vm-state-write';
+  | 'resize'
+  | 'repair'
+  | 'empty'
+  | 'amend'
+  | 'snapshot-create'
+  | 'snapshot-delete'
+  | 'snapshot-revert'
+  | 'vm-state-write';
 
 /** An image with what only the keepers of its file need. */
 export interface ImageRecord extends Image {

@@ -102,6 +102,7 @@ const structuralOperations: readonly StructuralOperation[] = [
   'resize',
   'repair',
   'empty',
+  'amend',
   'snapshot-create',
   'snapshot-delete',
   'snapshot-revert',

@@ -8,6 +8,7 @@ export type JobKind =
   | 'check'
   | 'repair'
   | 'empty'
+  | 'amend'
   | 'zero'
   | 'discard'
   | 'snapshot-create'

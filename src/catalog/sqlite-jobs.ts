@@ -94,6 +94,7 @@ const kinds: readonly JobKind[] = [
   'snapshot-delete',
   'snapshot-revert',
   'empty',
+  'amend',
 ];
 
 const states: readonly JobState[] = ['queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled'];

@@ -2,6 +2,7 @@
 
 import { KiB, MiB } from '../base/units.ts';
 import type {
+  AmendWish,
   BitmapDescription,
   BitmapList,
   BitmapListQuery,
@@ -21,6 +22,7 @@ import type {
 } from '../engine/image.ts';
 
 export type {
+  AmendWish,
   BitmapDescription,
   BitmapList,
   BitmapListQuery,
@@ -206,6 +208,8 @@ export interface EngineRuns {
     result: Changed;
   };
   empty: { args: Record<never, never>; result: Changed };
+  /** All of it or nothing; guest data stays. */
+  amend: { args: AmendWish; result: Changed };
   check: { args: Record<never, never>; result: CheckReport };
   repair: { args: { mode: 'leaks' | 'all' }; result: CheckReport };
   /** How large a copy of the image, or of a snapshot (by id or name, the id first), will be. */

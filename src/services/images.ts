@@ -6,7 +6,14 @@ import { alignUp } from '../base/integers.ts';
 import { sectorSize } from '../base/units.ts';
 import type { ImageState, LabelFilter, Labels } from '../catalog/catalog.ts';
 import { snapshotsPerPageMax } from '../pool/protocol.ts';
-import type { CheckReport, CreateSpec, ImageDescription, RepairMode, SnapshotDescription } from '../pool/protocol.ts';
+import type {
+  AmendWish,
+  CheckReport,
+  CreateSpec,
+  ImageDescription,
+  RepairMode,
+  SnapshotDescription,
+} from '../pool/protocol.ts';
 import type { ImageAccess } from './image-access.ts';
 import { ImageEdits } from './image-edits.ts';
 import type { EditTerms, ImageChange } from './image-edits.ts';
@@ -183,6 +190,18 @@ export class Images {
       return this.show(visit.imageId);
     };
     return this.#access.restructure(image, 'resize', work, control);
+  }
+
+  /**
+   * Makes the file another way: all of the wish or nothing of it. Faults `unsupported-option`, `refcount-overflow`,
+   * `header-full`, `image-has-dependents`.
+   */
+  async amend(image: string, wish: AmendWish, control?: WorkControl): Promise<Image> {
+    const work = async (visit: Visit, marked: Marked): Promise<Image> => {
+      await marked(() => visit.run('amend', wish, control));
+      return this.show(visit.imageId);
+    };
+    return this.#access.restructure(image, 'amend', work, control);
   }
 
   /** A bad image is a good check with bad news. Only a repair faults `image-has-dependents`. */

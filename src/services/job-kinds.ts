@@ -4,7 +4,15 @@ import { assert } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import type { JobKind, JobRecord } from '../catalog/catalog.ts';
 import type { Image } from './image-facts.ts';
-import type { CheckReport, EngineCalls, ExtentItem, RepairMode, SnapshotDescription } from '../pool/protocol.ts';
+import type {
+  AmendWish,
+  CheckReport,
+  EngineCalls,
+  ExtentItem,
+  ImageDescription,
+  RepairMode,
+  SnapshotDescription,
+} from '../pool/protocol.ts';
 import { snapshotWithId } from './snapshot-lookup.ts';
 import type { ImageAccess } from './image-access.ts';
 import type { Images } from './images.ts';
@@ -20,6 +28,7 @@ export interface JobResults {
   'check': CheckReport;
   'repair': CheckReport;
   'empty': Image;
+  'amend': Image;
   'zero': WriteReceipt;
   'discard': WriteReceipt;
   'snapshot-create': SnapshotDescription;
@@ -64,6 +73,14 @@ export const jobKinds: { readonly [Kind in JobKind]: JobKindRow } = {
     afterCrash: (job, parts) =>
       look(job, parts, async (visit) => {
         if (!(await isEmpty(visit))) return undone;
+        return { kind: 'done', value: await parts.images.show(visit.imageId) };
+      }),
+  },
+  'amend': {
+    unit: 'bytes',
+    afterCrash: (job, parts) =>
+      look(job, parts, async (visit) => {
+        if (!isAmended(await visit.call('describe', {}), job.options as Partial<AmendWish>)) return undone;
         return { kind: 'done', value: await parts.images.show(visit.imageId) };
       }),
   },
@@ -145,6 +162,14 @@ function repairOf(job: JobRecord): Exclude<RepairMode, 'none'> {
 async function snapshotOf(job: JobRecord, visit: Visit): Promise<SnapshotDescription | undefined> {
   const { snapshotId } = job.trace;
   return snapshotId === undefined ? undefined : await snapshotWithId(visit, snapshotId);
+}
+
+/** Whether an image is what was asked for; what was not asked for is whatever it is. */
+function isAmended(found: ImageDescription, wish: Partial<AmendWish>): boolean {
+  const { compat, refcountBits, lazyRefcounts } = wish;
+  if (compat !== undefined && compat !== found.compat) return false;
+  if (refcountBits !== undefined && refcountBits !== found.refcountBits) return false;
+  return lazyRefcounts === undefined || lazyRefcounts === found.lazyRefcounts;
 }
 
 /** Whether the image itself has nothing: everything comes from below. */

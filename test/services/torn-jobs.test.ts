@@ -16,6 +16,7 @@ const ends: Readonly<Record<TornKind, readonly string[]>> = {
   'check': ['succeeded'],
   'repair': ['succeeded'],
   'empty': ['failed', 'succeeded'],
+  'amend': ['failed'],
   'zero': ['failed'],
   'discard': ['failed'],
   'snapshot-create': ['failed'],

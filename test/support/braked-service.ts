@@ -42,6 +42,7 @@ const runNames: ReadonlySet<string | symbol> = new Set([
   'check',
   'repair',
   'empty',
+  'amend',
   'createSnapshot',
   'deleteSnapshot',
   'revertSnapshot',

@@ -81,6 +81,7 @@ const requests = {
   'check': (service) => service.post(`${at}/check`),
   'repair': (service) => service.post(`${at}/check`, { repair: 'all' }),
   'empty': (service) => service.post(`${at}/empty`),
+  'amend': (service) => service.post(`${at}/amend`, { refcountBits: 64, lazyRefcounts: true }),
   'zero': (service) => service.post(`${at}/zero`, span),
   'discard': (service) => service.post(`${at}/discard`, span),
   'snapshot-create': (service) => service.post(`${at}/snapshots`, { name: 'later' }),
