@@ -59,6 +59,10 @@ export const InfoSnapshot = z
   })
   .meta({ id: 'InfoSnapshot' });
 
+export const InfoBitmap = z
+  .object({ name: z.string(), granularity: Size, flags: z.array(z.enum(['in-use', 'auto'])) })
+  .meta({ id: 'InfoBitmap' });
+
 export const FormatSpecificData = z
   .object({
     compat: Compat,
@@ -68,6 +72,10 @@ export const FormatSpecificData = z
     corrupt: z.boolean().optional(),
     extendedL2: z.boolean().optional(),
     encrypt: EncryptionInfo.optional(),
+    bitmaps: z
+      .array(InfoBitmap)
+      .optional()
+      .meta({ description: 'The first 1000; the list of bitmaps has all of them, page by page' }),
   })
   .meta({ id: 'FormatSpecificData' });
 
@@ -78,10 +86,31 @@ export const FormatSpecific = z
 export const ImageLimits = z
   .object({
     requestAlignment: Size.meta({ description: 'Any offset and length is taken' }),
+    optimalTransfer: Size.meta({ description: 'What is read and written best: a cluster' }),
     zeroAlignment: Size.meta({ description: 'What zeroing acts on without writing bytes' }),
     discardAlignment: Size.meta({ description: 'Discards act on whole clusters' }),
+    virtualSizeMax: Size.meta({ description: 'The largest disk with clusters of this size' }),
+    snapshotCountMax: Size,
+    bitmapCountMax: Size.meta({ description: '0 for `compat` 0.10' }),
   })
   .meta({ id: 'ImageLimits' });
+
+export const CacheInfo = z
+  .object({
+    bytes: Size.meta({ description: 'What it keeps now' }),
+    bytesMax: Size.meta({ description: 'The most that it keeps' }),
+    entryBytes: Size.meta({ description: 'What is read and written at once' }),
+    hits: Size,
+    misses: Size,
+  })
+  .meta({ id: 'CacheInfo', description: 'Hits and misses count from the opening of the file' });
+
+export const ImageCaches = z
+  .object({
+    l2: CacheInfo.meta({ description: 'Where guest clusters lie' }),
+    refcounts: CacheInfo.optional().meta({ description: 'Only while the file is open for writing' }),
+  })
+  .meta({ id: 'ImageCaches' });
 
 export const ImageInfo = z
   .object({
@@ -101,12 +130,13 @@ export const ImageInfo = z
       .optional()
       .meta({ description: 'The first 1000; the list of snapshots has all of them, page by page' }),
     formatSpecific: FormatSpecific,
+    caches: ImageCaches,
     limits: ImageLimits,
   })
   .meta({ id: 'ImageInfo', description: 'What `qemu-img info --output=json` tells, in camelCase' });
 
 /** What an image tells of itself, as the wire has it; qemu-img leaves the same members out. */
-export function printInfo({ fileName, description, snapshots }: InfoValue): z.input<typeof ImageInfo> {
+export function printInfo({ fileName, description, inspection, snapshots }: InfoValue): z.input<typeof ImageInfo> {
   const { backingFileName, backingFormat } = description;
   return {
     virtualSize: description.virtualSize,
@@ -122,20 +152,35 @@ export function printInfo({ fileName, description, snapshots }: InfoValue): z.in
     ...(backingFormat === undefined ? {} : { backingFilenameFormat: backingFormat }),
     snapshotCount: description.snapshotCount,
     ...(snapshots.length === 0 ? {} : { snapshots: snapshots.map(printInfoSnapshot) }),
-    formatSpecific: { type: 'qcow2', data: printFormatSpecific(description) },
-    limits: {
-      requestAlignment: 1,
-      zeroAlignment: description.zeroAlignment,
-      discardAlignment: description.discardAlignment,
+    formatSpecific: { type: 'qcow2', data: printFormatSpecific(description, inspection) },
+    caches: {
+      l2: printCache(inspection.caches.l2),
+      ...(inspection.caches.refcounts === undefined ? {} : { refcounts: printCache(inspection.caches.refcounts) }),
     },
+    limits: { requestAlignment: 1, ...inspection.limits },
   };
 }
 
-function printFormatSpecific(description: InfoValue['description']): z.input<typeof FormatSpecificData> {
+function printFormatSpecific(
+  description: InfoValue['description'],
+  { bitmaps }: InfoValue['inspection'],
+): z.input<typeof FormatSpecificData> {
   const { compat, compressionType, refcountBits, lazyRefcounts, corrupt, extendedL2, encryption } = description;
   const encrypt = encryption === undefined ? {} : { encrypt: printEncryption(encryption) };
   if (compat === '0.10') return { compat, compressionType, refcountBits, ...encrypt };
-  return { compat, compressionType, refcountBits, lazyRefcounts, corrupt, extendedL2, ...encrypt };
+  const listed = bitmaps.length === 0 ? {} : { bitmaps: bitmaps.map(printInfoBitmap) };
+  return { compat, compressionType, refcountBits, lazyRefcounts, corrupt, extendedL2, ...listed, ...encrypt };
+}
+
+function printInfoBitmap(bitmap: InfoValue['inspection']['bitmaps'][number]): z.input<typeof InfoBitmap> {
+  const { name, granularity, enabled, inconsistent } = bitmap;
+  const flags = [...(inconsistent ? (['in-use'] as const) : []), ...(enabled ? (['auto'] as const) : [])];
+  return { name, granularity, flags };
+}
+
+function printCache(figures: InfoValue['inspection']['caches']['l2']): z.input<typeof CacheInfo> {
+  const { length, lengthMax, sliceLength, hits, misses } = figures;
+  return { bytes: length, bytesMax: lengthMax, entryBytes: sliceLength, hits, misses };
 }
 
 function printInfoSnapshot(snapshot: SnapshotDescription): z.input<typeof InfoSnapshot> {

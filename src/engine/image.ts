@@ -41,6 +41,8 @@ import type {
 } from './operations/image-description.ts';
 import type { AdmitOptions, ExportWish, OpenFileOptions, OpenOptions } from './operations/image-options.ts';
 import { ImageSession } from './operations/image-session.ts';
+import { inspect } from './operations/inspect.ts';
+import type { ImageInspection } from './operations/inspect.ts';
 import { measureImage } from './operations/measure.ts';
 import type { MeasuredSize, MeasureSpec } from './operations/measure.ts';
 import { resize } from './operations/resize.ts';
@@ -71,6 +73,7 @@ export type {
   SnapshotPageQuery,
 } from './operations/image-description.ts';
 export type { AdmitOptions, ExportWish, OpenFileOptions, OpenOptions } from './operations/image-options.ts';
+export type { ImageInspection } from './operations/inspect.ts';
 export type { Progress, Steps } from './operations/steps.ts';
 export { judgeHead } from './operations/judge-head.ts';
 export { measureNew } from './operations/measure.ts';
@@ -234,6 +237,10 @@ export class Image {
 
   describe(): ImageDescription {
     return describe(this.#session.parts);
+  }
+
+  inspect(): ImageInspection {
+    return inspect(this.#session.parts);
   }
 
   resize(options: NewSize): Steps<void> {

@@ -90,6 +90,10 @@ const calls: { readonly [Name in PlainCallName]: CallRow<Name> } = {
     reads: true,
     perform: (image) => ({ ...image.file.describe(), generation: image.generation }),
   },
+  inspect: {
+    reads: true,
+    perform: ({ file }) => file.inspect(),
+  },
   snapshots: {
     reads: true,
     perform: ({ file }, page) => {

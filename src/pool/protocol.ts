@@ -14,6 +14,7 @@ import type {
   ExtentQuery,
   FoundSnapshot,
   ImageDescription,
+  ImageInspection,
   MeasuredSize,
   MeasureSpec,
   RepairMode,
@@ -35,6 +36,7 @@ export type {
   ExtentPage,
   FoundSnapshot,
   ImageDescription,
+  ImageInspection,
   LuksCipher,
   MeasuredSize,
   MeasureSpec,
@@ -156,6 +158,7 @@ export interface EngineCalls {
     result: ExtentPage & { virtualSize: number; generation: number };
   };
   describe: { args: Record<never, never>; result: ImageDescription & { generation: number } };
+  inspect: { args: Record<never, never>; result: ImageInspection };
   /** At most {@link snapshotsPerPageMax}, in the order of the file; `total`: how many the image has. */
   snapshots: { args: SnapshotPageQuery; result: { items: readonly SnapshotDescription[]; total: number } };
   /** By id in the file or by name, the id first. */

@@ -11,6 +11,7 @@ import type {
   CheckReport,
   CreateSpec,
   ImageDescription,
+  ImageInspection,
   RepairMode,
   SnapshotDescription,
 } from '../pool/protocol.ts';
@@ -74,10 +75,10 @@ export interface ResizeOptions {
 
 /** Everything that an open image tells about itself. */
 export interface ImageInfo {
-  readonly image: Image;
   /** The name of the image's file in the image folder. */
   readonly fileName: string;
   readonly description: ImageDescription;
+  readonly inspection: ImageInspection;
   /** The first {@link snapshotsPerPageMax}. */
   readonly snapshots: readonly SnapshotDescription[];
 }
@@ -219,8 +220,8 @@ export class Images {
   async info(image: string): Promise<ImageInfo> {
     return this.#access.use(image, { changes: false }, async (visit) => ({
       description: await visit.call('describe', {}),
+      inspection: await visit.call('inspect', {}),
       snapshots: (await visit.call('snapshots', { from: 0, limit: snapshotsPerPageMax })).items,
-      image: await this.show(visit.imageId),
       fileName: this.#directory.fileName(visit.imageId),
     }));
   }

@@ -30,6 +30,7 @@ export type {
   ExpectedGeneration,
   ExtentItem,
   ImageDescription,
+  ImageInspection,
   RepairMode,
   BitmapDescription,
   DirtyExtent,

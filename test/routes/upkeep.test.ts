@@ -62,6 +62,8 @@ describe('the info of an image', () => {
   test("has qemu-img's words in camelCase", async () => {
     await service.create({ name: 'above', backing: { image: 'vm' } });
     await service.post('/v1/images/above/snapshots', { name: 's' }).expect(201);
+    await service.post('/v1/images/above/bitmaps', { name: 'b', granularity: 512, enabled: false }).expect(201);
+    await service.write('above', 0, Buffer.from('something'));
     const answer = await service.get('/v1/images/above/info').expect(200);
     const info = answer.body as Record<string, unknown>;
     assert.deepEqual(info['formatSpecific'], {
@@ -73,9 +75,23 @@ describe('the info of an image', () => {
         lazyRefcounts: false,
         corrupt: false,
         extendedL2: false,
+        bitmaps: [{ name: 'b', granularity: 512, flags: [] }],
       },
     });
-    assert.deepEqual(info['limits'], { requestAlignment: 1, zeroAlignment: 65_536, discardAlignment: 65_536 });
+    assert.deepEqual(info['limits'], {
+      requestAlignment: 1,
+      optimalTransfer: 65_536,
+      zeroAlignment: 65_536,
+      discardAlignment: 65_536,
+      virtualSizeMax: 2 ** 51,
+      snapshotCountMax: 65_536,
+      bitmapCountMax: 65_535,
+    });
+    const { l2, refcounts } = info['caches'] as Record<string, Record<string, number>>;
+    assert.ok(l2 !== undefined && refcounts !== undefined);
+    assert.deepEqual([l2['entryBytes'], refcounts['entryBytes']], [4096, 4096]);
+    assert.equal(l2['bytes'], 4096 * (l2['misses'] ?? 0));
+    assert.ok((l2['hits'] ?? 0) > 0 && (l2['bytesMax'] ?? 0) >= (l2['bytes'] ?? 0));
     assert.match(String(info['backingFilename']), /^img_.*\.qcow2$/);
     assert.equal(info['backingFilenameFormat'], 'qcow2');
     assert.deepEqual(

@@ -1,6 +1,6 @@
 // What the tests of the pool ask their small engine to make.
 
-import type { CheckReport, CreateSpec } from '../../src/engine/image.ts';
+import type { CheckReport, CreateSpec, ImageInspection } from '../../src/engine/image.ts';
 
 /** How many bytes one step of a run works on, and a cluster has. */
 export const stepLength = 64 * 1024;
@@ -33,3 +33,20 @@ export const cleanReport: CheckReport = {
   clean: true,
   findings: [],
 };
+
+/** An image without tables has nothing to tell. */
+export function inspection(): ImageInspection {
+  const cache = { length: 0, lengthMax: 0, sliceLength: 0, hits: 0, misses: 0 };
+  return {
+    bitmaps: [],
+    caches: { l2: cache, refcounts: undefined },
+    limits: {
+      optimalTransfer: stepLength,
+      zeroAlignment: stepLength,
+      discardAlignment: stepLength,
+      virtualSizeMax: Number.MAX_SAFE_INTEGER,
+      snapshotCountMax: 65_536,
+      bitmapCountMax: 0,
+    },
+  };
+}

@@ -9,12 +9,13 @@ import { Image } from '../../src/engine/image.ts';
 import { assertReadsLike, assertReadsSpanLike, copyAtSnapshot, listAll, mapOf } from './guest-oracle.ts';
 import { cook } from './image-recipe.ts';
 import type { ImageRecipe } from './image-recipe.ts';
+import { assertTellsLike } from './info-judge.ts';
 import { tempFolder } from './temp-folder.ts';
 
 /** Items of one page of extents: few, so that every image has several pages. */
 const pageLimit = 5;
 
-/** Registers the tests: bytes, extents, snapshots, and a file that reading leaves as it was. */
+/** Registers the tests: bytes, extents, snapshots, what is told of it, and a file that reading leaves as it was. */
 export function testReading(images: readonly ImageRecipe[]): void {
   for (const image of images) {
     test(`reads ${image.id} as QEMU does`, () => {
@@ -24,6 +25,7 @@ export function testReading(images: readonly ImageRecipe[]): void {
       const opened = openRecipe(image, folder.path, path);
       try {
         assertSameDisk(image, opened, path);
+        assertTellsLike(opened, path);
         assert.deepEqual(
           opened.snapshots({ from: 0, limit: 1000 }).map(({ name }) => name),
           image.snapshots,

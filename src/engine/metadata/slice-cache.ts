@@ -27,6 +27,17 @@ export interface SliceCacheParts {
   readonly beforeWrite: () => void;
 }
 
+/** How a cache does. Lengths in bytes. */
+export interface CacheFigures {
+  /** What it keeps now, and the most that it keeps. */
+  readonly length: number;
+  readonly lengthMax: number;
+  readonly sliceLength: number;
+  /** How often a slice was there when it was asked for, and how often it was read, since the image was opened. */
+  readonly hits: number;
+  readonly misses: number;
+}
+
 /** Fewer would let a slice leave while its caller still fills it. */
 const slicesMin = 16;
 
@@ -54,6 +65,8 @@ export class SliceCache implements LimitedCache {
   readonly #slices = new Map<number, CachedSlice>();
   readonly #dirty = new Set<CachedSlice>();
   #latest: CachedSlice | undefined;
+  #hits = 0;
+  #misses = 0;
 
   constructor(parts: SliceCacheParts) {
     this.#parts = parts;
@@ -74,20 +87,36 @@ export class SliceCache implements LimitedCache {
     }
   }
 
+  get figures(): CacheFigures {
+    const { sliceLength } = this.#parts;
+    return {
+      length: this.#slices.size * sliceLength,
+      lengthMax: this.#slicesMax * sliceLength,
+      sliceLength,
+      hits: this.#hits,
+      misses: this.#misses,
+    };
+  }
+
   get isDirty(): boolean {
     return this.#dirty.size > 0;
   }
 
   /** The slice at `offset`, a multiple of the slice length; read when it is not here. Faults of the file. */
   get(offset: HostOffset): Slice {
-    if (this.#latest?.offset === offset) return this.#latest;
+    if (this.#latest?.offset === offset) {
+      this.#hits += 1;
+      return this.#latest;
+    }
     const known = this.#slices.get(offset);
     if (known !== undefined) {
+      this.#hits += 1;
       known.used = true;
       this.#latest = known;
       return known;
     }
     assert(offset % this.#parts.sliceLength === 0, 'a slice starts at a multiple of its length');
+    this.#misses += 1;
     while (this.#slices.size >= this.#slicesMax) this.#evictOne();
     const slice = new CachedSlice(offset, new Uint8Array(this.#parts.sliceLength));
     this.#parts.file.readAt(offset, slice.bytes);

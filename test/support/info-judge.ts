@@ -1,0 +1,36 @@
+// What an image tells of itself, held against `qemu-img info`, member by member.
+
+import assert from 'node:assert/strict';
+import { basename, dirname } from 'node:path';
+
+import { printInfo } from '../../routes/schemas/upkeep.ts';
+import type { Image } from '../../src/engine/image.ts';
+import { infoJson } from './qemu-img.ts';
+
+/** Of the members that `qemu-img` has, ours are the same, and there are no others but those that the contract adds. */
+export function assertTellsLike(image: Image, path: string): void {
+  const { snapshotCount, caches, limits, ...ours } = printInfo({
+    fileName: basename(path),
+    description: image.describe(),
+    inspection: image.inspect(),
+    snapshots: image.snapshots({ from: 0, limit: 1000 }),
+  });
+  assert.deepEqual(ours, wired(infoJson(path), `${dirname(path)}/`));
+  assert.equal(snapshotCount, ours.snapshots?.length ?? 0);
+  assert.equal(limits.discardAlignment, ours.clusterSize);
+  assert.ok(limits.virtualSizeMax >= ours.virtualSize);
+  assert.ok(caches.l2.bytes <= caches.l2.bytesMax);
+}
+
+/** As the wire has it: camelCase, files by their names in the image's folder, counts of instructions as text. */
+function wired(value: unknown, folder: string): unknown {
+  if (Array.isArray(value)) return value.map((item) => wired(item, folder));
+  if (typeof value === 'string') return value.startsWith(folder) ? value.slice(folder.length) : value;
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, member]) => [
+      name.replaceAll(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase()),
+      name === 'icount' ? String(member) : wired(member, folder),
+    ]),
+  );
+}
