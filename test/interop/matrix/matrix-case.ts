@@ -69,27 +69,48 @@ export function nameOf(choice: MatrixCase): string {
     .join(', ');
 }
 
-/** qemu-io commands that leave clusters of every kind that the options allow. */
-export function storyOf(choice: MatrixCase): readonly string[] {
+/** One piece of a story; offsets and lengths in bytes, `value` fills the whole span. */
+export interface StoryStep {
+  readonly kind: 'write' | 'compress' | 'zero' | 'unmap';
+  readonly offset: number;
+  readonly length: number;
+  readonly value: number;
+}
+
+/** What leaves clusters of every kind that the options allow. */
+export function storyOf(choice: MatrixCase): readonly StoryStep[] {
   const cluster = 2 ** choice.clusterBits;
-  const at = (index: number, plus = 0): string => String(index * cluster + plus);
-  const half = cluster / 2;
+  const step = (kind: StoryStep['kind'], value: number, start: number, count: number): StoryStep => ({
+    kind,
+    offset: start * cluster,
+    length: count * cluster,
+    value,
+  });
   const compressed = [
-    `write -c -P 5 ${at(9)} ${cluster}`,
-    `write -c -P 6 ${at(10)} ${cluster}`,
-    `write -c -P 7 ${at(11)} ${cluster}`,
-    `write -P 8 ${at(11, half)} ${half}`,
+    step('compress', 5, 9, 1),
+    step('compress', 6, 10, 1),
+    step('compress', 7, 11, 1),
+    step('write', 8, 11.5, 0.5),
   ];
   return [
-    `write -P 1 ${at(0)} ${cluster}`,
-    `write -P 2 ${at(1, half)} ${half}`,
-    `write -P 3 ${at(3)} ${3 * cluster}`,
-    `write -z ${at(3)} ${cluster}`,
-    `write -z -u ${at(4)} ${cluster}`,
-    `write -P 4 ${at(6)} ${2 * cluster + half}`,
+    step('write', 1, 0, 1),
+    step('write', 2, 1.5, 0.5),
+    step('write', 3, 3, 3),
+    step('zero', 0, 3, 1),
+    step('unmap', 0, 4, 1),
+    step('write', 4, 6, 2.5),
     ...(choice.compression === 'none' ? [] : compressed),
-    `write -P 9 ${sizeOf(choice) - 512} 512`,
+    { kind: 'write', offset: sizeOf(choice) - 512, length: 512, value: 9 },
   ];
+}
+
+/** The story in qemu-io's words. */
+export function commandsOf(story: readonly StoryStep[]): readonly string[] {
+  const words = { write: 'write -P', compress: 'write -c -P', zero: 'write -z', unmap: 'write -z -u' };
+  return story.map(({ kind, offset, length, value }) => {
+    const filled = kind === 'write' || kind === 'compress' ? ` ${value}` : '';
+    return `${words[kind]}${filled} ${offset} ${length}`;
+  });
 }
 
 const clustersOf = 24;

@@ -3,12 +3,25 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { Image } from '../../../src/engine/image.ts';
-import type { BackingFile } from '../../../src/engine/image.ts';
-import { createEncrypted, openUnlocked, qemuIoEncrypted, qemuOptions, secret } from '../../support/encrypted-image.ts';
+import { Image, oldAesKeyOf } from '../../../src/engine/image.ts';
+import type { BackingFile, CreateSpec } from '../../../src/engine/image.ts';
+import { runToEnd } from '../../../src/engine/operations/steps.ts';
+import {
+  createEncrypted,
+  openUnlocked,
+  passphrase,
+  qemuIoEncrypted,
+  qemuOptions,
+  secret,
+} from '../../support/encrypted-image.ts';
+import { quickLuks, usualLuks } from '../../support/luks-image.ts';
 import { qemuImg, qemuIo, runTool } from '../../support/qemu-img.ts';
 import { createOptions, sizeOf } from './matrix-case.ts';
 import type { MatrixCase } from './matrix-case.ts';
+
+interface BitmapInfo {
+  readonly 'format-specific': { readonly data: { readonly bitmaps?: readonly { readonly name: string }[] } };
+}
 
 const topName = 'image.qcow2';
 
@@ -64,6 +77,24 @@ export class MatrixImage {
     createEncrypted(this.path, { format: encryption, encrypt, options, size });
   }
 
+  createWithOurs(): void {
+    const { version, clusterBits, refcountBits, extended, compression, encryption } = this.#choice;
+    const [below] = this.backing;
+    const spec: CreateSpec = {
+      virtualSize: sizeOf(this.#choice),
+      clusterSize: 2 ** clusterBits,
+      compat: version === 2 ? '0.10' : '1.1',
+      refcountBits,
+      lazyRefcounts: false,
+      extendedL2: extended,
+      compressionType: compression === 'zstd' ? 'zstd' : 'zlib',
+      preallocation: 'off',
+      backing: below === undefined ? undefined : { fileName: below.fileName, format: below.format },
+      encryption: encryptionOf(encryption),
+    };
+    runToEnd(Image.create(this.path, spec));
+  }
+
   io(commands: readonly string[]): void {
     if (this.#isEncrypted) qemuIoEncrypted(this.path, commands);
     else qemuIo(this.path, commands, { format: 'qcow2', readOnly: false, syncs: false, discard: 'unmap' });
@@ -76,6 +107,12 @@ export class MatrixImage {
 
   addBitmap(name: string): void {
     qemuImg('bitmap', '--add', ...this.#named, name);
+  }
+
+  /** By the word of `qemu-img info`. */
+  bitmapNames(): readonly string[] {
+    const info = JSON.parse(qemuImg('info', '--output=json', ...this.#named)) as BitmapInfo;
+    return (info['format-specific'].data.bitmaps ?? []).map(({ name }) => name);
   }
 
   takeSnapshot(name: string): void {
@@ -102,5 +139,16 @@ export class MatrixImage {
   get #named(): readonly string[] {
     if (this.#isEncrypted) return [...secret, '--image-opts', qemuOptions(this.path)];
     return ['-f', 'qcow2', this.path];
+  }
+}
+
+function encryptionOf(method: MatrixCase['encryption']): CreateSpec['encryption'] {
+  switch (method) {
+    case 'none':
+      return undefined;
+    case 'luks':
+      return { format: 'luks', ...quickLuks(usualLuks) };
+    case 'aes':
+      return { format: 'aes', volumeKey: oldAesKeyOf(new TextEncoder().encode(passphrase)) };
   }
 }

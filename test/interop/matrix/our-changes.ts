@@ -4,7 +4,7 @@ import { guestOffset } from '../../../src/engine/format/offsets.ts';
 import type { Image } from '../../../src/engine/image.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { Prng } from '../../support/prng.ts';
-import type { MatrixCase } from './matrix-case.ts';
+import type { MatrixCase, StoryStep } from './matrix-case.ts';
 
 /** Changes both in places that hold every kind of cluster, and in between. */
 export function changeBoth(image: Image, bytes: Uint8Array, choice: MatrixCase): void {
@@ -31,4 +31,16 @@ export function changeBoth(image: Image, bytes: Uint8Array, choice: MatrixCase):
   if (choice.version === 2) return;
   runToEnd(image.discard(guestOffset(6 * cluster), cluster));
   bytes.fill(0, 6 * cluster, 7 * cluster);
+}
+
+/** The story, told by us. */
+export function tellBoth(image: Image, bytes: Uint8Array, story: readonly StoryStep[]): void {
+  for (const { kind, offset, length, value } of story) {
+    bytes.fill(value, offset, offset + length);
+    const at = guestOffset(offset);
+    const source = bytes.subarray(offset, offset + length);
+    if (kind === 'write') image.write(at, source, { detectZeroes: false });
+    else if (kind === 'compress') runToEnd(image.writeCompressed(at, source, { detectZeroes: false }));
+    else runToEnd(image.zero(at, length, { unmap: kind === 'unmap' }));
+  }
 }
