@@ -130,7 +130,8 @@ describe('the table of faults', () => {
   });
 
   test('has a cause and a cure for every code that reaches the wire', () => {
-    const paths = ['src/http/problem-texts.ts', 'src/http/job-problem-texts.ts', 'src/http/key-problem-texts.ts'];
+    const names = ['problem-texts', 'job-problem-texts', 'key-problem-texts', 'image-problem-texts'];
+    const paths = names.map((name) => `src/http/${name}.ts`);
     const [path = ''] = paths;
     const texts = paths.map((each) => byPath.get(each)?.text ?? '').join('\n');
     const missing = codes.filter((code) => !isFoldedIntoAnother(code) && !texts.includes(`'${code}'`));

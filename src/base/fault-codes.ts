@@ -51,7 +51,7 @@ export const faultCodes = {
   'passphrase-required': { kind: 'unprocessable', title: 'The image is encrypted and its passphrase is not given' },
   'luks-header-invalid': { kind: 'corrupt', title: 'The LUKS header breaks its rules' },
   'encryption-method-invalid': { kind: 'corrupt', title: 'The encryption method is unknown' },
-  'data-file-unsupported': { kind: 'unsupported', title: 'The image keeps its data in an external file' },
+  'data-file-invalid': { kind: 'corrupt', title: 'The feature bits of the external data file disagree' },
   'subcluster-size-invalid': { kind: 'corrupt', title: 'Extended L2 entries need clusters of 16 KiB or more' },
   'extension-invalid': { kind: 'corrupt', title: 'A header extension breaks its rules' },
   'l1-table-invalid': { kind: 'corrupt', title: 'The L1 table breaks its limits' },
@@ -70,6 +70,8 @@ export const faultCodes = {
   'io-error': { kind: 'internal', title: 'The file system failed' },
   'insufficient-storage': { kind: 'storage', title: 'There is not enough space' },
   'backing-refused': { kind: 'unprocessable', title: 'The image names a backing file that it may not open' },
+  'data-file-refused': { kind: 'unprocessable', title: 'The image keeps its data in a file that it may not open' },
+  'data-file-missing': { kind: 'corrupt', title: 'The data file of the image is not there' },
   'backing-missing': { kind: 'corrupt', title: 'The backing file of the image is not there' },
 
   // engine/metadata, engine/allocation, engine/mapping: found while the image is used

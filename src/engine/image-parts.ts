@@ -2,6 +2,7 @@
 
 import type { Allocator } from './allocation/allocator.ts';
 import type { OverlapCheck } from './allocation/overlap-check.ts';
+import type { DataFile } from './file/data-file.ts';
 import type { TrackedFile } from './file/tracked-file.ts';
 import type { Geometry } from './format/geometry.ts';
 import type { EncryptedData, GuestData } from './guest-data.ts';
@@ -23,6 +24,8 @@ export interface ReadParts {
   readonly mapping: MappingTables;
   /** The way to the bytes of data extents; everything else is read and written in `file`. */
   readonly data: GuestData;
+  /** Where those bytes are, if not in `file` (DAT). */
+  readonly dataFile: DataFile | undefined;
   readonly unpacked: UnpackedClusters;
   /** The layer below; undefined without one. */
   readonly backing: Layer | undefined;

@@ -59,12 +59,12 @@ import type { WithKeys } from './transform/key-derivation.ts';
 
 export type { FileLocks } from './file/node-file.ts';
 export { CacheBudget } from './metadata/cache-budget.ts';
-export type { BackingFile } from './layer/open-gate.ts';
+export type { BackingFile, DataFileSource } from './layer/open-gate.ts';
 export type { AmendWish } from './operations/amend-rules.ts';
 export type { BitmapDescription, BitmapList, BitmapListQuery, NewBitmap } from './operations/bitmap.ts';
 export type { DirtyExtent, DirtyExtentPage, DirtyExtentQuery } from './operations/bitmap-extents.ts';
 export type { CheckFinding, CheckReport, RepairMode } from './operations/check-report.ts';
-export type { CreateSpec, NewEncryption } from './operations/create-spec.ts';
+export type { CreateSpec, NewDataFile, NewEncryption } from './operations/create-spec.ts';
 export type { ExtentItem, ExtentPage, ExtentQuery } from './operations/extent-item.ts';
 export type {
   FoundSnapshot,
@@ -100,12 +100,14 @@ export class Image {
 
   /** Faults of file and format, `backing-refused`, and what this engine does not support, by name. */
   static open(options: OpenOptions): Image {
-    const file = NodeFile.open(options.path, options);
+    const { path, writable, locks } = options;
+    const file = NodeFile.open(path, { writable, locks });
     return new Image(
       ImageSession.open(file, {
-        writable: options.writable,
+        writable,
         chain: options.backing,
-        locks: options.locks,
+        dataFile: options.dataFile,
+        locks,
         caches: options.caches,
       }),
     );
@@ -113,7 +115,8 @@ export class Image {
 
   /** Over a file that is open already, which the image closes. */
   static openFile(file: ByteFile, options: OpenFileOptions): Image {
-    return new Image(ImageSession.open(file, { writable: options.writable, layer: options.backing }));
+    const { writable, backing, dataFile } = options;
+    return new Image(ImageSession.open(file, { writable, layer: backing, openDataFile: dataFile }));
   }
 
   /** Makes the file; sound before its magic is valid; flushed at the end. Undone (file removed) by cancel or fault. */
@@ -195,7 +198,7 @@ export class Image {
 
   /**
    * Writes whole clusters, the last of which may be cut by the end of the disk, in packed form. Fault
-   * `unsupported-option` {option: compress} for other spans and for encrypted images.
+   * `unsupported-option` {option: compress} for other spans, encrypted images and those with a data file.
    */
   writeCompressed(offset: GuestOffset, source: Uint8Array, options: { readonly detectZeroes: boolean }): Steps<void> {
     this.#session.admitKeys('chain');

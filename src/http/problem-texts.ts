@@ -1,6 +1,7 @@
 // What every problem says to a person: its cause, its cure, and the facts that a client is shown.
 
 import type { faultCodes, FaultCode } from '../base/fault-codes.ts';
+import { imageProblemTexts } from './image-problem-texts.ts';
 import { jobProblemTexts } from './job-problem-texts.ts';
 import { keyProblemTexts } from './key-problem-texts.ts';
 import { listOf, optionOf, textOf, violationOf } from './problem-text.ts';
@@ -14,6 +15,7 @@ type CodeOfKind<Kind extends string> = {
 /** Codes that clients know by another name, because they cannot act on the difference. */
 export const renamedCodes = {
   'backing-refused': 'unsafe-image',
+  'data-file-refused': 'unsafe-image',
   'export-stale': 'precondition-failed',
   'image-failed': 'internal',
   'image-full': 'insufficient-storage',
@@ -346,12 +348,7 @@ export const problemTexts = {
     members: ['expected', 'received', 'size'],
     detail: (context) => `The image holds ${textOf(context, 'size')} bytes.`,
   },
-  'image-corrupt': {
-    cause: 'The image breaks the rules of its format at the place that was read or changed.',
-    cure: 'Check it with POST /v1/images/{image}/check; `{"repair":"all"}` mends what can be mended.',
-    members: ['guestOffset', 'hostOffset'],
-    detail: undefined,
-  },
+  ...imageProblemTexts,
   'internal': {
     cause: 'The service met a state that it does not expect. This is a bug.',
     cure: 'Look for the request id in the log of the service and report it.',

@@ -191,8 +191,8 @@ test('entries of all tables have an answer for every 128 bits', (context) => {
       assert.equal(entryOffset(high, low) % 512, 0);
       assert.ok(entryOffset(high, low) < 2 ** 56);
       assert.ok(refcountBlockOffset(high, low) <= 2 ** 64);
-      assert.notEqual(standardKind(high, low), 'invalid');
-      assert.ok(subclusterKind(high, low, { zeroes, allocated, index }).length > 0);
+      assert.notEqual(standardKind(high, low, geometry), 'invalid');
+      assert.ok(subclusterKind(high, low, { zeroes, allocated, index }, geometry).length > 0);
       const blob = decodeCompressed(high, low, geometry);
       assert.ok(blob.length >= 1 && blob.length <= 2 * geometry.clusterSize);
       if (blob.offset >= compressedOffsetMax(geometry)) return;

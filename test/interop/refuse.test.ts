@@ -44,7 +44,7 @@ test('refuses an image with an external data file, raw or not', () => {
     using folder = tempFolder();
     const data = join(folder.path, 'data.raw');
     const path = newImage(folder.path, '-o', `data_file=${data},data_file_raw=${raw}`);
-    assert.equal(refusal(path).code, 'data-file-unsupported');
+    assert.equal(refusal(path).code, 'data-file-refused');
   }
 });
 

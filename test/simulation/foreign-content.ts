@@ -31,7 +31,10 @@ export type Foreign = 'blobs' | 'vm-state' | 'bitmaps';
 export function addForeign(file: MemoryFile, foreign: Foreign, chance: Prng): void {
   if (foreign !== 'blobs') writeStart(file, { chance, takesSnapshot: foreign === 'vm-state' });
   const tracked = new TrackedFile(file);
-  const parts = writeParts(tracked, HeaderArea.read(tracked, { forCheck: false }), undefined);
+  const parts = writeParts(tracked, HeaderArea.read(tracked, { forCheck: false }), {
+    backing: undefined,
+    dataFile: undefined,
+  });
   if (foreign === 'blobs') addBlobs(parts, chance);
   if (foreign === 'vm-state') addVmState(parts, chance);
   if (foreign === 'bitmaps') addBitmaps(parts, chance);

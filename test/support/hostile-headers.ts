@@ -148,7 +148,7 @@ const fields: readonly HostileImage[] = [
     [32n, 'feature-unknown'],
     [2n ** 63n, 'feature-unknown'],
     [top, undefined],
-    [4n, 'data-file-unsupported'],
+    [4n, 'data-file-refused'],
     [8n, 'compression-type-invalid'],
     [16n, 'subcluster-size-invalid'],
     // Dirty and corrupt: both can be read.
@@ -158,7 +158,7 @@ const fields: readonly HostileImage[] = [
   ...field64('compatible', 80, [[top, undefined]]),
   ...field64('autoclear', 88, [
     [top, undefined],
-    [2n, undefined],
+    [2n, 'data-file-invalid'],
   ]),
   ...field32('refcount-order', 96, [
     [7, 'refcount-order-invalid'],

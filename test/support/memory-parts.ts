@@ -37,7 +37,7 @@ export function newFile(change: Partial<CreateSpec>): MemoryFile {
 /** The parts of an image, opened for writing. */
 export function partsOver(file: ByteFile, backing: Layer | undefined): WriteParts {
   const tracked = new TrackedFile(file);
-  return writeParts(tracked, HeaderArea.read(tracked, { forCheck: false }), backing);
+  return writeParts(tracked, HeaderArea.read(tracked, { forCheck: false }), { backing, dataFile: undefined });
 }
 
 /** The face of an image, opened for writing. */

@@ -5,7 +5,7 @@ import { guestOffset } from '../format/offsets.ts';
 import type { GuestOffset } from '../format/offsets.ts';
 import type { ReadParts, WriteParts } from '../image-parts.ts';
 import { lookup } from '../mapping/lookup.ts';
-import { writeUnowned } from '../mapping/mapper.ts';
+import { admitData, writeUnowned } from '../mapping/mapper.ts';
 import { isKnownZero } from './known-zeroes.ts';
 import { read } from './reader.ts';
 
@@ -31,7 +31,7 @@ function writeSome(parts: WriteParts, at: GuestOffset, rest: Uint8Array): number
   const ownTable = parts.mapping.ownsL2Table(Math.floor(at / parts.geometry.l2Span));
   // An entry of a shared table may still say "owned": the table decides first (T03, MAP-04).
   if (extent.kind === 'data' && extent.owned && ownTable) {
-    parts.overlap.admitData(extent.host, extent.length);
+    admitData(parts, { offset: extent.host, length: extent.length });
     parts.data.writeAt(extent.host, at, rest.subarray(0, extent.length));
     return extent.length;
   }

@@ -20,7 +20,18 @@ import { write } from './writer.ts';
 /** Turns an entry into its successor; the same entry for "no change". */
 type Change = (entry: L2Entry) => L2Entry;
 
-/** Whether a piece of work was done in metadata alone. */
+/**
+ * What becomes of a data file's clusters that read as zeroes: their space is given back or kept; or they are left as they
+ * are, since the file is about to be cut.
+ */
+type DataFileFate = 'given back' | 'kept' | 'left';
+
+interface EntryWork {
+  readonly change: Change;
+  readonly skipAbsentTables: boolean;
+  readonly dataFile: DataFileFate;
+}
+
 export interface ZeroOptions {
   /** Whether host clusters may be given back. */
   readonly unmap: boolean;
@@ -70,12 +81,13 @@ export function* discard(parts: WriteParts, span: ByteSpan): Generator<number, v
   yield* changeEntries(parts, { offset: start, length: end - start }, {
     change: (entry) => discarded(parts, entry),
     skipAbsentTables: keepsAbsent,
+    dataFile: 'given back',
   });
 }
 
 /** OPS-17: entries become empty, so that the layer below shows through: for what lies beyond a new end of the disk. */
 export function* discardFully(parts: WriteParts, span: ByteSpan): Generator<number, void, undefined> {
-  yield* changeEntries(parts, span, { change: () => emptyEntry, skipAbsentTables: true });
+  yield* changeEntries(parts, span, { change: () => emptyEntry, skipAbsentTables: true, dataFile: 'left' });
 }
 
 /** Part of one subcluster. */
@@ -113,6 +125,7 @@ export function* zeroWhole(parts: WriteParts, span: ByteSpan, options: ZeroOptio
     yield* changeEntries(parts, { offset: start, length: end - start }, {
       change: (entry) => zeroed(parts, entry, options),
       skipAbsentTables: false,
+      dataFile: options.unmap ? 'given back' : 'kept',
     });
   }
   if (endOf(span) > end) yield zeroSubclusters(parts, { offset: end, length: endOf(span) - end });
@@ -138,6 +151,7 @@ function zeroSubclusters(parts: WriteParts, span: ByteSpan): number {
     zeroes: (entry.zeroes | bits) >>> 0,
     allocated: (entry.allocated & ~bits) >>> 0,
   };
+  clearRawData(parts, span, { keep: true });
   if (!sameEntry(entry, after)) setEntry(parts, place, after);
   return endOf(span);
 }
@@ -146,7 +160,7 @@ function zeroSubclusters(parts: WriteParts, span: ByteSpan): number {
 function* changeEntries(
   parts: WriteParts,
   span: ByteSpan,
-  work: { readonly change: Change; readonly skipAbsentTables: boolean },
+  work: EntryWork,
 ): Generator<number, void, undefined> {
   const { geometry, mapping } = parts;
   const { clusterSize, l2Span } = geometry;
@@ -160,7 +174,7 @@ function* changeEntries(
       continue;
     }
     const end = Math.min(endOf(span), alignDown(at, sliceSpan) + sliceSpan);
-    changeSlice(parts, guestOffset(at), { end, change: work.change });
+    changeSlice(parts, guestOffset(at), { ...work, end });
     at = end;
     parts.order.relieve();
     yield at;
@@ -170,14 +184,18 @@ function* changeEntries(
 function changeSlice(
   parts: WriteParts,
   at: GuestOffset,
-  work: { readonly end: number; readonly change: Change },
+  work: EntryWork & { readonly end: number },
 ): void {
   const { geometry, mapping } = parts;
   const { clusterSize, l2Span } = geometry;
   const table = ensureOwnTable(parts, Math.floor(at / l2Span));
   const l2Index = Math.floor((at % l2Span) / clusterSize);
+  if (work.dataFile !== 'left') {
+    clearRawData(parts, { offset: at, length: work.end - at }, { keep: work.dataFile === 'kept' });
+  }
   const slice = mapping.slice(table, l2Index);
   const count = Math.ceil((work.end - at) / clusterSize);
+  const lost: ByteSpan[] = [];
   for (let step = 0; step < count; step += 1) {
     const index = (l2Index % mapping.entriesPerSlice) + step;
     const before = readEntry(slice.view, geometry, index);
@@ -187,8 +205,36 @@ function changeSlice(
     referencesOf(before, parts);
     writeEntry(slice.view, geometry, index, after);
     mapping.markDirty(slice);
-    if (losesPlace(before, after)) dropReferences(parts, before, { punch: true });
+    if (!losesPlace(before, after)) continue;
+    if (parts.dataFile === undefined) dropReferences(parts, before, { punch: true });
+    else if (hasPlace(before)) appendSpan(lost, { offset: at + step * clusterSize, length: clusterSize });
   }
+  if (work.dataFile !== 'left' && !parts.header.isDataFileRaw) giveBack(parts, lost);
+}
+
+function appendSpan(spans: ByteSpan[], next: ByteSpan): void {
+  const last = spans.at(-1);
+  if (last === undefined || endOf(last) !== next.offset) spans.push(next);
+  else spans[spans.length - 1] = { offset: last.offset, length: last.length + next.length };
+}
+
+/**
+ * DAT-04, DAT-05: who reads a raw data file by itself finds what the tables say. The file comes first: once the entries
+ * are durable, so are its zeroes.
+ */
+function clearRawData(parts: WriteParts, span: ByteSpan, options: { readonly keep: boolean }): void {
+  const { dataFile, header, order } = parts;
+  if (dataFile === undefined || !header.isDataFileRaw) return;
+  dataFile.clear(span, options);
+  order.dataWritten();
+}
+
+/**
+ * Clusters of the data file whose entries have let go of them. At once: a place is its guest offset for good, and the
+ * next write there goes to it. A crash before the entries are durable finds zeroes, as after it.
+ */
+function giveBack(parts: WriteParts, lost: readonly ByteSpan[]): void {
+  for (const span of lost) parts.dataFile?.clear(span, { keep: false });
 }
 
 function losesPlace(before: L2Entry, after: L2Entry): boolean {

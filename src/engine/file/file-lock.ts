@@ -7,8 +7,8 @@
 import { Fault } from '../../base/fault.ts';
 import type { SystemCalls } from '../../system/system-calls.ts';
 
-/** What an opener does with the file. */
-export type LockUse = 'read' | 'write';
+/** What an opener does with the file: an image, or the external data file of one. */
+export type LockUse = 'read' | 'write' | 'data-read' | 'data-write';
 
 interface LockBytes {
   readonly take: readonly number[];
@@ -17,8 +17,11 @@ interface LockBytes {
 }
 
 const lockBytes: Readonly<Record<LockUse, LockBytes>> = {
-  read: { take: [100, 201, 203], ask: [200, 101, 103] },
-  write: { take: [100, 101, 103, 201, 203], ask: [200, 201, 203, 101, 103] },
+  'read': { take: [100, 201, 203], ask: [200, 101, 103] },
+  'write': { take: [100, 101, 103, 201, 203], ask: [200, 201, 203, 101, 103] },
+  // Its image keeps other writers out; QEMU lets them write to a data file, but not change its length.
+  'data-read': { take: [100, 203], ask: [200, 103] },
+  'data-write': { take: [100, 101, 103, 203], ask: [200, 201, 203, 103] },
 };
 
 /** Other programs look at an image for a moment: that long it is worth waiting. */

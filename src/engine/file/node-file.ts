@@ -35,9 +35,10 @@ export interface NodeFileOptions {
   readonly writable: boolean;
   /**
    * `qemu`: QEMU's byte locks are taken, so that no other program changes the file meanwhile (see {@link lockFile}).
+   * `qemu-data`: those that QEMU takes on the external data file of an image.
    * `none`: nobody is kept out; for files that nobody else knows yet, and file systems without such locks.
    */
-  readonly locks: FileLocks;
+  readonly locks: FileLocks | 'qemu-data';
 }
 
 /**
@@ -76,9 +77,10 @@ export class NodeFile implements ByteFile {
    */
   static open(path: string, options: NodeFileOptions): NodeFile {
     const file = NodeFile.#open(path, options.writable ? constants.O_RDWR : constants.O_RDONLY, linuxCalls);
-    if (options.locks === 'none') return file;
+    const { locks } = options;
+    if (locks === 'none') return file;
     try {
-      file.#lock();
+      file.#lock(locks);
       return file;
     } catch (error) {
       file.close();
@@ -238,12 +240,13 @@ export class NodeFile implements ByteFile {
   }
 
   /** The locks are on the file that the name stands for, or they keep nobody out. */
-  #lock(): void {
+  #lock(locks: Exclude<NodeFileOptions['locks'], 'none'>): void {
     if (this.#calls === undefined) {
       throw new Fault('io-error', { operation: 'lock', path: this.#path, reason: 'byte locks need koffi on Linux' });
     }
     const descriptor = this.#openDescriptor;
-    lockFile(this.#calls, descriptor, this.#writable ? 'write' : 'read');
+    const access = this.#writable ? 'write' : 'read';
+    lockFile(this.#calls, descriptor, locks === 'qemu' ? access : `data-${access}`);
     const named = this.#attempt('stat', () => statSync(this.#path));
     const open = this.#attempt('stat', () => fstatSync(descriptor));
     if (named.dev !== open.dev || named.ino !== open.ino) {

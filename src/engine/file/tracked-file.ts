@@ -49,6 +49,12 @@ export class TrackedFile implements ByteFile {
     this.#file.punch(offset, length);
   }
 
+  /** Gives back what somebody reads as zeroes from now on: as much of a change as a write. */
+  erase(offset: HostOffset, length: number): void {
+    this.#unflushed = true;
+    this.#file.punch(offset, length);
+  }
+
   preallocate(offset: HostOffset, length: number): void {
     this.#unflushed = true;
     this.#file.preallocate(offset, length);

@@ -21,6 +21,8 @@ export interface Geometry {
   readonly clusterBits: number;
   readonly clusterSize: number;
   readonly extendedL2: boolean;
+  /** Data clusters lie in another file, each at its guest offset, and have no refcounts (DAT-01). */
+  readonly externalData: boolean;
   /** Bytes of one L2 entry: 8, or 16 with extended L2 entries. */
   readonly l2EntrySize: number;
   /** Entries of one L2 table. */
@@ -43,11 +45,13 @@ export interface GeometryChoice {
   readonly clusterBits: number;
   readonly extendedL2: boolean;
   readonly refcountOrder: number;
+  /** Left out: data clusters lie in the image file. */
+  readonly externalData?: boolean;
 }
 
 /** Derives the numbers; the choice was validated before. */
 export function geometryOf(choice: GeometryChoice): Geometry {
-  const { clusterBits, extendedL2, refcountOrder } = choice;
+  const { clusterBits, extendedL2, refcountOrder, externalData = false } = choice;
   assert(clusterBits >= clusterBitsMin && clusterBits <= clusterBitsMax, 'cluster bits are in bounds');
   assert(refcountOrder >= 0 && refcountOrder <= refcountOrderMax, 'the refcount order is in bounds');
   assert(!extendedL2 || clusterBits >= extendedClusterBitsMin, 'extended L2 entries have large clusters');
@@ -60,6 +64,7 @@ export function geometryOf(choice: GeometryChoice): Geometry {
     clusterBits,
     clusterSize,
     extendedL2,
+    externalData,
     l2EntrySize,
     l2Entries,
     l2Span: clusterSize * l2Entries,

@@ -13,7 +13,7 @@ import {
   writeUint64,
   writeVirtualSize,
 } from './big-endian.ts';
-import { bitsOf, emptyMask, hasBit, incompatibleBits } from './features.ts';
+import { autoclearBits, bitsOf, emptyMask, hasBit, incompatibleBits } from './features.ts';
 import type { Mask64 } from './features.ts';
 import {
   clusterBitsMax,
@@ -84,7 +84,18 @@ export function headerGeometry(header: Header): Geometry {
     clusterBits: header.clusterBits,
     extendedL2: hasBit(header.incompatible, incompatibleBits.extendedL2),
     refcountOrder: header.refcountOrder,
+    externalData: hasDataFile(header),
   });
+}
+
+/** BIT-I2: the data lies in another file. */
+export function hasDataFile(header: Header): boolean {
+  return hasBit(header.incompatible, incompatibleBits.externalDataFile);
+}
+
+/** BIT-A1: the data file reads as the disk by itself. */
+export function isDataFileRaw(header: Header): boolean {
+  return hasBit(header.autoclear, autoclearBits.rawExternalData);
 }
 
 /**
@@ -168,6 +179,9 @@ function judged(header: Header): Header {
   }
   if (hasBit(header.incompatible, incompatibleBits.extendedL2) && header.clusterBits < extendedClusterBitsMin) {
     throw new Fault('subcluster-size-invalid', { clusterBits: header.clusterBits });
+  }
+  if (isDataFileRaw(header) && !hasDataFile(header)) {
+    throw new Fault('data-file-invalid', { reason: 'the data file is said to be raw, and there is none' });
   }
   return header;
 }

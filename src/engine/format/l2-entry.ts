@@ -10,7 +10,7 @@ import { assert } from '../../base/assert.ts';
 import { highHalf, lowHalf } from '../../base/integers.ts';
 import { sectorSize } from '../../base/units.ts';
 import type { Geometry } from './geometry.ts';
-import { entryOffset } from './l1-entry.ts';
+import { entryOffset, isOwned } from './l1-entry.ts';
 
 /** Bit 62, in the upper half. */
 export const compressedBit = 0x4000_0000;
@@ -35,30 +35,49 @@ export function isCompressed(high: number): boolean {
   return (high & compressedBit) !== 0;
 }
 
+/** What decides which places there are. */
+export type PlaceRule = Pick<Geometry, 'extendedL2' | 'externalData'>;
+
+/**
+ * Whether an uncompressed entry has a host cluster. In the image file none is at offset 0, but in a data file the first
+ * is: an entry with it is owned, and, unless it is extended, does not read as zero (DAT-02, T20).
+ */
+export function hasPlace(high: number, low: number, rule: PlaceRule): boolean {
+  if (entryOffset(high, low) !== 0) return true;
+  return rule.externalData && isOwned(high) && (rule.extendedL2 || (low & zeroBit) === 0);
+}
+
 /** The kind of a standard entry. */
-export function standardKind(high: number, low: number): ClusterKind {
+export function standardKind(high: number, low: number, rule: PlaceRule): ClusterKind {
   if ((high & compressedBit) !== 0) return 'compressed';
-  const placed = entryOffset(high, low) !== 0;
+  const placed = hasPlace(high, low, rule);
   if ((low & zeroBit) !== 0) return placed ? 'zero-placed' : 'zero';
   return placed ? 'data' : 'unallocated';
 }
 
-/** Whether an extended entry's two words go together (SUB-04, SUB-05); judged over all 32 subclusters. */
-export function isExtendedEntryValid(high: number, low: number, zeroes: number, allocated: number): boolean {
-  if (isCompressed(high)) return true;
-  if ((zeroes & allocated) !== 0) return false;
-  return allocated === 0 || entryOffset(high, low) !== 0;
+/** The halves of the second word of an extended entry. */
+export interface SubclusterBits {
+  readonly zeroes: number;
+  readonly allocated: number;
 }
 
-/** The kind of one subcluster of an extended entry. `zeroes` and `allocated`: the halves of the second word. */
+/** Whether an extended entry's two words go together (SUB-04, SUB-05); judged over all 32 subclusters. */
+export function isExtendedEntryValid(high: number, low: number, bits: SubclusterBits, rule: PlaceRule): boolean {
+  if (isCompressed(high)) return true;
+  if ((bits.zeroes & bits.allocated) !== 0) return false;
+  return bits.allocated === 0 || hasPlace(high, low, rule);
+}
+
+/** The kind of one subcluster of an extended entry. */
 export function subclusterKind(
   high: number,
   low: number,
-  bits: { readonly zeroes: number; readonly allocated: number; readonly index: number },
+  bits: SubclusterBits & { readonly index: number },
+  rule: PlaceRule,
 ): ClusterKind {
   if (isCompressed(high)) return 'compressed';
-  if (!isExtendedEntryValid(high, low, bits.zeroes, bits.allocated)) return 'invalid';
-  const placed = entryOffset(high, low) !== 0;
+  if (!isExtendedEntryValid(high, low, bits, rule)) return 'invalid';
+  const placed = hasPlace(high, low, rule);
   if (((bits.allocated >>> bits.index) & 1) === 1) return 'data';
   if (((bits.zeroes >>> bits.index) & 1) === 1) return placed ? 'zero-placed' : 'zero';
   return placed ? 'unallocated-placed' : 'unallocated';

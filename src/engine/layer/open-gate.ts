@@ -1,4 +1,4 @@
-// Decides which file an image may open because its header names it: none, unless the caller listed it.
+// Decides which files an image may open because its header names them: none, unless the caller listed them.
 
 import { Fault } from '../../base/fault.ts';
 
@@ -7,8 +7,16 @@ export interface BackingFile {
   readonly fileName: string;
   readonly path: string;
   readonly format: 'qcow2' | 'raw';
+  /** The only data file that it may name; undefined or left out for none. */
+  readonly dataFile?: DataFileSource | undefined;
   /** Of an encrypted file whose data may be read; without it only its tables are. */
   readonly volumeKey?: Uint8Array;
+}
+
+/** The file that an image may keep its data in: the name that its header holds, and the file it stands for. */
+export interface DataFileSource {
+  readonly fileName: string;
+  readonly path: string;
 }
 
 /** What a header says about the file below: its name, and the format if it tells one. */
@@ -43,4 +51,20 @@ export function admitBacking(claim: BackingClaim, chain: readonly BackingFile[])
     throw new Fault('backing-refused', { fileName, reason: 'another format is expected', expected: file.format });
   }
   return { file, below };
+}
+
+/**
+ * Admits the data file that a header names, or the one it means when it stores no name (DAT-03). Fault
+ * `data-file-refused` with the name and the reason.
+ */
+export function admitDataFile(fileName: string | undefined, admitted: DataFileSource | undefined): DataFileSource {
+  if (admitted === undefined) throw new Fault('data-file-refused', { fileName, reason: 'no data file may be opened' });
+  if (fileName !== undefined && fileName !== admitted.fileName) {
+    throw new Fault('data-file-refused', {
+      fileName,
+      reason: 'another file is expected',
+      expected: admitted.fileName,
+    });
+  }
+  return admitted;
 }

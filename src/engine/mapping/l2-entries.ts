@@ -6,6 +6,7 @@ import { entryHigh, entryLow, entryOffset, isOwned } from '../format/l1-entry.ts
 import {
   compressedOffsetMax,
   decodeCompressed,
+  hasPlace,
   isCompressed,
   isExtendedEntryValid,
   standardKind,
@@ -59,17 +60,14 @@ export function sameEntry(one: L2Entry, other: L2Entry): boolean {
 
 /** The kind of a whole standard entry, or of subcluster `subcluster` of an extended one. */
 export function kindOf(entry: L2Entry, geometry: Geometry, subcluster: number): ClusterKind {
-  if (!geometry.extendedL2) return standardKind(entry.high, entry.low);
-  return subclusterKind(entry.high, entry.low, {
-    zeroes: entry.zeroes,
-    allocated: entry.allocated,
-    index: subcluster,
-  });
+  if (!geometry.extendedL2) return standardKind(entry.high, entry.low, geometry);
+  const { zeroes, allocated } = entry;
+  return subclusterKind(entry.high, entry.low, { zeroes, allocated, index: subcluster }, geometry);
 }
 
 /** Whether the entry's host cluster may be written in place: there is one, and it is used exactly once. */
-export function isOwnedPlace(entry: L2Entry): boolean {
-  return !isCompressed(entry.high) && isOwned(entry.high) && entryOffset(entry.high, entry.low) !== 0;
+export function isOwnedPlace(entry: L2Entry, geometry: Geometry): boolean {
+  return !isCompressed(entry.high) && isOwned(entry.high) && hasPlace(entry.high, entry.low, geometry);
 }
 
 /**
@@ -77,8 +75,8 @@ export function isOwnedPlace(entry: L2Entry): boolean {
  * and `host-offset-invalid` when it lies beyond what a file can be.
  */
 export function placeOf(entry: L2Entry, geometry: Geometry): HostOffset | undefined {
+  if (!hasPlace(entry.high, entry.low, geometry)) return undefined;
   const offset = entryOffset(entry.high, entry.low);
-  if (offset === 0) return undefined;
   if (offset >= hostOffsetMax) throw new Fault('host-offset-invalid', { hostOffset: offset });
   if (offset % geometry.clusterSize !== 0) {
     throw new Fault('l2-entry-invalid', { hostOffset: offset, reason: 'not aligned to a cluster' });
@@ -95,10 +93,16 @@ export function blobOf(entry: L2Entry, geometry: Geometry): CompressedDescriptor
   return blob;
 }
 
-/** Faults `l2-entry-invalid` for what no entry may be: see SUB-04, and MAP-05 for the zero flag in version 2. */
+/**
+ * Faults `l2-entry-invalid` for what no entry may be: see SUB-04, MAP-05 for the zero flag in version 2, and DAT-01 for
+ * compressed clusters.
+ */
 export function judgeEntry(entry: L2Entry, geometry: Geometry, version: 2 | 3): void {
+  if (geometry.externalData && isCompressed(entry.high)) {
+    throw new Fault('l2-entry-invalid', { reason: 'a compressed cluster although the data lies in another file' });
+  }
   if (geometry.extendedL2) {
-    if (!isExtendedEntryValid(entry.high, entry.low, entry.zeroes, entry.allocated)) {
+    if (!isExtendedEntryValid(entry.high, entry.low, entry, geometry)) {
       throw new Fault('l2-entry-invalid', { reason: 'a subcluster is allocated and zero, or has no place' });
     }
     return;

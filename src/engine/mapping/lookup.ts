@@ -1,6 +1,7 @@
 // Answers what the guest finds at an offset. Reads tables, never changes them.
 
 import { assert } from '../../base/assert.ts';
+import { Fault } from '../../base/fault.ts';
 import type { Geometry } from '../format/geometry.ts';
 import { entryOffset, isOwned } from '../format/l1-entry.ts';
 import type { ClusterKind } from '../format/l2-entry.ts';
@@ -41,35 +42,38 @@ export function lookup(parts: LookupParts, at: GuestOffset, limits: { readonly l
   }
   const l2Index = Math.floor((at % geometry.l2Span) / geometry.clusterSize);
   const slice = mapping.slice(table, l2Index);
-  const inCluster = at % geometry.clusterSize;
   const position = {
     slice,
     index: l2Index % mapping.entriesPerSlice,
-    subcluster: Math.floor(inCluster / geometry.subclusterSize),
+    subcluster: Math.floor((at % geometry.clusterSize) / geometry.subclusterSize),
   };
-  return extentAt(parts, position, { inCluster, lengthMax: limits.lengthMax });
+  return extentAt(parts, position, { at, lengthMax: limits.lengthMax });
 }
 
 function extentAt(
   parts: LookupParts,
   position: Position,
-  span: { readonly inCluster: number; readonly lengthMax: number },
+  span: { readonly at: GuestOffset; readonly lengthMax: number },
 ): Extent {
   const { geometry } = parts;
+  const inCluster = span.at % geometry.clusterSize;
   const entry = readEntry(position.slice.view, geometry, position.index);
   judgeEntry(entry, geometry, parts.version);
   const kind = kindOf(entry, geometry, position.subcluster);
   if (kind === 'compressed') {
     const blob = blobOf(entry, geometry);
-    const length = Math.min(geometry.clusterSize - span.inCluster, span.lengthMax);
+    const length = Math.min(geometry.clusterSize - inCluster, span.lengthMax);
     return { kind: 'compressed', length, host: hostOffset(blob.offset), packedLength: blob.length };
   }
   const place = placeOf(entry, geometry);
-  const inSubcluster = span.inCluster % geometry.subclusterSize;
+  if (geometry.externalData && place !== undefined && place !== span.at - inCluster) {
+    throw new Fault('l2-entry-invalid', { hostOffset: place, guestOffset: span.at, reason: 'not at its guest offset' });
+  }
+  const inSubcluster = inCluster % geometry.subclusterSize;
   const run = runLength(parts, position, { entry, kind, place, enough: inSubcluster + span.lengthMax });
   const length = Math.min(run - inSubcluster, span.lengthMax);
   assert(length > 0, 'an extent has a length');
-  return extentOf({ kind, length, owned: isOwned(entry.high), host: hostAt(place, span.inCluster) });
+  return extentOf({ kind, length, owned: isOwned(entry.high), host: hostAt(place, inCluster) });
 }
 
 function extentOf(found: {

@@ -1,9 +1,10 @@
 // Makes a stretch of the disk writable. Finds places, fills what the caller does not, and points the L2 entries there.
 
 import { assert } from '../../base/assert.ts';
+import type { ByteSpan } from '../../base/byte-span.ts';
 import { endOf } from '../../base/byte-span.ts';
 import { alignUp } from '../../base/integers.ts';
-import { hostOffset } from '../format/offsets.ts';
+import { hostCluster, hostOffset } from '../format/offsets.ts';
 import type { GuestOffset, HostOffset } from '../format/offsets.ts';
 import type { WriteParts } from '../image-parts.ts';
 import type { ClusterRun } from '../metadata/refcount-tables.ts';
@@ -46,9 +47,9 @@ export function writeUnowned(
   const entry = entryAt(parts, place);
   judgeOld(parts, entry);
   if (geometry.extendedL2) return writeSubclusters(parts, at, { ...write, place, entry });
-  if (isOwnedPlace(entry)) return writeKeptPlace(parts, at, { ...write, place, entry });
+  if (isOwnedPlace(entry, geometry)) return writeKeptPlace(parts, at, { ...write, place, entry });
   const wanted = countUnowned(parts, place, clustersTouched(at, write.source.length, geometry.clusterSize));
-  const run = parts.allocator.allocateUpTo(wanted);
+  const run = placesFor(parts, at, wanted);
   const length = Math.min(write.source.length, run.count * geometry.clusterSize - (at % geometry.clusterSize));
   const used = { first: run.first, count: clustersTouched(at, length, geometry.clusterSize) };
   assert(used.count === run.count, 'every allocated cluster is written');
@@ -66,7 +67,7 @@ function writeKeptPlace(parts: WriteParts, at: GuestOffset, write: ClusterWrite)
   const { geometry } = parts;
   const host = placeOf(write.entry, geometry);
   assert(host !== undefined, 'a kept place is there');
-  parts.overlap.admitData(host, geometry.clusterSize);
+  admitData(parts, { offset: host, length: geometry.clusterSize });
   const length = Math.min(write.source.length, geometry.clusterSize - (at % geometry.clusterSize));
   writeClusters(parts, { start: host, at, source: write.source.subarray(0, length), before: write.before });
   parts.order.dataWritten();
@@ -79,9 +80,10 @@ function writeSubclusters(parts: WriteParts, at: GuestOffset, write: ClusterWrit
   const { geometry } = parts;
   const inCluster = at % geometry.clusterSize;
   const length = Math.min(write.source.length, geometry.clusterSize - inCluster);
-  const owned = isOwnedPlace(write.entry);
+  // In a data file a cluster has one place for good, whether or not its entry says so yet.
+  const owned = geometry.externalData || isOwnedPlace(write.entry, geometry);
   const plan = planSubclusters(write.entry, geometry, { offset: inCluster, length, owned });
-  const run = owned ? undefined : parts.allocator.allocateUpTo(1);
+  const run = owned && !geometry.externalData ? undefined : placesFor(parts, at, 1);
   const host = run === undefined ? placeOf(write.entry, geometry) : hostOffset(run.first * geometry.clusterSize);
   assert(host !== undefined, 'a written cluster has a place');
   const { copied } = plan;
@@ -96,7 +98,7 @@ function writeSubclusters(parts: WriteParts, at: GuestOffset, write: ClusterWrit
     });
   };
   if (run === undefined) {
-    parts.overlap.admitData(host, geometry.clusterSize);
+    admitData(parts, { offset: host, length: geometry.clusterSize });
     put();
     parts.order.dataWritten();
     setEntry(parts, write.place, ownedEntry(host, plan.bits));
@@ -125,12 +127,24 @@ function writeClusters(
   writeSurrounded(parts.data, { host: hostOffset(start + headLength), at, source, headLength, tailLength, before });
 }
 
+/** Up to `countMax` clusters for what is written at `at`: new ones, or their own places in the data file (DAT-01). */
+export function placesFor(parts: WriteParts, at: GuestOffset, countMax: number): ClusterRun {
+  const { allocator, geometry } = parts;
+  if (!geometry.externalData) return allocator.allocateUpTo(countMax);
+  return { first: hostCluster(Math.floor(at / geometry.clusterSize)), count: countMax };
+}
+
+/** Guest data may be written to a span of the image file; metadata lies nowhere in a data file. Fault `metadata-overlap`. */
+export function admitData(parts: WriteParts, span: ByteSpan): void {
+  if (!parts.geometry.externalData) parts.overlap.admitData(span.offset, span.length);
+}
+
 /** Runs `put`; when it fails the clusters are given back, since nothing names them yet (OPS-12, T50). */
 function fill(parts: WriteParts, run: ClusterRun, put: () => void): void {
   try {
     put();
   } catch (error) {
-    parts.allocator.undo(run);
+    if (!parts.geometry.externalData) parts.allocator.undo(run);
     throw error;
   }
   parts.order.dataWritten();
@@ -172,7 +186,7 @@ function countUnowned(parts: WriteParts, place: Place, countMax: number): number
   let count = 1;
   while (index + count < end) {
     const entry = readEntry(slice.view, parts.geometry, index + count);
-    if (isOwnedPlace(entry)) break;
+    if (isOwnedPlace(entry, parts.geometry)) break;
     judgeOld(parts, entry);
     count += 1;
   }

@@ -5,12 +5,20 @@ import { isCompressed } from '../format/l2-entry.ts';
 import { hostCluster } from '../format/offsets.ts';
 import type { WriteParts } from '../image-parts.ts';
 import type { ClusterRun } from '../metadata/refcount-tables.ts';
-import { blobOf, placeOf } from './l2-entries.ts';
+import { blobOf, judgeEntry, placeOf } from './l2-entries.ts';
 import type { L2Entry } from './l2-entries.ts';
 
-/** The host clusters that an entry refers to: its own, or every one that its blob touches; undefined for none. */
+/**
+ * The host clusters of the image file that an entry refers to: its own, or every one that its blob touches; undefined for
+ * none. Clusters of a data file are nobody else's and not counted (REF-04). Faults of a broken place.
+ */
 export function referencesOf(entry: L2Entry, parts: Pick<WriteParts, 'geometry'>): ClusterRun | undefined {
   const { geometry } = parts;
+  if (geometry.externalData) {
+    judgeEntry(entry, geometry, 3);
+    placeOf(entry, geometry);
+    return undefined;
+  }
   if (isCompressed(entry.high)) {
     const blob = blobOf(entry, geometry);
     const first = clusterAt(blob.offset, geometry);

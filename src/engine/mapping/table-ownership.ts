@@ -62,12 +62,14 @@ function readTable(parts: WriteParts, table: HostOffset, target: Uint8Array): vo
  */
 function disownShared(parts: WriteParts, table: Uint8Array): void {
   const { geometry, refcounts } = parts;
+  // Clusters of a data file are never shared.
+  if (geometry.externalData) return;
   const view = viewOf(table);
   for (let index = 0; index < geometry.l2Entries; index += 1) {
     const entry = readEntry(view, geometry, index);
     const offset = entryOffset(entry.high, entry.low);
     // A broken place is met, and told, by whoever asks for its cluster.
-    if (!isOwnedPlace(entry) || offset % geometry.clusterSize !== 0) continue;
+    if (!isOwnedPlace(entry, geometry) || offset % geometry.clusterSize !== 0) continue;
     if (refcounts.get(hostCluster(offset / geometry.clusterSize)) === 1) continue;
     writeEntry(view, geometry, index, { ...entry, high: (entry.high & ~ownedBit) >>> 0 });
   }

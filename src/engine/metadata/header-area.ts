@@ -28,7 +28,15 @@ import {
   textOf,
 } from '../format/header-extensions.ts';
 import type { BitmapsExtension, BitmapsExtensionPlace, HeaderExtensions } from '../format/header-extensions.ts';
-import { decodeHeader, encodeHeader, headerGeometry, judgeTables, virtualSizeOf } from '../format/header.ts';
+import {
+  decodeHeader,
+  encodeHeader,
+  hasDataFile,
+  headerGeometry,
+  isDataFileRaw,
+  judgeTables,
+  virtualSizeOf,
+} from '../format/header.ts';
 import type { Header } from '../format/header.ts';
 import { hostOffset } from '../format/offsets.ts';
 import type { HostOffset } from '../format/offsets.ts';
@@ -137,6 +145,16 @@ export class HeaderArea {
 
   get isLazy(): boolean {
     return hasBit(this.#header.compatible, compatibleBits.lazyRefcounts);
+  }
+
+  /** The data lies in another file (BIT-I2). */
+  get hasDataFile(): boolean {
+    return hasDataFile(this.#header);
+  }
+
+  /** The data file reads as the disk by itself (BIT-A1). */
+  get isDataFileRaw(): boolean {
+    return isDataFileRaw(this.#header);
   }
 
   get hasBitmaps(): boolean {

@@ -7,6 +7,8 @@
 //   new L2 tables ┘                                  └─ L1 entries ─┘
 //               line 2: a refcount before its reference   lines 3 and 5: only what is durably gone is given back
 //
+// With an external data file the first flush is two: the data file's, then the image file's (OPS-13, T57).
+//
 // References are raised in the cache when a cluster is allocated. They are never lowered there before the flush that
 // made the drop durable: a dropped reference waits in a list, its cluster counts as used, and so nobody gets it (line 5)
 // and no refcount on disk is ever below its references (line 3). Refcounts never wait for L2 tables, so there is no
@@ -25,6 +27,8 @@ import type { SliceCache } from './slice-cache.ts';
 
 export interface WriteOrderParts {
   readonly file: ByteFile;
+  /** Where guest data is written, if not to `file`. */
+  readonly dataFile: ByteFile | undefined;
   readonly geometry: Geometry;
   readonly header: HeaderArea;
   readonly refcounts: RefcountTables;
@@ -89,13 +93,16 @@ export class WriteOrder {
   beforeMapping(): void {
     if (!this.#mappingWaits) return;
     if (!this.#lazy) this.#writeRefcounts();
+    this.#parts.dataFile?.flush();
     this.#parts.file.flush();
     this.#mappingWaits = false;
   }
 
   /** When this returns, everything that was changed before it survives a crash. */
   flush(): void {
-    const { file, mapping, mappingCache } = this.#parts;
+    const { file, dataFile, mapping, mappingCache } = this.#parts;
+    // What was overwritten in its place needs no entry, but a flush promises it, too (OPS-13).
+    dataFile?.flush();
     this.beforeMapping();
     mappingCache.writeBack();
     // The tables that new L1 entries name are durable as they were made: their own entries may come before or after.

@@ -58,7 +58,7 @@ export function* admit(untracked: ByteFile, wish: AdmitWish): Steps<Admitted> {
     depth: 1,
   });
   try {
-    return { description: describe(refusing(() => readParts(file, area, backing))), report };
+    return { description: describe(refusing(() => readParts(file, area, { backing, dataFile: undefined }))), report };
   } finally {
     backing?.close();
   }
@@ -73,7 +73,7 @@ function judgeHeader(file: TrackedFile, wish: AdmitWish): HeaderArea {
     violations.push({ code: 'backing-refused', fileName: backingName });
   }
   if (hasBit(header.header.incompatible, incompatibleBits.externalDataFile)) {
-    violations.push({ code: 'data-file-unsupported', dataFile: header.extensions.dataFileName });
+    violations.push({ code: 'data-file-refused', dataFile: header.extensions.dataFileName });
   }
   violations.push(...violationsOf(() => judgeEncryption({ file, header })));
   if (header.isCorrupt && wish.repair !== 'all') violations.push({ code: 'image-marked-corrupt' });

@@ -1,4 +1,4 @@
-// What a new image may be: the rules of the create options (CRE-01…CRE-09, LIM-01, LIM-05, LIM-07).
+// What a new image may be: the rules of the create options (CRE-01…CRE-11, LIM-01, LIM-05, LIM-07).
 
 import { Fault } from '../../base/fault.ts';
 import { alignUp, isPowerOfTwo } from '../../base/integers.ts';
@@ -29,6 +29,7 @@ export function judgeSpec(spec: CreateSpec): NewImage {
   const geometry = judgeGeometry(spec);
   judgeVersion(spec);
   judgeBacking(spec);
+  judgeDataFile(spec);
 
   if (!Number.isInteger(spec.virtualSize) || spec.virtualSize < 0 || spec.virtualSize > virtualSizeMax) {
     throw invalid('virtualSize', spec.virtualSize, `must be from 0 to ${virtualSizeMax} bytes`);
@@ -54,7 +55,8 @@ function judgeGeometry(spec: CreateSpec): Geometry {
   if (extendedL2 && clusterBits < extendedClusterBitsMin) {
     throw invalid('extendedL2', true, 'needs clusters of 16384 bytes or more');
   }
-  return geometryOf({ clusterBits, extendedL2, refcountOrder: Math.log2(refcountBits) });
+  const externalData = spec.dataFile !== undefined;
+  return geometryOf({ clusterBits, extendedL2, refcountOrder: Math.log2(refcountBits), externalData });
 }
 
 /** Version 2 has no feature bits and one refcount width (CRE-02). */
@@ -78,6 +80,20 @@ function judgeBacking(spec: CreateSpec): void {
   if (spec.preallocation !== 'off' && !spec.extendedL2) {
     throw unsupported('preallocation', spec.preallocation, 'with a backing file needs extendedL2');
   }
+}
+
+/** CRE-10, CRE-11. */
+function judgeDataFile(spec: CreateSpec): void {
+  if (spec.dataFile === undefined) return;
+  if (spec.compat !== '1.1') throw unsupported('dataFile', spec.dataFile.fileName, 'needs compat 1.1');
+  if (spec.dataFile.raw && spec.backing !== undefined) {
+    throw unsupported('dataFile', 'raw', 'a raw data file cannot have a backing file below it');
+  }
+}
+
+/** What is preallocated: all of a raw data file is data to the tables (DAT-04). */
+export function preallocationOf(spec: CreateSpec): CreateSpec['preallocation'] {
+  return spec.preallocation === 'off' && spec.dataFile?.raw === true ? 'metadata' : spec.preallocation;
 }
 
 function invalid(option: keyof CreateSpec, value: unknown, reason: string): Fault {

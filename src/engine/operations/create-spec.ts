@@ -2,6 +2,16 @@
 
 import type { NewLuks } from '../transform/new-luks.ts';
 
+/** A data file that is made with an image (CRE-10, CRE-11). */
+export interface NewDataFile {
+  /** The name to store. */
+  readonly fileName: string;
+  /** Where it is made; it must not exist before. */
+  readonly path: string;
+  /** Whether it shall read as the disk by itself. */
+  readonly raw: boolean;
+}
+
 /** All sizes in bytes. */
 export interface CreateSpec {
   /** Rounded up to 512 (CRE-01). */
@@ -17,6 +27,8 @@ export interface CreateSpec {
   readonly backing: { readonly fileName: string; readonly format: 'qcow2' | 'raw' } | undefined;
   /** Left out for a plain image. */
   readonly encryption?: NewEncryption | undefined;
+  /** Left out: the image keeps its data itself. */
+  readonly dataFile?: NewDataFile | undefined;
 }
 
 /** How a new image is encrypted; its maker wipes the key. */

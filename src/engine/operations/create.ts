@@ -8,7 +8,7 @@ import type { ByteFile } from '../file/byte-file.ts';
 import type { EncryptionMethod } from '../format/header.ts';
 import { guestOffset, hostOffset } from '../format/offsets.ts';
 import { EncryptedData } from '../guest-data.ts';
-import { judgeSpec } from './create-rules.ts';
+import { judgeSpec, preallocationOf } from './create-rules.ts';
 import type { NewImage } from './create-rules.ts';
 import type { CreateSpec, NewEncryption } from './create-spec.ts';
 import { encodeNewHeader } from './new-header.ts';
@@ -29,28 +29,33 @@ const writeBackInterval = 8 * MiB;
 const flushInterval = 64 * MiB;
 
 /**
- * Makes an image in `file`, which is empty. Until the last step the file has no magic and is no image to anybody; after
- * it, the image is durable. A cancelled or failed run leaves a file without a header: whoever made it removes it.
+ * Makes an image in `file`, and its data in `dataFile` if the spec wants one; both are empty. Until the last step the file
+ * has no magic and is no image to anybody; after it, the image is durable. A cancelled or failed run leaves a file without
+ * a header: whoever made it removes both.
  * Faults before the first write: `invalid-geometry`, `unsupported-option` {option, value, reason}, `header-full`.
  */
-export function* createImage(file: ByteFile, spec: CreateSpec): Steps<void> {
+export function* createImage(file: ByteFile, spec: CreateSpec, dataFile?: ByteFile): Steps<void> {
   assert(file.size === 0, 'an image is made in an empty file');
+  assert((dataFile === undefined) === (spec.dataFile === undefined), 'a data file is given if it is wanted');
+  assert((dataFile?.size ?? 0) === 0, 'data begins in an empty file');
   const image = judgeSpec(spec);
   const layout = placesOf(image, spec);
   const encryptionMethod = methodOf(spec.encryption);
   const header = encodeNewHeader({ ...spec, ...image, encryptionMethod }, layout);
-  const areas = [...areasOf(image, layout, spec)];
+  const areas = [...areasOf(image, layout, { spec, dataFile })];
   const total = areas.reduce((sum, area) => sum + area.length, 0);
 
   let done = 0;
+  dataFile?.resize(image.virtualSize);
   for (const area of areas) {
     for (let at = 0; at < area.length;) {
-      at += area.write(file, at);
+      at += area.write(area.file ?? file, at);
       yield { done: done + at, total };
     }
     done += area.length;
   }
   file.resize(lengthOf(layout));
+  dataFile?.flush();
 
   // The header is what makes the file an image, so it comes last (write order, line 4): the sector with the magic behind
   // all else, as only one sector is written whole or not at all.
@@ -63,11 +68,11 @@ export function* createImage(file: ByteFile, spec: CreateSpec): Steps<void> {
 /** Without preallocation there are no L2 tables at all (CRE-05a); with it, all of them, and every cluster. */
 function placesOf(image: NewImage, spec: CreateSpec): SequentialLayout {
   const { geometry, virtualSize, l1Entries } = image;
-  const preallocated = spec.preallocation !== 'off';
+  const preallocated = preallocationOf(spec) !== 'off';
   const layout = layoutOf(geometry, {
     l1Entries,
     l2Tables: preallocated ? l1Entries : 0,
-    dataClusters: preallocated ? divideUp(virtualSize, geometry.clusterSize) : 0,
+    dataClusters: preallocated && !geometry.externalData ? divideUp(virtualSize, geometry.clusterSize) : 0,
     luksLength: spec.encryption?.format === 'luks' ? spec.encryption.area.length : 0,
   });
   if (layout !== undefined) return layout;
@@ -89,17 +94,26 @@ function lengthOf(layout: SequentialLayout): number {
 /** A part of the file that is made in pieces. */
 interface Area {
   readonly length: number;
+  /** Left out: the image file. */
+  readonly file?: ByteFile | undefined;
   /** Makes the piece at `at` (bytes from the start of the area) and tells how long it was; one step. */
   readonly write: (file: ByteFile, at: number) => number;
 }
 
 /** The parts in the order of making: first what may find the disk full. */
-function* areasOf(image: NewImage, layout: SequentialLayout, spec: CreateSpec): Generator<Area> {
-  const { geometry } = image;
-  const dataLength = layout.dataClusters * layout.clusterSize;
-  if (spec.preallocation === 'falloc') yield reserved(layout.dataOffset, dataLength);
-  if (spec.encryption !== undefined) yield secretZeroes(spec.encryption, layout.dataOffset, dataLength);
-  else if (spec.preallocation === 'full') yield zeroes(layout.dataOffset, dataLength);
+function* areasOf(
+  image: NewImage,
+  layout: SequentialLayout,
+  wish: { readonly spec: CreateSpec; readonly dataFile: ByteFile | undefined },
+): Generator<Area> {
+  const { geometry, virtualSize } = image;
+  const { spec, dataFile: file } = wish;
+  const mappedLength = layout.l2Tables === 0 ? 0 : virtualSize;
+  const dataLength = file === undefined ? layout.dataClusters * layout.clusterSize : mappedLength;
+  const dataOffset = file === undefined ? layout.dataOffset : 0;
+  if (spec.preallocation === 'falloc') yield { ...reserved(dataOffset, dataLength), file };
+  if (spec.encryption !== undefined) yield { ...secretZeroes(spec.encryption, dataOffset, dataLength), file };
+  else if (spec.preallocation === 'full') yield { ...zeroes(dataOffset, dataLength), file };
   if (spec.encryption?.format === 'luks') yield copied(layout.luksOffset, spec.encryption.area);
 
   // Only the used front of each table is written: behind it, a new file has zeroes already.
@@ -114,9 +128,11 @@ function* areasOf(image: NewImage, layout: SequentialLayout, spec: CreateSpec): 
   yield table(layout.l1Offset, layout.l2Tables * 8, (at, target) => {
     fillRow(target, { start: layout.l2Offset + (at / 8) * clusterSize, entrySize: 8, clusterSize });
   });
-  yield table(layout.l2Offset, layout.dataClusters * l2EntrySize, (at, target) => {
+  // Without L2 tables no cluster is mapped; with them all are, in the data file at their guest offsets (DAT-01).
+  const mapped = layout.l2Tables === 0 ? 0 : divideUp(virtualSize, clusterSize);
+  yield table(layout.l2Offset, mapped * l2EntrySize, (at, target) => {
     fillRow(target, {
-      start: layout.dataOffset + (at / l2EntrySize) * clusterSize,
+      start: dataOffset + (at / l2EntrySize) * clusterSize,
       entrySize: l2EntrySize,
       clusterSize,
     });

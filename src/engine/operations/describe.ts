@@ -9,14 +9,14 @@ import { readBitmaps } from '../metadata/dirty-bitmaps.ts';
 import type { FoundSnapshot, ImageDescription, SnapshotDescription, SnapshotPageQuery } from './image-description.ts';
 
 export function describe(parts: ImageParts): ImageDescription {
-  const { file, geometry, header, version } = parts;
+  const { file, dataFile, geometry, header, version } = parts;
   const { backingName } = header;
-  const { backingFormat } = header.extensions;
+  const { backingFormat, dataFileName } = header.extensions;
   const encryption = describeEncryption(parts);
   return {
     virtualSize: header.virtualSize,
     fileSize: file.size,
-    allocatedSize: file.allocatedSize,
+    allocatedSize: file.allocatedSize + (dataFile?.allocatedSize ?? 0),
     clusterSize: geometry.clusterSize,
     compat: version === 2 ? '0.10' : '1.1',
     compressionType: header.header.compressionType === 1 ? 'zstd' : 'zlib',
@@ -28,6 +28,8 @@ export function describe(parts: ImageParts): ImageDescription {
     corrupt: header.isCorrupt,
     ...(backingName === undefined ? {} : { backingFileName: backingName }),
     ...(backingFormat === undefined ? {} : { backingFormat }),
+    ...(dataFileName === undefined ? {} : { dataFileName }),
+    ...(header.hasDataFile ? { dataFileRaw: header.isDataFileRaw } : {}),
     snapshotCount: parts.snapshots.count,
     snapshotIdMax: parts.snapshots.idMax(snapshotIdCountable),
     bitmapCount: readBitmaps(file, header).length,

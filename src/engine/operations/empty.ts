@@ -12,7 +12,6 @@ import type { ByteSpan } from '../../base/byte-span.ts';
 import { GiB, MiB } from '../../base/units.ts';
 import { clusterAt } from '../allocation/refcount-growth.ts';
 import { viewOf } from '../format/big-endian.ts';
-import { hasBit, incompatibleBits } from '../format/features.ts';
 import { hostOffset } from '../format/offsets.ts';
 import { writeRefcount } from '../format/refcount-block.ts';
 import type { WriteParts } from '../image-parts.ts';
@@ -46,7 +45,7 @@ function hasTreeOnly({ header, snapshots }: WriteParts): boolean {
     bitmaps === undefined &&
     encryption === undefined &&
     unknown.length === 0 &&
-    !hasBit(header.header.incompatible, incompatibleBits.externalDataFile)
+    !header.hasDataFile
   );
 }
 
@@ -55,9 +54,22 @@ function* dropOld(
   old: { readonly tree: MappingTables; readonly l1: ClusterRun | undefined },
 ): Generator<Progress, void, undefined> {
   parts.order.flush();
+  yield* clearDataFile(parts);
   yield* dropTree(parts, old.tree, { l1Start: 0 });
   if (old.l1 !== undefined) parts.order.drop(old.l1, { punch: true });
   parts.order.settle();
+}
+
+/** How much of a data file one step gives back. */
+const clearLengthMax = 1 * GiB;
+
+/** The entries that named the bytes are durably gone: before, a crash would have found zeroes where the data was. */
+function* clearDataFile({ dataFile, header }: WriteParts): Generator<Progress, void, undefined> {
+  const total = header.virtualSize;
+  for (let offset = 0; dataFile !== undefined && offset < total; offset += clearLengthMax) {
+    dataFile.clear({ offset, length: Math.min(clearLengthMax, total - offset) }, { keep: false });
+    yield { done: offset, total };
+  }
 }
 
 /** Leaves header, refcount table, L1 table, and the refcount blocks that count those or each other. */

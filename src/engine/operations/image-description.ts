@@ -59,7 +59,7 @@ export interface ImageDescription {
   readonly virtualSize: number;
   /** Length of the image file. */
   readonly fileSize: number;
-  /** Bytes the file occupies on its file system. */
+  /** Bytes the file occupies on its file system, together with its data file. */
   readonly allocatedSize: number;
   readonly clusterSize: number;
   readonly compat: '0.10' | '1.1';
@@ -74,6 +74,10 @@ export interface ImageDescription {
   /** The backing file name as the header has it. */
   readonly backingFileName?: string;
   readonly backingFormat?: string;
+  /** The name of the external data file as the header has it. */
+  readonly dataFileName?: string;
+  /** Whether the data file reads as the disk by itself; absent without one. */
+  readonly dataFileRaw?: boolean;
   readonly snapshotCount: number;
   /** The largest snapshot id that is a number of 32 bits; 0 without one. */
   readonly snapshotIdMax: number;

@@ -1,8 +1,9 @@
 // How an image is opened, admitted and laid out for an export.
 
+import type { ByteFile } from '../file/byte-file.ts';
 import type { FileLocks } from '../file/node-file.ts';
 import type { Layer } from '../layer/layer.ts';
-import type { BackingFile } from '../layer/open-gate.ts';
+import type { BackingFile, DataFileSource } from '../layer/open-gate.ts';
 import type { CacheBudget } from '../metadata/cache-budget.ts';
 import type { RepairMode } from './check-report.ts';
 
@@ -13,6 +14,8 @@ export interface OpenOptions {
   readonly locks: FileLocks;
   /** The chain below, nearest first. An image that names anything else is refused (`backing-refused`). */
   readonly backing: readonly BackingFile[];
+  /** The only data file that the image may name, else it is refused (`data-file-refused`); left out for none. */
+  readonly dataFile?: DataFileSource | undefined;
   /** What the caches of all images that are opened with it share; undefined for as much as they want. */
   readonly caches?: CacheBudget | undefined;
 }
@@ -21,6 +24,8 @@ export interface OpenFileOptions {
   readonly writable: boolean;
   /** The layer below, for an image that names one. It is closed with the image. */
   readonly backing: Layer | undefined;
+  /** The file with the data, for an image that has one. It is closed with the image. */
+  readonly dataFile?: ByteFile | undefined;
 }
 
 export interface AdmitOptions {

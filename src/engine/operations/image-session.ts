@@ -2,12 +2,13 @@
 
 import { Fault } from '../../base/fault.ts';
 import type { ByteFile } from '../file/byte-file.ts';
+import { DataFile } from '../file/data-file.ts';
 import { TrackedFile } from '../file/tracked-file.ts';
 import type { SnapshotRecord } from '../format/snapshot-table.ts';
 import type { ImageParts, ReadParts, WriteParts } from '../image-parts.ts';
 import { layersBelow } from '../layer/below.ts';
 import type { Layer } from '../layer/layer.ts';
-import type { BackingFile } from '../layer/open-gate.ts';
+import type { BackingFile, DataFileSource } from '../layer/open-gate.ts';
 import { HeaderArea } from '../metadata/header-area.ts';
 import type { ClusterRun } from '../metadata/refcount-tables.ts';
 import { amend, giveBack } from './amend.ts';
@@ -17,16 +18,21 @@ import { ChainKeys } from './chain-keys.ts';
 import type { CheckReport } from './check-report.ts';
 import type { CacheBudget } from '../metadata/cache-budget.ts';
 import { empty } from './empty.ts';
-import { cachesOf, openBacking, readParts, refuseUnsupported, snapshotTree, writeParts } from './open.ts';
-import type { LayerOptions } from './open.ts';
+import { cachesOf, openBacking, openDataFile, readParts, snapshotTree, writeParts } from './open.ts';
+import type { Beside, LayerOptions } from './open.ts';
 import { repair } from './repair.ts';
+import { refuseDataFile } from './snapshot-switch.ts';
 import { toTheEnd } from './steps.ts';
 import type { Steps } from './steps.ts';
 import { useVolumeKey } from './unlock.ts';
 
 export type SessionOptions =
-  | ({ readonly writable: boolean; readonly chain: readonly BackingFile[] } & Omit<LayerOptions, 'keys' | 'depth'>)
-  | { readonly writable: boolean; readonly layer: Layer | undefined };
+  | ({
+      readonly writable: boolean;
+      readonly chain: readonly BackingFile[];
+      readonly dataFile: DataFileSource | undefined;
+    } & Omit<LayerOptions, 'keys' | 'depth'>)
+  | { readonly writable: boolean; readonly layer: Layer | undefined; readonly openDataFile: ByteFile | undefined };
 
 /** A snapshot's tree to read from, and the size of its disk. */
 export interface SnapshotView {
@@ -45,7 +51,7 @@ const snapshotViewsMax = 8;
 export class ImageSession {
   readonly writable: boolean;
   readonly #file: TrackedFile;
-  readonly #backing: Layer | undefined;
+  readonly #beside: Beside;
   readonly #caches: CacheBudget | undefined;
   readonly #chainKeys: ChainKeys;
   #header: HeaderArea;
@@ -65,35 +71,40 @@ export class ImageSession {
   private constructor(open: {
     readonly file: TrackedFile;
     readonly header: HeaderArea;
-    readonly backing: Layer | undefined;
+    readonly beside: Beside;
     readonly writable: boolean;
     readonly caches: CacheBudget | undefined;
     readonly chainKeys: ChainKeys;
   }) {
     this.writable = open.writable;
     this.#file = open.file;
-    this.#backing = open.backing;
+    this.#beside = open.beside;
     this.#caches = open.caches;
     this.#chainKeys = open.chainKeys;
     this.#header = open.header;
     this.#load();
   }
 
-  /** Takes file and layer over: they are closed when opening fails. */
+  /** Takes the files and the layer over: they are closed when opening fails. */
   static open(untracked: ByteFile, options: SessionOptions): ImageSession {
     let backing = 'layer' in options ? options.layer : undefined;
+    let dataFile = 'layer' in options ? dataFileOver(options.openDataFile) : undefined;
     try {
       const file = new TrackedFile(untracked);
       const header = HeaderArea.read(file, { forCheck: true });
-      refuseUnsupported(header);
       const chainKeys = new ChainKeys();
       if ('chain' in options) {
+        dataFile = openDataFile(header, options.dataFile, options);
         backing = openBacking(header, options.chain, { ...options, keys: chainKeys, depth: 1 });
+      } else if (header.hasDataFile && dataFile === undefined) {
+        throw new Fault('data-file-refused', { fileName: header.extensions.dataFileName, reason: 'it is not given' });
       }
       const caches = 'chain' in options ? options.caches : undefined;
-      return new ImageSession({ file, header, backing, writable: options.writable, caches, chainKeys });
+      const beside = { backing, dataFile };
+      return new ImageSession({ file, header, beside, writable: options.writable, caches, chainKeys });
     } catch (error) {
       backing?.close();
+      dataFile?.close();
       untracked.close();
       throw error;
     }
@@ -263,11 +274,12 @@ export class ImageSession {
     );
   }
 
-  /** By id first, then by name. Fault `snapshot-not-found`. */
+  /** By id first, then by name. Faults `snapshot-not-found`, `unsupported-option` (DAT-01). */
   snapshot(name: string): SnapshotView {
     const parts = this.parts;
     const index = parts.snapshots.indexOf(name);
     if (index === undefined) throw new Fault('snapshot-not-found', { snapshot: name });
+    refuseDataFile(parts);
     const known = this.#views.get(index);
     if (known !== undefined) return known;
     const record = parts.snapshots.at(index);
@@ -297,10 +309,15 @@ export class ImageSession {
     this.lock();
     this.#chainKeys.lock();
     this.#leaveCaches();
+    const { backing, dataFile } = this.#beside;
     try {
-      this.#backing?.close();
+      backing?.close();
     } finally {
-      this.#file.close();
+      try {
+        dataFile?.close();
+      } finally {
+        this.#file.close();
+      }
     }
   }
 
@@ -331,8 +348,8 @@ export class ImageSession {
     try {
       const header = HeaderArea.read(this.#file, { forCheck: false });
       this.#header = header;
-      if (this.writable) this.#write = writeParts(this.#file, header, this.#backing);
-      else this.#read = readParts(this.#file, header, this.#backing);
+      if (this.writable) this.#write = writeParts(this.#file, header, this.#beside);
+      else this.#read = readParts(this.#file, header, this.#beside);
       this.#caches?.join(cachesOf(this.parts));
       this.#useKey();
     } catch (error) {
@@ -376,4 +393,8 @@ export class ImageSession {
     this.#header.setIncompatible('corrupt', true);
     this.#file.flush();
   }
+}
+
+function dataFileOver(file: ByteFile | undefined): DataFile | undefined {
+  return file === undefined ? undefined : new DataFile(file);
 }

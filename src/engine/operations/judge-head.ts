@@ -17,7 +17,7 @@ export function judgeHead(head: Uint8Array, options: { readonly backing: boolean
   const bits = unknownIncompatibleBits(header.incompatible);
   if (bits.length > 0) violations.push({ code: 'feature-unknown', bits });
   if (hasBit(header.incompatible, incompatibleBits.externalDataFile)) {
-    violations.push({ code: 'data-file-unsupported' });
+    violations.push({ code: 'data-file-refused' });
   }
   if (header.backingNameLength > 0 && !options.backing) {
     violations.push({ code: 'backing-refused', fileName: backingNameIn(head, header) });

@@ -162,6 +162,10 @@ export class L2Census {
       if (!holdsData && this.#mend && this.#empty(entry)) return next;
       log.corruption(use.tables, () => this.#finding(entry, 'points into the middle of a cluster'));
     }
+    const own = this.#guestOffsetOf(entry);
+    if (this.#subject.hasDataFile && own !== undefined && own !== offset) {
+      log.corruption(use.tables, () => this.#finding(entry, 'points to another place of the data file than its own'));
+    }
     const position = offset / clusterSize;
     this.#allocated += use.activeTables;
     if (next !== 0 && position !== next) this.#fragmented += use.activeTables;
@@ -219,8 +223,13 @@ export class L2Census {
     const { use, index } = entry;
     const message = `Entry ${index} of the L2 table at ${use.offset} ${trouble}.`;
     const at = { hostOffset: this.#entryAt(entry), message };
-    if (use.guestOffset === undefined) return at;
-    return { guestOffset: use.guestOffset + index * this.#subject.geometry.clusterSize, ...at };
+    const guestOffset = this.#guestOffsetOf(entry);
+    return guestOffset === undefined ? at : { guestOffset, ...at };
+  }
+
+  /** Where an active table maps the entry to. */
+  #guestOffsetOf({ use, index }: Entry): number | undefined {
+    return use.guestOffset === undefined ? undefined : use.guestOffset + index * this.#subject.geometry.clusterSize;
   }
 
   #entryAt({ use, index }: Entry): number {

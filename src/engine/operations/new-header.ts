@@ -1,7 +1,7 @@
 // The first cluster of an image that is laid out in one go: fixed header, extensions, backing name (FMT-12).
 
 import { Fault } from '../../base/fault.ts';
-import { compatibleBits, emptyMask, incompatibleBits, withBit } from '../format/features.ts';
+import { autoclearBits, compatibleBits, emptyMask, incompatibleBits, withBit } from '../format/features.ts';
 import type { Mask64 } from '../format/features.ts';
 import type { Geometry } from '../format/geometry.ts';
 import { bytesOf, encodeExtensions, namesFeatures, noExtensions } from '../format/header-extensions.ts';
@@ -15,7 +15,7 @@ import type { SequentialLayout } from './sequential-layout.ts';
 /** What the header says beside the places; `virtualSize` in bytes. */
 export interface NewHeader extends Pick<
   CreateSpec,
-  'compat' | 'lazyRefcounts' | 'compressionType' | 'backing' | 'virtualSize'
+  'compat' | 'lazyRefcounts' | 'compressionType' | 'backing' | 'dataFile' | 'virtualSize'
 > {
   readonly geometry: Geometry;
   readonly encryptionMethod: EncryptionMethod;
@@ -23,11 +23,16 @@ export interface NewHeader extends Pick<
 
 /** Encodes the used part of the first cluster. Fault `header-full` {needed, available} in bytes. */
 export function encodeNewHeader(image: NewHeader, layout: SequentialLayout): Uint8Array {
-  const { geometry, backing } = image;
+  const { geometry, backing, dataFile } = image;
   const version = image.compat === '0.10' ? 2 : 3;
   const length = version === 2 ? headerLengthV2 : headerLengthV3;
   const extensions = encodeExtensions(
-    { ...noExtensions, backingFormat: backing?.format, encryption: luksPlaceIn(layout) },
+    {
+      ...noExtensions,
+      backingFormat: backing?.format,
+      dataFileName: dataFile?.fileName,
+      encryption: luksPlaceIn(layout),
+    },
     { named: namesFeatures(version, geometry.clusterSize) },
   );
   const backingName = bytesOf(backing?.fileName ?? '');
@@ -50,7 +55,7 @@ export function encodeNewHeader(image: NewHeader, layout: SequentialLayout): Uin
     snapshotsOffset: hostOffset(0),
     incompatible: incompatibleOf(image),
     compatible: withBit(emptyMask, compatibleBits.lazyRefcounts, image.lazyRefcounts),
-    autoclear: emptyMask,
+    autoclear: withBit(emptyMask, autoclearBits.rawExternalData, dataFile?.raw === true),
     refcountOrder: geometry.refcountOrder,
     length,
     compressionType: image.compressionType === 'zstd' ? 1 : 0,
@@ -69,5 +74,6 @@ function luksPlaceIn({ luksOffset, luksLength }: SequentialLayout): EncryptionEx
 
 function incompatibleOf(image: NewHeader): Mask64 {
   const compression = withBit(emptyMask, incompatibleBits.compressionType, image.compressionType === 'zstd');
-  return withBit(compression, incompatibleBits.extendedL2, image.geometry.extendedL2);
+  const extended = withBit(compression, incompatibleBits.extendedL2, image.geometry.extendedL2);
+  return withBit(extended, incompatibleBits.externalDataFile, image.geometry.externalData);
 }

@@ -1,12 +1,14 @@
 // Opening an image: from a file to the parts that verbs work on.
 
+import { assert } from '../../base/assert.ts';
 import { Fault } from '../../base/fault.ts';
-import { hasBit, incompatibleBits } from '../format/features.ts';
+import type { FaultCode } from '../../base/fault-codes.ts';
 import { OverlapCheck } from '../allocation/overlap-check.ts';
 import { Allocator } from '../allocation/allocator.ts';
 import { clusterAt } from '../allocation/refcount-growth.ts';
 import { divideUp } from '../../base/integers.ts';
 import { ImageLayer } from '../data/image-layer.ts';
+import { DataFile } from '../file/data-file.ts';
 import { NodeFile } from '../file/node-file.ts';
 import type { FileLocks } from '../file/node-file.ts';
 import { TrackedFile } from '../file/tracked-file.ts';
@@ -17,8 +19,8 @@ import { EncryptedData, PlainData } from '../guest-data.ts';
 import type { ImageParts, WriteParts } from '../image-parts.ts';
 import type { SnapshotRecord } from '../format/snapshot-table.ts';
 import type { Layer } from '../layer/layer.ts';
-import { admitBacking } from '../layer/open-gate.ts';
-import type { BackingFile } from '../layer/open-gate.ts';
+import { admitBacking, admitDataFile } from '../layer/open-gate.ts';
+import type { BackingFile, DataFileSource } from '../layer/open-gate.ts';
 import { RawLayer } from '../layer/raw-layer.ts';
 import { DirtyBitmaps } from '../metadata/dirty-bitmaps.ts';
 import { HeaderArea } from '../metadata/header-area.ts';
@@ -63,12 +65,13 @@ export function openBacking(
 function openLayer(source: BackingFile, below: readonly BackingFile[], options: LayerOptions): Layer {
   const file = new TrackedFile(openBelow(source, options.locks));
   let backing: Layer | undefined;
+  let dataFile: DataFile | undefined;
   try {
     if (source.format === 'raw') return new RawLayer(file);
     const header = HeaderArea.read(file, { forCheck: false });
-    refuseUnsupported(header);
+    dataFile = openDataFile(header, source.dataFile, { writable: false, locks: options.locks });
     backing = openBacking(header, below, { ...options, depth: options.depth + 1 });
-    const parts = readParts(file, header, backing);
+    const parts = readParts(file, header, { backing, dataFile });
     if (source.volumeKey !== undefined) useVolumeKey(parts, source.volumeKey);
     options.keys?.join(options.depth, parts);
     options.caches?.join(cachesOf(parts));
@@ -77,11 +80,13 @@ function openLayer(source: BackingFile, below: readonly BackingFile[], options: 
       close: () => {
         options.caches?.leave(cachesOf(parts));
         backing?.close();
+        dataFile?.close();
         file.close();
       },
     });
   } catch (error) {
     backing?.close();
+    dataFile?.close();
     file.close();
     throw error;
   }
@@ -89,23 +94,47 @@ function openLayer(source: BackingFile, below: readonly BackingFile[], options: 
 
 /** Fault `backing-missing` for a file that is not there. */
 function openBelow(source: BackingFile, locks: FileLocks): NodeFile {
+  const { fileName, path } = source;
+  return openNamed('backing-missing', fileName, () => NodeFile.open(path, { writable: false, locks }));
+}
+
+/**
+ * The external data file of an image that has one (DAT-03). Faults `data-file-refused` for any but the admitted one,
+ * `data-file-missing`.
+ */
+export function openDataFile(
+  header: HeaderArea,
+  admitted: DataFileSource | undefined,
+  options: { readonly writable: boolean; readonly locks: FileLocks },
+): DataFile | undefined {
+  if (!header.hasDataFile) return undefined;
+  const { fileName, path } = admitDataFile(header.extensions.dataFileName, admitted);
+  const { writable } = options;
+  const locks = options.locks === 'qemu' ? 'qemu-data' : 'none';
+  const file = openNamed('data-file-missing', fileName, () => NodeFile.open(path, { writable, locks }));
+  return new DataFile(file);
+}
+
+/** A file that is not there is told by the name that stands for it. */
+function openNamed(missing: FaultCode, fileName: string, open: () => NodeFile): NodeFile {
   try {
-    return NodeFile.open(source.path, { writable: false, locks });
+    return open();
   } catch (error) {
     if (!(error instanceof Fault) || error.context['systemCode'] !== 'ENOENT') throw error;
-    throw new Fault('backing-missing', { fileName: source.fileName });
+    throw new Fault(missing, { fileName });
   }
 }
 
-/** DAT: what this engine does not read yet is refused by name. */
-export function refuseUnsupported(header: HeaderArea): void {
-  if (hasBit(header.header.incompatible, incompatibleBits.externalDataFile)) {
-    throw new Fault('data-file-unsupported', { dataFile: header.extensions.dataFileName });
-  }
+/** What an image is read with beside its own file. */
+export interface Beside {
+  /** The layer below; undefined without one. */
+  readonly backing: Layer | undefined;
+  /** Open exactly if the header says that there is one. */
+  readonly dataFile: DataFile | undefined;
 }
 
 /** What reading needs. Faults of the tables. */
-export function readParts(file: TrackedFile, header: HeaderArea, backing: Layer | undefined): ImageParts {
+export function readParts(file: TrackedFile, header: HeaderArea, beside: Beside): ImageParts {
   const { geometry } = header;
   const sliceLength = sliceLengthOf(geometry.clusterSize);
   const mappingCache = new SliceCache({
@@ -114,11 +143,11 @@ export function readParts(file: TrackedFile, header: HeaderArea, backing: Layer 
     slicesMax: mappingCacheLength / sliceLength,
     beforeWrite: nothingToWrite,
   });
-  return sharedParts({ file, header, backing, mappingCache });
+  return sharedParts({ file, header, ...beside, mappingCache });
 }
 
 /** What changing needs on top; `file` is writable. */
-export function writeParts(file: TrackedFile, header: HeaderArea, backing: Layer | undefined): WriteParts {
+export function writeParts(file: TrackedFile, header: HeaderArea, beside: Beside): WriteParts {
   const { geometry } = header;
   const sliceLength = sliceLengthOf(geometry.clusterSize);
   const order: { current: WriteOrder | undefined } = { current: undefined };
@@ -135,7 +164,7 @@ export function writeParts(file: TrackedFile, header: HeaderArea, backing: Layer
     // Refcounts may be written at any time: they were raised before their references, and are lowered after.
     beforeWrite: () => undefined,
   });
-  const shared = sharedParts({ file, header, backing, mappingCache });
+  const shared = sharedParts({ file, header, ...beside, mappingCache });
   const refcounts = RefcountTables.read({
     file,
     geometry,
@@ -147,6 +176,7 @@ export function writeParts(file: TrackedFile, header: HeaderArea, backing: Layer
   const { mapping } = shared;
   const writeOrder = new WriteOrder({
     file,
+    dataFile: beside.dataFile,
     geometry,
     header,
     refcounts,
@@ -168,25 +198,28 @@ export function writeParts(file: TrackedFile, header: HeaderArea, backing: Layer
   return { ...shared, refcounts, refcountCache, order: writeOrder, overlap, allocator };
 }
 
-function sharedParts(open: {
-  readonly file: TrackedFile;
-  readonly header: HeaderArea;
-  readonly backing: Layer | undefined;
-  readonly mappingCache: SliceCache;
-}): ImageParts {
-  const { file, header, backing, mappingCache } = open;
+function sharedParts(
+  open: Beside & {
+    readonly file: TrackedFile;
+    readonly header: HeaderArea;
+    readonly mappingCache: SliceCache;
+  },
+): ImageParts {
+  const { file, header, backing, dataFile, mappingCache } = open;
   const { geometry } = header;
+  assert(geometry.externalData === (dataFile !== undefined), 'a data file is open if there is one');
   const sliceLength = sliceLengthOf(geometry.clusterSize);
   const { l1TableOffset, l1Entries, compressionType, encryptionMethod, version } = header.header;
   const encryption =
-    encryptionMethod === 0 ? undefined : new EncryptedData(file, encryptionMethod === 2 ? 'host' : 'guest');
+    encryptionMethod === 0 ? undefined : new EncryptedData(dataFile ?? file, encryptionMethod === 2 ? 'host' : 'guest');
   return {
     file,
     geometry,
     version,
     header,
     backing,
-    data: encryption ?? new PlainData(file),
+    data: encryption ?? new PlainData(dataFile ?? file),
+    dataFile,
     encryption,
     mappingCache,
     mapping: MappingTables.read(

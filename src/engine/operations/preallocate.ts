@@ -1,10 +1,12 @@
 // Gives a stretch of the disk its host clusters before anything is written there (CRE-05, OPS-18, SUB-10).
 
 import { alignDown, alignUp } from '../../base/integers.ts';
+import type { DataFile } from '../file/data-file.ts';
 import { guestOffset, hostOffset } from '../format/offsets.ts';
 import type { GuestOffset } from '../format/offsets.ts';
 import type { WriteParts } from '../image-parts.ts';
 import { emptyEntry, ownedEntry, readEntry, sameEntry, writeEntry } from '../mapping/l2-entries.ts';
+import { placesFor } from '../mapping/mapper.ts';
 import { ensureOwnTable } from '../mapping/table-ownership.ts';
 import type { ClusterRun } from '../metadata/refcount-tables.ts';
 import type { CreateSpec } from './create-spec.ts';
@@ -50,11 +52,12 @@ function preallocateSome(
   if (!isEmpty(first)) return clusterSize;
   let wanted = 1;
   while (wanted < work.countMax && first + wanted < mapping.entriesPerSlice && isEmpty(first + wanted)) wanted += 1;
-  const run = parts.allocator.allocateUpTo(wanted);
+  const run = placesFor(parts, at, wanted);
   try {
-    prepareClusters(parts, { run, at }, work.mode);
+    if (parts.dataFile === undefined) prepareClusters(parts, { run, at }, work.mode);
+    else prepareDataFile(parts, parts.dataFile, { run, at, mode: work.mode });
   } catch (error) {
-    parts.allocator.undo(run);
+    if (parts.dataFile === undefined) parts.allocator.undo(run);
     throw error;
   }
   parts.order.dataWritten();
@@ -84,4 +87,18 @@ function prepareClusters(
   if (old > 0) data.writeAt(hostOffset(offset), at, new Uint8Array(old));
   if (mode === 'falloc') file.preallocate(hostOffset(offset), length);
   if (file.size < offset + length) file.resize(offset + length);
+}
+
+/** The data file has its new length already, and nothing behind the old one but zeroes: a hole, if that will do. */
+function prepareDataFile(
+  parts: WriteParts,
+  dataFile: DataFile,
+  work: { readonly run: ClusterRun; readonly at: GuestOffset; readonly mode: PreallocateWish['mode'] },
+): void {
+  const { clusterSize } = parts.geometry;
+  const offset = hostOffset(work.run.first * clusterSize);
+  const length = Math.min(work.run.count * clusterSize, dataFile.size - offset);
+  const isWritten = work.mode === 'full' || parts.encryption !== undefined;
+  if (isWritten) parts.data.writeAt(offset, work.at, new Uint8Array(length));
+  else if (work.mode === 'falloc') dataFile.preallocate(offset, length);
 }

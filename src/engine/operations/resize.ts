@@ -1,7 +1,7 @@
 // Another size of the disk: grown so that nothing old shows up in the new part, shrunk so that a cut is never half seen.
 //
 //   grow     longer L1 ─ header ─ new part made zero where a layer below would show, or preallocated ─ flush ─ header: size
-//   shrink   header: size ─ flush ─ what lies behind the new end is dropped ─ file cut
+//   shrink   header: size ─ flush ─ what lies behind the new end is dropped ─ files cut
 //
 // Each header write is one sector: before it the old size holds with all its bytes, after it the new one (ORD-15).
 
@@ -101,20 +101,33 @@ function resizeBitmaps(parts: WriteParts, virtualSize: number): void {
 }
 
 function* grow(parts: WriteParts, wish: NewSize): Generator<Progress, void, undefined> {
-  const { header, mapping, geometry, order, file } = parts;
+  const { header, mapping, geometry, order, file, dataFile } = parts;
   const oldSize = header.virtualSize;
+  // What a data file has behind the disk is nobody's: the new part begins as zeroes (DAT-06).
+  if (dataFile !== undefined && dataFile.size > oldSize) dataFile.resize(oldSize);
   yield* clearBehind(parts, oldSize);
   growL1(parts, l1EntriesFor(geometry, wish.virtualSize));
-  if ((parts.backing?.size ?? 0) > oldSize) yield* hideBelow(parts, { start: oldSize, end: wish.virtualSize });
-  if (wish.preallocation !== 'off') {
-    yield* preallocate(parts, { start: oldSize, end: wish.virtualSize, mode: wish.preallocation });
+  let switched = false;
+  try {
+    dataFile?.resize(wish.virtualSize);
+    if ((parts.backing?.size ?? 0) > oldSize) yield* hideBelow(parts, { start: oldSize, end: wish.virtualSize });
+    const mode = preallocationOf(parts, wish);
+    if (mode !== 'off') yield* preallocate(parts, { start: oldSize, end: wish.virtualSize, mode });
+    order.settle();
+    const { offset, entries } = mapping.place;
+    header.switchDisk({ virtualSize: wish.virtualSize, l1TableOffset: offset, l1Entries: entries });
+    switched = true;
+  } finally {
+    if (!switched) dataFile?.resize(oldSize);
   }
-  order.settle();
-  const { offset, entries } = mapping.place;
-  header.switchDisk({ virtualSize: wish.virtualSize, l1TableOffset: offset, l1Entries: entries });
   resizeBitmaps(parts, wish.virtualSize);
   file.flush();
   storeBitmaps(parts);
+}
+
+/** DAT-04: all of a raw data file is data to the tables. */
+function preallocationOf({ header }: WriteParts, wish: NewSize): NewSize['preallocation'] {
+  return wish.preallocation === 'off' && header.isDataFileRaw ? 'metadata' : wish.preallocation;
 }
 
 /** OPS-18, T14: what the layer below has in the new part must not show up: zero clusters, and zeroes in the first bytes. */
@@ -210,6 +223,7 @@ function* shrink(parts: WriteParts, virtualSize: number): Generator<Progress, vo
   }
   storeBitmaps(parts);
   order.settle();
+  parts.dataFile?.resize(virtualSize);
   yield* cutFile(parts);
 }
 

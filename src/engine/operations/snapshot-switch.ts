@@ -12,9 +12,17 @@ import type { WriteParts } from '../image-parts.ts';
 import type { ClusterRun } from '../metadata/refcount-tables.ts';
 import { runOf } from './open.ts';
 
-/** Where it stands in the table; fault `snapshot-not-found`. */
-export function requireSnapshot({ snapshots }: WriteParts, snapshot: string): number {
-  const index = snapshots.indexOf(snapshot);
+/** DAT-01: a cluster of a data file has one place only, so what it held before is nowhere. Fault `unsupported-option`. */
+export function refuseDataFile({ geometry }: Pick<WriteParts, 'geometry'>): void {
+  if (!geometry.externalData) return;
+  const reason = 'an image with an external data file has no internal snapshots';
+  throw new Fault('unsupported-option', { option: 'snapshot', reason });
+}
+
+/** Where a snapshot that is to be changed or used stands in the table; faults `snapshot-not-found`, `unsupported-option`. */
+export function requireSnapshot(parts: WriteParts, snapshot: string): number {
+  refuseDataFile(parts);
+  const index = parts.snapshots.indexOf(snapshot);
   if (index === undefined) throw new Fault('snapshot-not-found', { snapshot });
   return index;
 }

@@ -19,7 +19,7 @@ import type { ClusterRun } from '../metadata/refcount-tables.ts';
 import { describeSnapshot } from './describe.ts';
 import type { SnapshotDescription } from './image-description.ts';
 import { runOf, snapshotTree } from './open.ts';
-import { offsetOf, publish, requireSnapshot, unowned, writeBytes } from './snapshot-switch.ts';
+import { offsetOf, publish, refuseDataFile, requireSnapshot, unowned, writeBytes } from './snapshot-switch.ts';
 import { toTheEnd } from './steps.ts';
 import type { Progress, Steps } from './steps.ts';
 import { dropTree, refreshOwned, tablesOf, treeOver, visitTree } from './tree.ts';
@@ -32,9 +32,10 @@ export interface NewSnapshot {
   readonly idFloor: number;
 }
 
-/** Faults `too-many-snapshots`; `refcount-overflow` and `image-full` after undoing everything. */
+/** Faults `unsupported-option` (DAT-01), `too-many-snapshots`; `refcount-overflow` and `image-full` after undoing everything. */
 export function* createSnapshot(parts: WriteParts, wish: NewSnapshot): Steps<SnapshotDescription> {
   const { mapping, snapshots, order, geometry, header } = parts;
+  refuseDataFile(parts);
   if (snapshots.count >= snapshotCountMax) {
     throw new Fault('too-many-snapshots', { countMax: snapshotCountMax });
   }
@@ -75,7 +76,7 @@ export function* createSnapshot(parts: WriteParts, wish: NewSnapshot): Steps<Sna
   }
 }
 
-/** Fault `snapshot-not-found`. Once begun it cannot be undone: cancelled or not, it runs to its end. */
+/** Faults `snapshot-not-found`, `unsupported-option` (DAT-01). Once begun it cannot be undone: cancelled or not, it runs to its end. */
 export function* deleteSnapshot(parts: WriteParts, snapshot: string): Steps<void> {
   const { snapshots, order, file, header } = parts;
   const index = requireSnapshot(parts, snapshot);
@@ -87,7 +88,7 @@ export function* deleteSnapshot(parts: WriteParts, snapshot: string): Steps<void
   yield* toTheEnd(finishDelete(parts, record, tree));
 }
 
-/** Fault `snapshot-not-found`, `bitmaps-prevent-revert` (BMP-10). Cancelled before the switch it leaves nothing. */
+/** Faults `snapshot-not-found`, `bitmaps-prevent-revert` (BMP-10), `unsupported-option` (DAT-01). Cancelled before the switch it leaves nothing. */
 export function* revertSnapshot(parts: WriteParts, snapshot: string): Steps<void> {
   const { snapshots, order, header, geometry, mapping, file } = parts;
   const record = snapshots.at(requireSnapshot(parts, snapshot));

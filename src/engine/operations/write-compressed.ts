@@ -46,8 +46,9 @@ export function* writeCompressed(
   }
 }
 
-/** Faults `unsupported-option` for an image whose clusters cannot be packed (CMP-10, T41). */
-export function judgePacking(parts: Pick<WriteParts, 'encryption'>): void {
+/** Faults `unsupported-option` for an image whose clusters cannot be packed (CMP-06, CMP-10, T41). */
+export function judgePacking(parts: Pick<WriteParts, 'encryption' | 'dataFile'>): void {
+  if (parts.dataFile !== undefined) throw refusal('a packed cluster has no place in an external data file');
   if (parts.encryption === undefined) return;
   throw refusal('the image is encrypted, and packed clusters would be stored in clear text');
 }

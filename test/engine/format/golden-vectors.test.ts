@@ -34,7 +34,7 @@ function halves(hex: string): readonly [number, number] {
 
 function kindAndPlace(hex: string): readonly [string, number, boolean] {
   const [high, low] = halves(hex);
-  return [standardKind(high, low), entryOffset(high, low), isOwned(high)];
+  return [standardKind(high, low, common), entryOffset(high, low), isOwned(high)];
 }
 
 const headerOfB01 = bytesOfHex(`
@@ -122,7 +122,9 @@ test('B15, B16: extended entries', () => {
   const kinds = (entry: string, bitmap: string): string => {
     const [high, low] = halves(entry);
     const [zeroes, allocated] = halves(bitmap);
-    const all = Array.from({ length: 32 }, (_, index) => subclusterKind(high, low, { zeroes, allocated, index }));
+    const all = Array.from({ length: 32 }, (_, index) =>
+      subclusterKind(high, low, { zeroes, allocated, index }, { ...common, extendedL2: true }),
+    );
     return [...new Set(all)].join(' ');
   };
   assert.equal(kinds('0', 'ffffffff00000000'), 'zero');

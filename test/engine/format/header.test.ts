@@ -48,7 +48,7 @@ test('decodes what it encodes, both versions and every optional field', () => {
     snapshotsOffset: hostOffset(2 ** 52),
     incompatible: { high: 0x8000_0000, low: 0x1b },
     compatible: { high: 1, low: 1 },
-    autoclear: { high: 2, low: 3 },
+    autoclear: { high: 2, low: 1 },
     refcountOrder: 6,
     length: 128,
     compressionType: 1,

@@ -27,6 +27,9 @@ function halvesOf(entry: bigint): { readonly high: number; readonly low: number 
   return { high: Number(entry >> 32n), low: Number(entry & 0xffff_ffffn) };
 }
 
+const standard = { extendedL2: false, externalData: false };
+const extended = { extendedL2: true, externalData: false };
+
 /** Offsets at both ends of bits 9–55, and none. */
 const offsets = [0n, 1n << 9n, 0x50000n, 1n << 31n, 1n << 32n, 1n << 52n, 1n << 55n, 0xff_ffff_ffff_fe00n];
 const flagBits = [0n, 62n, 63n];
@@ -40,13 +43,33 @@ test('tells the kind of every standard entry by its flags (MAP-02, MAP-03)', () 
   for (const offset of offsets) {
     for (const flags of subsets(flagBits)) {
       const { high, low } = halvesOf(offset | flags);
-      const kind = standardKind(high, low);
+      const kind = standardKind(high, low, standard);
       if ((flags & (1n << 62n)) !== 0n) assert.equal(kind, 'compressed');
       else if ((flags & 1n) !== 0n) assert.equal(kind, offset === 0n ? 'zero' : 'zero-placed');
       else assert.equal(kind, offset === 0n ? 'unallocated' : 'data');
       assert.equal(isCompressed(high), (flags & (1n << 62n)) !== 0n);
     }
   }
+});
+
+test('knows the first cluster of a data file by its owner alone (DAT-02, T20)', () => {
+  const outside = { ...standard, externalData: true };
+  const kindOf = (entry: bigint): string => {
+    const { high, low } = halvesOf(entry);
+    return standardKind(high, low, outside);
+  };
+  const owned = 1n << 63n;
+  assert.deepEqual(
+    [kindOf(owned), kindOf(0n), kindOf(owned | 1n), kindOf(1n)],
+    ['data', 'unallocated', 'zero', 'zero'],
+  );
+  assert.equal(kindOf(0x50001n), 'zero-placed');
+  const { high, low } = halvesOf(owned);
+  const bits = { zeroes: 1, allocated: 2, index: 0 };
+  const rule = { ...extended, externalData: true };
+  const kinds = [0, 1, 2].map((index) => subclusterKind(high, low, { ...bits, index }, rule));
+  assert.deepEqual(kinds, ['zero-placed', 'data', 'unallocated-placed']);
+  assert.equal(subclusterKind(0, 0, bits, rule), 'invalid');
 });
 
 test('keeps every reserved bit out of the kind and the offset, and sees it (MAP-02)', () => {
@@ -60,7 +83,7 @@ test('keeps every reserved bit out of the kind and the offset, and sees it (MAP-
         const broken = halvesOf(offset | flags | (1n << bit));
         assert.equal(l2ReservedBitsClear(broken.high, broken.low, true), false, `bit ${String(bit)}`);
         assert.equal(entryOffset(broken.high, broken.low), Number(offset));
-        assert.equal(standardKind(broken.high, broken.low), standardKind(sound.high, sound.low));
+        assert.equal(standardKind(broken.high, broken.low, standard), standardKind(sound.high, sound.low, standard));
       }
     }
   }
@@ -72,7 +95,7 @@ test('tells the kind of each of 32 subclusters by its two bits and the place (SU
     for (let index = 0; index < 32; index += 1) {
       const bit = (1 << index) >>> 0;
       const kindOf = (zeroes: number, allocated: number): string =>
-        subclusterKind(high, low, { zeroes, allocated, index });
+        subclusterKind(high, low, { zeroes, allocated, index }, extended);
       assert.equal(kindOf(0, 0), placed ? 'unallocated-placed' : 'unallocated');
       assert.equal(kindOf(bit, 0), placed ? 'zero-placed' : 'zero');
       assert.equal(kindOf(0, bit), placed ? 'data' : 'invalid');
@@ -90,19 +113,21 @@ test('finds an extended entry invalid when any one pair of its bits is (SUB-04)'
   const placed = halvesOf(0x8000_0000_0005_0000n);
   for (let wrong = 0; wrong < 32; wrong += 1) {
     const bit = (1 << wrong) >>> 0;
-    assert.equal(isExtendedEntryValid(placed.high, placed.low, bit, bit), false);
-    assert.equal(isExtendedEntryValid(placed.high, placed.low, ~bit >>> 0, bit), true);
-    assert.equal(isExtendedEntryValid(0, 0, 0, bit), false);
-    assert.equal(isExtendedEntryValid(0, 0, bit, 0), true);
-    const index = (wrong + 1) % 32;
-    assert.equal(subclusterKind(placed.high, placed.low, { zeroes: bit, allocated: bit, index }), 'invalid');
+    const isValid = (entry: { high: number; low: number }, zeroes: number, allocated: number): boolean =>
+      isExtendedEntryValid(entry.high, entry.low, { zeroes, allocated }, extended);
+    assert.equal(isValid(placed, bit, bit), false);
+    assert.equal(isValid(placed, ~bit >>> 0, bit), true);
+    assert.equal(isValid({ high: 0, low: 0 }, 0, bit), false);
+    assert.equal(isValid({ high: 0, low: 0 }, bit, 0), true);
+    const bits = { zeroes: bit, allocated: bit, index: (wrong + 1) % 32 };
+    assert.equal(subclusterKind(placed.high, placed.low, bits, extended), 'invalid');
   }
 });
 
 test('takes a compressed entry as compressed whatever its bitmap says (SUB-05)', () => {
   const { high, low } = halvesOf(0x4000_0000_0005_0000n);
-  assert.equal(isExtendedEntryValid(high, low, 0xffff_ffff, 0xffff_ffff), true);
-  assert.equal(subclusterKind(high, low, { zeroes: 1, allocated: 1, index: 0 }), 'compressed');
+  assert.equal(isExtendedEntryValid(high, low, { zeroes: 0xffff_ffff, allocated: 0xffff_ffff }, extended), true);
+  assert.equal(subclusterKind(high, low, { zeroes: 1, allocated: 1, index: 0 }, extended), 'compressed');
 });
 
 test('decodes compressed descriptors of every cluster size as the formula says (CMP-01, CMP-02)', () => {

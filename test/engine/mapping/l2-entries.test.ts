@@ -65,7 +65,7 @@ describe('the place of an entry', () => {
     const owned = ['8000000000050000', '8000000000050001'];
     const not = ['0000000000050000', '0000000000000001', '8000000000000001', '4000000000050000', 'c000000000050000'];
     assert.deepEqual(
-      [...owned, ...not].map((hex) => isOwnedPlace(entryOf(hex))),
+      [...owned, ...not].map((hex) => isOwnedPlace(entryOf(hex), standard)),
       [true, true, false, false, false, false, false],
     );
   });

@@ -180,7 +180,7 @@ describe('a header', () => {
     const verdict = judge(bytes);
     assert.deepEqual(violationsOf(verdict), [
       'backing-refused',
-      'data-file-unsupported',
+      'data-file-refused',
       'luks-header-invalid',
       'image-marked-corrupt',
     ]);

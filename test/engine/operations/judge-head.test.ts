@@ -50,10 +50,7 @@ describe('the head of a file', () => {
       setUint32(draft, 32, 2);
       setUint64(draft, 72, (1n << 2n) | (1n << 40n));
     });
-    assert.deepEqual(violationsOf(bytes, { backing: false }), [
-      'feature-unknown',
-      'data-file-unsupported',
-    ]);
+    assert.deepEqual(violationsOf(bytes, { backing: false }), ['feature-unknown', 'data-file-refused']);
   });
 
   test('names a backing file only where one is expected', () => {

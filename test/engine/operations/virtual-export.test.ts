@@ -170,13 +170,14 @@ interface Mapping {
 }
 
 function mappingAt(file: VirtualFile, header: Header, offset: number): Mapping {
-  const { l2Span, clusterSize, l2Entries } = headerGeometry(header);
+  const geometry = headerGeometry(header);
+  const { l2Span, clusterSize, l2Entries } = geometry;
   const l1 = viewOf(bytesAt(file, header.l1TableOffset + Math.floor(offset / l2Span) * 8, 8));
   const table = entryOffset(l1.getUint32(0), l1.getUint32(4));
   if (table === 0) return { kind: 'unallocated', host: 0 };
   assert(isOwned(l1.getUint32(0)));
   const l2 = viewOf(bytesAt(file, table + (Math.floor(offset / clusterSize) % l2Entries) * 8, 8));
-  const kind = standardKind(l2.getUint32(0), l2.getUint32(4));
+  const kind = standardKind(l2.getUint32(0), l2.getUint32(4), geometry);
   assert.equal(isOwned(l2.getUint32(0)), kind === 'data');
   return { kind, host: entryOffset(l2.getUint32(0), l2.getUint32(4)) };
 }

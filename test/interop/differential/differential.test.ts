@@ -9,7 +9,7 @@ import { describe, test } from 'node:test';
 import { checkImage, compareImages, mapJson, qemuImg } from '../../support/qemu-img.ts';
 import type { MapRun } from '../../support/qemu-img.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
-import { liveOurs, liveTwin, makeBacking } from './lives.ts';
+import { dataPathOf, liveOurs, liveTwin, makeBacking } from './lives.ts';
 import { makeStream } from './stream.ts';
 import type { Stream } from './stream.ts';
 
@@ -37,6 +37,7 @@ function liveBoth(stream: Stream): void {
     const ours = liveOurs(folder.path, stream);
     const twin = liveTwin(folder.path, stream);
     judge(folder.path, { ours, twin });
+    if (stream.options.dataFile === 'raw') judgeRaw(ours);
   } catch (error) {
     throw new Error(`seed ${String(stream.seed)}: ${describeStream(stream)}`, { cause: error });
   }
@@ -54,6 +55,12 @@ function judge(folder: string, files: { readonly ours: string; readonly twin: st
   const names = snapshotNames(twin);
   assert.deepEqual(snapshotNames(ours), names, 'the names of the snapshots');
   for (const { name } of names) compareSnapshots(folder, { ours, twin, name });
+}
+
+/** DAT-04: a raw data file is the disk, to whoever reads it by itself. */
+function judgeRaw(ours: string): void {
+  const raw = { path: dataPathOf(ours), format: 'raw' } as const;
+  assert.ok(compareImages({ path: ours, format: 'qcow2' }, raw), 'the raw data file reads as the image');
 }
 
 function compareSnapshots(

@@ -11,6 +11,11 @@ import type { Operation, Stream, StreamOptions } from './stream.ts';
 
 const backingName = 'base.raw';
 
+/** Where an image of a stream keeps its data, if not in itself. */
+export function dataPathOf(imagePath: string): string {
+  return imagePath.replace(/qcow2$/, 'data');
+}
+
 /** Makes the layer below in a folder: a raw file with a pattern in some places. */
 export function makeBacking(folder: string, options: StreamOptions): void {
   if (options.backingSize === undefined) return;
@@ -30,19 +35,22 @@ export function makeBacking(folder: string, options: StreamOptions): void {
 export function liveOurs(folder: string, stream: Stream): string {
   const path = join(folder, 'ours.qcow2');
   const { options } = stream;
+  // QEMU looks for a relative name in its own working folder, not beside the image.
+  const dataFile = { fileName: dataPathOf(path), path: dataPathOf(path) };
   runToEnd(
     Image.create(path, {
       ...options,
       compressionType: 'zlib',
       preallocation: 'off',
       backing: options.backingSize === undefined ? undefined : { fileName: backingName, format: 'raw' },
+      dataFile: options.dataFile === 'none' ? undefined : { ...dataFile, raw: options.dataFile === 'raw' },
     }),
   );
   const backing: readonly BackingFile[] =
     options.backingSize === undefined
       ? []
       : [{ fileName: backingName, path: join(folder, backingName), format: 'raw' }];
-  const open = (): Image => Image.open({ path, writable: true, locks: 'qemu', backing });
+  const open = (): Image => Image.open({ path, writable: true, locks: 'qemu', backing, dataFile });
   let image = open();
   for (const operation of stream.operations) {
     if (operation.kind === 'reopen') {
@@ -97,7 +105,10 @@ export function liveTwin(folder: string, stream: Stream): string {
   const path = join(folder, 'twin.qcow2');
   const { options } = stream;
   const below = options.backingSize === undefined ? [] : ['-b', backingName, '-F', 'raw'];
-  qemuImg('create', '-q', '-f', 'qcow2', '-o', createOptions(options), ...below, path, String(options.virtualSize));
+  const own = createOptions(options);
+  const dataFile = `data_file=${dataPathOf(path)},data_file_raw=${options.dataFile === 'raw' ? 'on' : 'off'}`;
+  const words = options.dataFile === 'none' ? own : `${own},${dataFile}`;
+  qemuImg('create', '-q', '-f', 'qcow2', '-o', words, ...below, path, String(options.virtualSize));
   let commands: string[] = [];
   let virtualSize = options.virtualSize;
   const sizes = new Map<string, number>();

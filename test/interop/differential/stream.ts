@@ -11,6 +11,8 @@ export interface StreamOptions {
   readonly virtualSize: number;
   /** Bytes of the layer below, or none. */
   readonly backingSize: number | undefined;
+  /** Whether the data lies in an external file, and whether that reads as the disk by itself. */
+  readonly dataFile: 'none' | 'mapped' | 'raw';
 }
 
 export type Operation =
@@ -36,8 +38,17 @@ const sector = 512;
 
 export function makeStream(seed: number): Stream {
   const prng = new Prng(seed);
-  const options = chooseOptions(prng);
+  const options = withDataFile(chooseOptions(prng), new Prng(seed + dataFileSeed));
   return { seed, options, operations: chooseOperations(prng, options) };
+}
+
+/** A chance of its own, so that the lives without a data file stay what they were. */
+const dataFileSeed = 1_000_000;
+
+function withDataFile(options: StreamOptions, prng: Prng): StreamOptions {
+  if (options.compat === '0.10' || prng.below(5) > 0) return options;
+  const dataFile = options.backingSize === undefined && prng.below(2) === 0 ? 'raw' : 'mapped';
+  return { ...options, dataFile };
 }
 
 function chooseOptions(prng: Prng): StreamOptions {
@@ -56,6 +67,7 @@ function chooseOptions(prng: Prng): StreamOptions {
     lazyRefcounts: !version2 && prng.below(4) === 0,
     virtualSize,
     backingSize: backed ? sector * (1 + prng.below((virtualSize * 2) / sector)) : undefined,
+    dataFile: 'none',
   };
 }
 
@@ -76,7 +88,7 @@ interface Life {
 
 function chooseOperation(prng: Prng, options: StreamOptions, life: Life): Operation {
   const dice = prng.below(100);
-  const snapshotsAllowed = options.refcountBits > 1;
+  const snapshotsAllowed = options.refcountBits > 1 && options.dataFile === 'none';
   if (dice < 15 && mayPack(options)) return choosePacked(prng, options, life);
   if (dice < 45) return { kind: 'write', ...chooseSpan(prng, options, life), pattern: 1 + prng.below(255) };
   if (dice < 62) return { kind: 'zero', ...chooseSpan(prng, options, life), unmap: prng.below(2) === 0 };
@@ -92,8 +104,8 @@ function chooseOperation(prng: Prng, options: StreamOptions, life: Life): Operat
  * QEMU packs only where nothing is (T39), so its life discards first, which a version 2 overlay cannot. Narrow counts would
  * be used up by blobs that share a cluster, in one life earlier than in the other.
  */
-function mayPack({ compat, backingSize, refcountBits }: StreamOptions): boolean {
-  return refcountBits >= 16 && (compat === '1.1' || backingSize === undefined);
+function mayPack({ compat, backingSize, refcountBits, dataFile }: StreamOptions): boolean {
+  return dataFile === 'none' && refcountBits >= 16 && (compat === '1.1' || backingSize === undefined);
 }
 
 function choosePacked(prng: Prng, { clusterSize }: StreamOptions, life: Life): Operation {
