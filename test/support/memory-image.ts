@@ -17,12 +17,8 @@ import type {
   VirtualFile,
 } from '../../src/engine/image.ts';
 import type { Engine, EngineImage, EngineOpenOptions } from '../../src/pool/engine.ts';
-<<<<<<< HEAD
-import { cleanReport, stepLength } from './memory-image-spec.ts';
+import { cleanReport, inspection, stepLength } from './memory-image-spec.ts';
 import { PlainImage } from './plain-image.ts';
-=======
-import { cleanReport, stepLength, inspection } from './memory-image-spec.ts';
->>>>>>> e39ad4d (routes: tell every member of qemu-img info, caches and limits)
 
 /** How many steps a recovery takes. */
 export const recoverySteps = 3;
