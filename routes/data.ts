@@ -13,7 +13,7 @@ import { passphraseOf } from '../src/http/image-passphrase.ts';
 import { bodyLengthOf, bodyOf, bodyPatience } from '../src/http/request-body.ts';
 import { compileNoValidator, invalidRequest, parseQuery } from '../src/http/schema.ts';
 import type { Services, WriteOptions } from '../src/services/services.ts';
-import { answerReceipt, dataTag, generationOfTag, refuseOption } from './answers.ts';
+import { answerReceipt, dataTag, generationOfTag } from './answers.ts';
 import { takeAnyBody } from './byte-bodies.ts';
 import { claimOf } from './claims.ts';
 import { answerWork, jobResponse } from './long-work.ts';
@@ -104,7 +104,6 @@ async function readData(services: Services, request: FastifyRequest, reply: Fast
 async function writeData(services: Services, request: FastifyRequest, reply: FastifyReply) {
   const image = imageOf(request);
   const query = parseQuery(WriteQuery, request.query);
-  refuseOption('compress', query.compress);
   const bodyLength = bodyLengthOf(request.raw);
   const target = targetOf(request, bodyLength);
   const sha256 = contentDigestOf(request.headers['content-digest']);
@@ -122,6 +121,7 @@ async function writeData(services: Services, request: FastifyRequest, reply: Fas
     bodyLength,
     flush: query.flush ?? true,
     detectZeroes: query.detectZeroes ?? false,
+    compress: query.compress ?? false,
     sha256,
     expected: namedGenerations(conditions, (tag) => generationOfTag(imageId, tag)),
   };

@@ -84,6 +84,7 @@ function qcow2Source({ backing, repair }: z.output<typeof ImportQuery>): ImportO
 function rawSource(query: z.output<typeof ImportQuery>): ImportOptions['source'] {
   return {
     format: 'raw',
+    compress: query.compress ?? false,
     create: {
       clusterSize: query.clusterSize ?? 65_536,
       compat: query.compat ?? '1.1',

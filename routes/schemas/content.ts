@@ -13,7 +13,7 @@ export const WriteQuery = z.strictObject({
   generation: QuerySize.optional().meta({ description: '412 when the content is of another generation' }),
   flush: QueryFlag.optional().meta({ description: '`false` answers before the bytes are durable' }),
   detectZeroes: QueryFlag.optional().meta({ description: 'Runs of zeroes become zero clusters' }),
-  compress: QueryFlag.optional().meta({ description: 'Only `false` can be honoured' }),
+  compress: QueryFlag.optional().meta({ description: 'Clusters are stored compressed; only for whole clusters' }),
 });
 
 export const ZeroSpan = z

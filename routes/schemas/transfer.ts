@@ -26,6 +26,7 @@ const rawOnly = [
   'extendedL2',
   'compressionType',
   'preallocation',
+  'compress',
 ] as const;
 
 export const ImportQuery = z
@@ -50,6 +51,7 @@ export const ImportQuery = z
     extendedL2: QueryFlag.optional().meta({ description: 'raw: whether L2 entries have subclusters' }),
     compressionType: CompressionType.optional().meta({ description: 'raw: how clusters are packed' }),
     preallocation: Preallocation.optional().meta({ description: 'raw: what is allocated at once' }),
+    compress: QueryFlag.optional().meta({ description: 'raw: store clusters compressed' }),
     description: Description.optional().meta({ description: 'The description of the new image' }),
     label: QueryNewLabels.optional().meta({ description: 'Labels of the new image, `key:value`' }),
   })

@@ -9,7 +9,7 @@ import { Lane } from './lane.ts';
 import type { Connect, News } from './lane.ts';
 import type { PoolLimits } from './limits.ts';
 import type { RequestBody } from './messages.ts';
-import { patient } from './patience.ts';
+import { patient, settled } from './patience.ts';
 import { PinnedHandle } from './pinned-handle.ts';
 import { PinnedImage } from './pinned-image.ts';
 import { SpareBuffers } from './spare-buffers.ts';
@@ -394,9 +394,4 @@ function isOpenAs(pin: PinnedImage, request: OpenRequest): boolean {
 
 function closedFault(): Fault {
   return new Fault('engine-lost', { reason: 'closed' });
-}
-
-/** When the work is over, however it ended. */
-async function settled(work: Promise<unknown>): Promise<void> {
-  await Promise.allSettled([work]);
 }

@@ -22,3 +22,8 @@ export async function patient<Result>(
     signal?.removeEventListener('abort', onAbort);
   }
 }
+
+/** When the work is over, however it ended. */
+export async function settled(work: Promise<unknown>): Promise<void> {
+  await Promise.allSettled([work]);
+}

@@ -60,6 +60,10 @@ export function toImage(
 }
 
 /** Whoever got into an image has its facts: only ready images let anybody in. */
+export function requireFacts(record: ImageRecord): ImageFacts {
+  return present(record.facts, 'an image that is ready has facts');
+}
+
 export function clusterSizeOf(record: ImageRecord): number {
-  return present(record.facts, 'an image that is ready has facts').clusterSize;
+  return requireFacts(record).clusterSize;
 }

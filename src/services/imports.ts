@@ -6,7 +6,7 @@ import type { Image } from './image-facts.ts';
 import type { CreateOptions } from './images.ts';
 import type { NewImages } from './new-images.ts';
 import { takeQcow2 } from './qcow2-import.ts';
-import { requireKnownSize, takeRaw } from './raw-import.ts';
+import { requireKnownSize, requireNoPlaces, takeRaw } from './raw-import.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { requireSpace } from './storage-faults.ts';
 import type { Usage } from './usage.ts';
@@ -43,6 +43,8 @@ export interface ImportOptions {
           | 'compressionType'
           | 'preallocation'
         >;
+        /** Whether clusters are stored packed; not for an image that has all its clusters from the start. */
+        readonly compress: boolean;
       };
   /** Aborted when the client has gone: an import whose body is not there yet ends and leaves nothing. */
   readonly signal: AbortSignal | undefined;
@@ -82,10 +84,11 @@ export class Imports {
     const incoming = { body, bodyLength, sha256, onTaken, onProgress: control?.onProgress };
     await this.#usage.requireQuota(bodyLength ?? 0);
     if (source.format === 'raw') {
-      const { create } = source;
+      const { create, compress } = source;
       requireKnownSize(create, bodyLength);
+      if (compress) requireNoPlaces(create);
       return this.#newImages.make({ ...reservation, backing: undefined }, (draft) =>
-        takeRaw(this.#parts, draft, { ...incoming, create }),
+        takeRaw(this.#parts, draft, { ...incoming, create, compress }),
       );
     }
     const { backing, repair } = source;

@@ -25,6 +25,8 @@ export interface IncomingRaw {
   readonly bodyLength: number | undefined;
   readonly sha256: Uint8Array | undefined;
   readonly create: RawImportFormat;
+  /** Whether clusters are stored packed. */
+  readonly compress: boolean;
   /** Told when the whole body is there. */
   readonly onTaken: () => void;
 }
@@ -46,6 +48,13 @@ export function requireKnownSize(create: RawImportFormat, bodyLength: number | u
     value: create.preallocation,
     reason: 'the size is not known: send a Content-Length, or import without preallocation',
   });
+}
+
+/** Faults `unsupported-option`: packed clusters would leave the places behind that were made for them. */
+export function requireNoPlaces(create: RawImportFormat): void {
+  if (create.preallocation === 'off') return;
+  const reason = 'compressed clusters have no places that could be made in advance';
+  throw new Fault('unsupported-option', { option: 'compress', value: true, reason });
 }
 
 /**
@@ -125,8 +134,8 @@ async function fill(filling: Filling, incoming: IncomingRaw): Promise<MadeFile |
     length: incoming.bodyLength,
   };
 
-  const target = new FillTarget(filling);
-  const unit = extendedL2 ? clusterSize / subclusterCount : clusterSize;
+  const target = new FillTarget(filling, { packs: incoming.compress, clusterSize });
+  const unit = extendedL2 && !incoming.compress ? clusterSize / subclusterCount : clusterSize;
   try {
     for await (const chunk of bodyChunks(body, rule)) {
       await target.reach(chunk.offset + chunk.bytes.length);
@@ -160,7 +169,10 @@ class FillTarget {
   #end = 0;
   #unflushed = 0;
 
-  constructor({ handle, staged, signal }: Filling) {
+  readonly #form: { readonly packs: boolean; readonly clusterSize: number };
+
+  constructor({ handle, staged, signal }: Filling, form: { readonly packs: boolean; readonly clusterSize: number }) {
+    this.#form = form;
     this.#handle = handle;
     this.#staged = staged;
     this.#signal = signal;
@@ -189,13 +201,28 @@ class FillTarget {
 
   async write({ offset, bytes }: BodyChunk): Promise<void> {
     const { length } = bytes;
-    const args = { offset, bytes, detectZeroes: false };
-    await this.#window.add(length, () => this.#handle.call('write', args, { signal: this.#signal }));
+    await this.#window.add(length, () => this.#put(offset, bytes));
     await this.#staged.wrote(length);
     this.#unflushed += length;
     if (this.#unflushed < flushEvery) return;
     this.#unflushed = 0;
     await this.#window.add(0, () => this.#handle.call('flush', {}, { signal: this.#signal }));
+  }
+
+  async #put(offset: number, bytes: Uint8Array): Promise<unknown> {
+    const signal = this.#signal;
+    if (!this.#form.packs) return this.#handle.call('write', { offset, bytes, detectZeroes: false }, { signal });
+    const args = { offset, bytes: this.#wholeClusters(offset, bytes), detectZeroes: false };
+    return this.#handle.run('writeCompressed', args, { signal, onProgress: undefined });
+  }
+
+  /** Only whole clusters are packed, or what the disk has of its last: the rest of the body's last one is zero. */
+  #wholeClusters(offset: number, bytes: Uint8Array): Uint8Array {
+    const end = Math.min(alignUp(bytes.length, this.#form.clusterSize), this.#handle.virtualSize - offset);
+    if (end === bytes.length) return bytes;
+    const whole = new Uint8Array(end);
+    whole.set(bytes);
+    return whole;
   }
 
   /** Cuts the image to what has come, and makes it durable. */

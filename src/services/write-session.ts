@@ -8,6 +8,7 @@ import { Fault } from '../base/fault.ts';
 import { MiB } from '../base/units.ts';
 import type { ExpectedGeneration } from '../pool/protocol.ts';
 import { bodyChunks, bodyOf, exactly, gatherAll, lengthMismatch, watched } from './body-chunks.ts';
+import { requireFacts } from './image-facts.ts';
 import { WriteWindow } from './write-window.ts';
 import type { Visit } from './visit.ts';
 
@@ -26,6 +27,8 @@ export interface WriteOptions {
   readonly flush: boolean;
   /** Whether runs of zeroes become zero clusters. */
   readonly detectZeroes: boolean;
+  /** Whether clusters are stored packed: whole clusters only, or `unsupported-option` {option: compress, reason}. */
+  readonly compress: boolean;
   /** The expected SHA-256 of the body; short bodies are verified before the first write. */
   readonly sha256: Uint8Array | undefined;
   /** What the first write is to find; judged by the image's thread (`precondition-failed`). Undefined for anything. */
@@ -53,6 +56,9 @@ export const verifiedFirstMax = 8 * MiB;
 
 /** How long a chunk is, unless a cluster is longer. */
 export const writeChunkLength = 1 * MiB;
+
+/** One whose clusters are packed is longer, so that there is something to do for several threads. */
+const packedChunkLength = 2 * MiB;
 
 /** How many chunks are under way at a time: enough for the thread to never wait, few enough to hold them all. */
 export const writesAtOnceMax = 4;
@@ -83,6 +89,7 @@ export class ImageWriteSession implements WriteSession {
     if (options.bodyLength !== undefined && options.bodyLength !== span.length) {
       throw withWritten(lengthMismatch({ expected: span.length, received: options.bodyLength }), 0);
     }
+    if (options.compress) this.#requirePackable(span);
     const window = new WriteWindow({ widthMax: writesAtOnceMax });
     try {
       return await keepingAll(this.#visit, async () => {
@@ -115,6 +122,18 @@ export class ImageWriteSession implements WriteSession {
     this.close();
   }
 
+  /** Before a byte is taken; the engine judges once more. Only whole clusters are packed, or what the disk has of its last. */
+  #requirePackable(span: ByteSpan): void {
+    const { encrypted, clusterSize } = requireFacts(this.#visit.record);
+    const end = endOf(span);
+    const isWhole = span.offset % clusterSize === 0 && (end % clusterSize === 0 || end === this.size);
+    if (isWhole && !encrypted) return;
+    const reason = encrypted
+      ? 'the image is encrypted, and packed clusters would be stored in clear text'
+      : `only whole clusters of ${clusterSize} bytes are packed`;
+    throw new Fault('unsupported-option', { option: 'compress', value: true, reason });
+  }
+
   async #writeAll(
     span: ByteSpan,
     work: {
@@ -138,7 +157,7 @@ export class ImageWriteSession implements WriteSession {
 
     const rule = {
       offset: span.offset,
-      lengthMax: Math.max(writeChunkLength, this.#clusterSize),
+      lengthMax: Math.max(options.compress ? packedChunkLength : writeChunkLength, this.#clusterSize),
       alignment: this.#clusterSize,
       length: span.length,
     };
@@ -146,7 +165,9 @@ export class ImageWriteSession implements WriteSession {
     for await (const { offset, bytes } of bodyChunks(body, rule)) {
       const plain = { offset, bytes, detectZeroes: options.detectZeroes };
       const args = expectedGeneration === undefined ? plain : { ...plain, expected: expectedGeneration };
-      await window.add(bytes.length, () => this.#visit.call('write', args));
+      await window.add(bytes.length, () =>
+        options.compress ? this.#visit.run('writeCompressed', args) : this.#visit.call('write', args),
+      );
       // Nothing goes after a write that may yet be refused.
       if (expectedGeneration !== undefined) await window.finish();
       expectedGeneration = undefined;

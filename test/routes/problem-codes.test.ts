@@ -67,7 +67,8 @@ const provocations: Readonly<Record<string, () => PromiseLike<Response>>> = {
   'range-not-satisfiable': () => service.get('/v1/images/vm/data').set('Range', `bytes=${MiB}-`),
   'unsafe-image': () => service.put('/v1/imports/foreign').send(Buffer.alloc(4096, 1)),
   'invalid-geometry': () => service.post('/v1/images', { name: 'x', virtualSize: 1, clusterSize: 1000 }),
-  'unsupported-option': () => service.put('/v1/images/vm/data?compress=true').send(Buffer.from('x')),
+  'unsupported-option': () =>
+    service.put('/v1/images/vm/data?compress=true').set('content-range', 'bytes 1-1/*').send(Buffer.from('x')),
   'size-mismatch': () => service.put('/v1/images/vm/data').send(Buffer.from('x')),
   'passphrase-required': () => service.get('/v1/images/secret/data'),
   'wrong-passphrase': () => service.post('/v1/images/secret/unlock', { passphrase: 'wrong' }),

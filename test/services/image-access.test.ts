@@ -20,6 +20,7 @@ const plain: WriteOptions = {
   bodyLength: undefined,
   flush: true,
   detectZeroes: false,
+  compress: false,
   sha256: undefined,
   expected: undefined,
 };

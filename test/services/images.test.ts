@@ -130,7 +130,14 @@ describe('an overlay', () => {
     async function* body(): AsyncGenerator<Uint8Array> {
       yield Buffer.from('after');
     }
-    const options = { bodyLength: 5, flush: true, detectZeroes: false, sha256: undefined, expected: undefined };
+    const options = {
+      bodyLength: 5,
+      flush: true,
+      detectZeroes: false,
+      compress: false,
+      sha256: undefined,
+      expected: undefined,
+    };
     await assert.rejects(
       writer.write({ offset: 0, length: 5 }, body(), options),
       faultOf('image-has-dependents', { written: 0 }),

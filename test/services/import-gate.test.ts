@@ -163,6 +163,7 @@ test('a killed process leaves what was flushed, another generation, and a sound 
     bodyLength: undefined,
     flush: false,
     detectZeroes: false,
+    compress: false,
     sha256: undefined,
     expected: undefined,
   };

@@ -47,7 +47,14 @@ function claimOf(lease: Lease): LeaseClaim {
 
 async function write(services: Services, claim: LeaseClaim | undefined): Promise<void> {
   using session = await services.content.openWrite('vm', { signal: undefined, claim });
-  const options = { bodyLength: 3, flush: true, detectZeroes: false, sha256: undefined, expected: undefined };
+  const options = {
+    bodyLength: 3,
+    flush: true,
+    detectZeroes: false,
+    compress: false,
+    sha256: undefined,
+    expected: undefined,
+  };
   await session.write({ offset: 0, length: 3 }, bodyIn(Buffer.from('abc'), 3), options);
 }
 
