@@ -1,10 +1,10 @@
 // The pool itself: which image is open on which thread, who joins it, when it closes, and how often it was lost.
 
-import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import type { Codecs } from './codecs.ts';
 import type { CallOptions, EngineHandle, EnginePool, PoolFigures, RunOptions } from './engine-pool.ts';
 import { KeySearches } from './key-searches.ts';
+import { LaneCrew } from './lane-crew.ts';
 import { Lane } from './lane.ts';
 import type { Connect, News } from './lane.ts';
 import type { PoolLimits } from './limits.ts';
@@ -43,7 +43,7 @@ export interface PoolOptions {
 
 /** A pool over some lanes; what stands behind a lane is its subclass's business. */
 export class LanePool implements EnginePool {
-  readonly #lanes: readonly Lane[];
+  readonly #crew: LaneCrew;
   readonly #options: PoolOptions;
   readonly #codecs: Codecs;
   /** By image id: what is open, and what is being opened or closed. */
@@ -56,9 +56,6 @@ export class LanePool implements EnginePool {
   readonly #stuck = new Map<string, string>();
   readonly #spares = new SpareBuffers();
   readonly #searches: KeySearches;
-  readonly #greetings = new Map<Lane, Promise<void>>();
-  /** Threads that come up later: until then they get no work, and nobody waits for them. */
-  readonly #asleep = new Set<Lane>();
   #lastNumber = 0;
   #threadsLost = 0;
   #closed = false;
@@ -67,7 +64,7 @@ export class LanePool implements EnginePool {
     this.#options = options;
     this.#codecs = options.codecs;
     this.#searches = new KeySearches({ waitMs: options.limits.keyWaitMs });
-    this.#lanes = options.connects.map((connect) => {
+    const lanes = options.connects.map((connect) => {
       const lane: Lane = new Lane({
         connect,
         limits: options.limits,
@@ -78,6 +75,7 @@ export class LanePool implements EnginePool {
       });
       return lane;
     });
+    this.#crew = new LaneCrew(lanes);
   }
 
   async open(request: OpenRequest, options: CallOptions): Promise<EngineHandle> {
@@ -131,12 +129,11 @@ export class LanePool implements EnginePool {
   }
 
   figures(): PoolFigures {
-    const sum = (of: (lane: Lane) => number): number => this.#lanes.reduce((all, lane) => all + of(lane), 0);
     return {
-      threads: this.#lanes.length,
-      openImages: sum((lane) => lane.openImages),
-      queuedRequests: sum((lane) => lane.load),
-      queuedBytes: sum((lane) => lane.loadBytes),
+      threads: this.#crew.all.length,
+      openImages: this.#crew.sum((lane) => lane.openImages),
+      queuedRequests: this.#crew.sum((lane) => lane.load),
+      queuedBytes: this.#crew.sum((lane) => lane.loadBytes),
       threadsLost: this.#threadsLost,
     };
   }
@@ -144,65 +141,24 @@ export class LanePool implements EnginePool {
   async ping(): Promise<void> {
     if (this.#closed) throw closedFault();
     const patience = { signal: undefined, waitMs: this.#options.limits.pingWaitMs };
-    await Promise.all(this.#awake.map((lane) => patient(this.#greet(lane), patience)));
+    await Promise.all(this.#crew.awake.map((lane) => patient(this.#crew.greet(lane), patience)));
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    for (const lane of this.#lanes) lane.cancelAll(closedFault());
+    this.#crew.close();
+    for (const lane of this.#crew.all) lane.cancelAll(closedFault());
     while (this.#pins.size > 0) {
       await Promise.all([...this.#pins.values()].map((pin) => this.#closeSoon(pin)));
     }
-    await Promise.all(this.#lanes.map((lane) => lane.untilIdle()));
-    await Promise.all(this.#lanes.map((lane) => lane.end()));
+    await Promise.all(this.#crew.all.map((lane) => lane.untilIdle()));
+    await Promise.all(this.#crew.all.map((lane) => lane.end()));
     await this.#codecs.close();
   }
 
-  /**
-   * Starts the threads one after the other, so that the first is up early. `first` is done when it is, `all` when no other
-   * is still to come; each faults `engine-lost` {reason} for a thread that does not come up.
-   */
-  protected wake(): { readonly first: Promise<void>; readonly all: Promise<void> } {
-    const [lane, ...later] = this.#lanes;
-    for (const each of later) this.#asleep.add(each);
-    const first = this.#greet(present(lane, 'a pool has a lane'));
-    return {
-      first,
-      all: first.then(
-        () => this.#wakeEach(later),
-        () => undefined,
-      ),
-    };
-  }
-
-  async #wakeEach(lanes: readonly Lane[]): Promise<void> {
-    for (const lane of lanes) {
-      if (this.#closed) return;
-      try {
-        await this.#greet(lane).catch((error: unknown) => this.#throwUnlessClosed(error));
-      } finally {
-        // One that does not come up is tried again for the next request.
-        this.#asleep.delete(lane);
-      }
-    }
-  }
-
-  /** A thread that ends with its pool has not failed. */
-  #throwUnlessClosed(error: unknown): void {
-    if (!this.#closed) throw error;
-  }
-
-  get #awake(): readonly Lane[] {
-    return this.#asleep.size === 0 ? this.#lanes : this.#lanes.filter((lane) => !this.#asleep.has(lane));
-  }
-
-  /** However many ask, a thread that does not answer is asked once. */
-  #greet(lane: Lane): Promise<void> {
-    const known = this.#greetings.get(lane);
-    if (known !== undefined) return known;
-    const greeting = this.#request(lane, { kind: 'hello' }).finally(() => this.#greetings.delete(lane));
-    this.#greetings.set(lane, greeting);
-    return greeting;
+  /** As {@link LaneCrew.wake}. */
+  protected wake(): ReturnType<LaneCrew['wake']> {
+    return this.#crew.wake();
   }
 
   /** One thing nearer to the image being open as requested. */
@@ -216,7 +172,7 @@ export class LanePool implements EnginePool {
   }
 
   #pin(request: OpenRequest): Promise<void> {
-    const lane = this.#leastLoaded();
+    const lane = this.#crew.leastLoaded;
     if (lane.openImages >= this.#options.limits.openImagesMax) return this.#makeRoom();
     this.#lastNumber += 1;
     const pin = new PinnedImage({ imageId: request.imageId, number: this.#lastNumber, lane });
@@ -317,16 +273,11 @@ export class LanePool implements EnginePool {
   #runOnFile(body: RequestBody, options: RunOptions): Promise<unknown> {
     if (this.#closed) return Promise.reject(closedFault());
     const { signal, onProgress } = options;
-    return this.#leastLoaded().request(body, { signal, onProgress, buffer: undefined, bytes: 0 });
+    return this.#crew.leastLoaded.request(body, { signal, onProgress, buffer: undefined, bytes: 0 });
   }
 
   async #request(lane: Lane, body: RequestBody): Promise<void> {
     await lane.request(body, { signal: undefined, onProgress: undefined, buffer: undefined, bytes: 0 });
-  }
-
-  #leastLoaded(): Lane {
-    const [first, ...others] = this.#awake;
-    return others.reduce((best, lane) => (isLighter(lane, best) ? lane : best), present(first, 'a pool has a lane'));
   }
 
   #learn(news: News): void {
@@ -379,11 +330,6 @@ export class LanePool implements EnginePool {
     pin.lane.openImages -= 1;
     pin.fail(failure);
   }
-}
-
-function isLighter(one: Lane, other: Lane): boolean {
-  if (one.openImages !== other.openImages) return one.openImages < other.openImages;
-  return one.load < other.load;
 }
 
 /** An image that stayed open behind a caller who left may count on from below what its row gives out by now. */
