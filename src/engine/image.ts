@@ -1,6 +1,7 @@
 // The face of the engine: one method a verb, no logic of its own. The only engine file that others import.
 
 import { Fault } from '../base/fault.ts';
+import { BitmapVerbs } from './bitmap-verbs.ts';
 import { ImageLayer } from './data/image-layer.ts';
 import { read } from './data/reader.ts';
 import { overwrites, write } from './data/writer.ts';
@@ -13,18 +14,6 @@ import type { Layer } from './layer/layer.ts';
 import { admit } from './operations/admit.ts';
 import type { Admitted } from './operations/admit.ts';
 import type { AmendWish } from './operations/amend-rules.ts';
-import {
-  clearBitmap,
-  createBitmap,
-  deleteBitmap,
-  describeBitmap,
-  describeBitmaps,
-  mergeBitmaps,
-  setBitmapEnabled,
-} from './operations/bitmap.ts';
-import type { BitmapDescription, BitmapList, BitmapListQuery, NewBitmap } from './operations/bitmap.ts';
-import { listDirtyExtents } from './operations/bitmap-extents.ts';
-import type { DirtyExtentPage, DirtyExtentQuery } from './operations/bitmap-extents.ts';
 import { check } from './operations/check.ts';
 import type { CheckReport } from './operations/check-report.ts';
 import { discardInSteps, zeroInSteps } from './operations/clear.ts';
@@ -91,10 +80,11 @@ export type { KeyCost, LuksCipher, LuksWish, NewLuks } from './transform/new-luk
  * An open image. Spans lie inside the disk, or the verb faults `range-not-satisfiable` {size}. Changing verbs fault
  * `image-read-only` on an image that was opened for reading, and `image-marked-corrupt` once corruption was met.
  */
-export class Image {
+export class Image extends BitmapVerbs {
   readonly #session: ImageSession;
 
   private constructor(session: ImageSession) {
+    super(session);
     this.#session = session;
   }
 
@@ -323,49 +313,6 @@ export class Image {
 
   revertSnapshot(snapshot: string): Steps<void> {
     return this.#session.changeInSteps((parts) => revertSnapshot(parts, snapshot));
-  }
-
-  /** In the order of the directory. */
-  bitmaps(query: BitmapListQuery): Steps<BitmapList> {
-    return this.#session.look((parts) => describeBitmaps(parts, query));
-  }
-
-  /** Fault `bitmap-not-found`. */
-  bitmap(name: string): Steps<BitmapDescription> {
-    return this.#session.look((parts) => describeBitmap(parts, name));
-  }
-
-  /** Faults `bitmap-not-found`, `bitmap-inconsistent`. */
-  dirtyExtents(name: string, query: DirtyExtentQuery): DirtyExtentPage {
-    this.#session.admitSpan(query.offset, query.length);
-    return this.#session.look((parts) => listDirtyExtents(parts.bitmaps.findConsistent(name), query));
-  }
-
-  /** Durable when it returns, as all verbs of bitmaps. */
-  createBitmap(wish: NewBitmap): BitmapDescription {
-    return this.#session.changeBitmaps((parts) => createBitmap(parts, wish));
-  }
-
-  deleteBitmap(name: string): void {
-    this.#session.changeBitmaps((parts) => {
-      deleteBitmap(parts, name);
-    });
-  }
-
-  clearBitmap(name: string): void {
-    this.#session.changeBitmaps((parts) => {
-      clearBitmap(parts, name);
-    });
-  }
-
-  setBitmapEnabled(name: string, enabled: boolean): void {
-    this.#session.changeBitmaps((parts) => {
-      setBitmapEnabled(parts, name, enabled);
-    });
-  }
-
-  mergeBitmaps(name: string, from: readonly string[]): Steps<void> {
-    return this.#session.changeBitmapsInSteps((parts) => mergeBitmaps(parts, name, from));
   }
 
   /** How large a copy of the image, or of a snapshot (by id or name, the id first), will be; see {@link MeasuredSize}. */

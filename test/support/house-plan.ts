@@ -44,7 +44,8 @@ export const rooms: readonly Room[] = [
   { path: 'src/engine/mapping/', mayImport: parts, packages: [] },
   { path: 'src/engine/data/', mayImport: mapping, packages: [] },
   { path: 'src/engine/operations/', mayImport: operations, packages: [] },
-  { path: 'src/engine/image.ts', mayImport: operations, packages: [] },
+  { path: 'src/engine/bitmap-verbs.ts', mayImport: operations, packages: [] },
+  { path: 'src/engine/image.ts', mayImport: ['src/engine/bitmap-verbs.ts', ...operations], packages: [] },
 
   {
     path: 'src/pool/',
