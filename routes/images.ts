@@ -17,6 +17,7 @@ import { madeAnswer } from './made-answers.ts';
 import type { Routes } from './route-parts.ts';
 import { ClaimHeaders } from './schemas/leases.ts';
 import { ImageParams, limitDefault } from './schemas/common.ts';
+import { toEncryption } from './schemas/encryption.ts';
 import {
   Chain,
   CreateImage,
@@ -49,11 +50,12 @@ export function imageRoutes(services: Services): Routes {
       async (request, reply) => {
         const options = toCreateOptions(request.body);
         const answer = await answerOnce(services.idempotency, request, {
+          told: withoutPassphrase(request.body),
           make: (key) =>
             performWork(services, request, {
               kind: 'create',
               image: undefined,
-              options,
+              options: { ...options, encryption: undefined },
               waitsFrom: writesAll(options) ? 'now' : 'never',
               key,
               work: (control) => services.images.create(options, control),
@@ -187,9 +189,15 @@ function writesAll({ preallocation }: CreateOptions): boolean {
   return preallocation === 'falloc' || preallocation === 'full';
 }
 
+/** No trace of a passphrase is kept: a repeated request may bring another one, and gets the first answer. */
+function withoutPassphrase(body: z.output<typeof CreateImage>): object {
+  if (body.encryption === undefined) return body;
+  const { passphrase: _passphrase, ...encryption } = body.encryption;
+  return { ...body, encryption };
+}
+
 function toCreateOptions(body: z.output<typeof CreateImage>): CreateOptions {
   refuseOption('dataFile', body.dataFile);
-  refuseOption('encryption', body.encryption);
   return {
     name: body.name,
     description: body.description,
@@ -203,5 +211,6 @@ function toCreateOptions(body: z.output<typeof CreateImage>): CreateOptions {
     compressionType: body.compressionType,
     preallocation: body.preallocation,
     backing: body.backing?.image,
+    encryption: body.encryption === undefined ? undefined : toEncryption(body.encryption),
   };
 }

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 
-import type { ImageDescription } from '../../src/services/services.ts';
+import type { CreateOptions, ImageDescription } from '../../src/services/services.ts';
 import { Size } from './common.ts';
 
 /** More than anybody types or generates. */
@@ -15,6 +15,51 @@ export const Passphrase = z
   .meta({ description: 'Its bytes are those of its UTF-8; never stored, never logged', examples: ['correct horse'] });
 
 export const UnlockImage = z.strictObject({ passphrase: Passphrase }).meta({ id: 'UnlockImage' });
+
+/** A slot may cost as much as QEMU lets it, and somewhat more. */
+const iterTimeMsMax = 10_000;
+
+export const NewEncryption = z
+  .strictObject({
+    format: z.enum(['luks', 'aes']),
+    passphrase: Passphrase,
+    cipherAlg: z.enum(['aes-128', 'aes-192', 'aes-256']).optional().meta({ description: 'aes-256 when left out' }),
+    cipherMode: z.enum(['cbc', 'xts']).optional().meta({ description: 'xts when left out' }),
+    ivgenAlg: z.enum(['plain', 'plain64', 'essiv']).optional().meta({ description: 'plain64 when left out' }),
+    ivgenHashAlg: z.enum(['sha256']).optional().meta({ description: 'With `essiv`: sha256 when left out' }),
+    hashAlg: z
+      .enum(['sha1', 'sha224', 'sha256', 'sha384', 'sha512', 'ripemd160'])
+      .optional()
+      .meta({ description: 'sha256 when left out' }),
+    iterTimeMs: z
+      .int()
+      .min(1)
+      .max(iterTimeMsMax)
+      .optional()
+      .meta({ description: 'What trying a passphrase is to take on this machine; 2000 when left out' }),
+  })
+  .refine((body) => body.format === 'luks' || Object.keys(body).every((key) => aesMembers.includes(key)), {
+    path: ['format'],
+    error: 'the old AES scheme has no options beside its passphrase',
+  })
+  .meta({ id: 'NewEncryption', description: "The members after `passphrase` are qemu-img's options for LUKS" });
+
+const aesMembers = ['format', 'passphrase'];
+const iterTimeMsDefault = 2000;
+
+/** The encryption of a new image, with qemu-img's defaults. */
+export function toEncryption(asked: z.output<typeof NewEncryption>): NonNullable<CreateOptions['encryption']> {
+  const passphrase = Buffer.from(asked.passphrase);
+  if (asked.format === 'aes') return { format: 'aes', passphrase };
+  const ivgenAlg = asked.ivgenAlg ?? 'plain64';
+  const wish = {
+    cipher: { algorithm: asked.cipherAlg ?? 'aes-256', mode: asked.cipherMode ?? 'xts' },
+    ivgenAlg,
+    ivgenHashAlg: asked.ivgenHashAlg ?? (ivgenAlg === 'essiv' ? 'sha256' : undefined),
+    hashAlg: asked.hashAlg ?? 'sha256',
+  } as const;
+  return { format: 'luks', wish, iterTimeMs: asked.iterTimeMs ?? iterTimeMsDefault, passphrase };
+}
 
 export const EncryptionInfo = z
   .object({

@@ -17,6 +17,7 @@ import {
   Size,
   Time,
 } from './common.ts';
+import { NewEncryption } from './encryption.ts';
 import { LeaseHolder, printHolder } from './leases.ts';
 
 export const Preallocation = z.enum(['off', 'metadata', 'falloc', 'full']);
@@ -127,7 +128,7 @@ export const CreateImage = z
     }),
     ...formatOptions,
     dataFile: NotYet,
-    encryption: NotYet,
+    encryption: NewEncryption.optional(),
     description: Description.default(''),
     labels: Labels.default({}),
   })

@@ -73,7 +73,7 @@ export type { PackNeed } from './transform/pack-need.ts';
 export { packClusters } from './transform/packing.ts';
 export type { PackedClusters, PackTask } from './transform/packing.ts';
 export { oldAesKeyOf } from './operations/unlock.ts';
-export { chanceLength, judgeLuksWish, makeLuks } from './transform/new-luks.ts';
+export { chanceLength, judgeLuksWish, keyCostFor, makeLuks } from './transform/new-luks.ts';
 export type { KeyCost, LuksCipher, LuksWish, NewLuks } from './transform/new-luks.ts';
 
 /**
@@ -126,11 +126,6 @@ export class Image extends BitmapVerbs {
 
   get virtualSize(): number {
     return this.#session.header.virtualSize;
-  }
-
-  /** Whether guest data is out of reach until {@link unlock}. */
-  get isEncrypted(): boolean {
-    return this.#session.header.header.encryptionMethod !== 0;
   }
 
   get writable(): boolean {

@@ -25,6 +25,8 @@ export interface IdempotencyKeeper<Made> {
 
 /** What a creating route does. */
 export interface Creation<Made> {
+  /** What of the body tells this request from another one; left out for all of it. */
+  readonly told?: object;
   /** Makes it; the key is settled in the step that makes the effect. */
   readonly make: (key: string | undefined) => Promise<Answer>;
   /** The answer for what was made before a crash; it may be gone since. */
@@ -47,7 +49,7 @@ export async function answerOnce<Made>(
     principal: principalOf(request).name,
     route: `${request.method} ${request.routeOptions.url ?? ''}`,
     key,
-    request: JSON.stringify([request.raw.url, request.body ?? null]),
+    request: JSON.stringify([request.raw.url, creation.told ?? request.body ?? null]),
   });
   // What was kept is what this function kept.
   if (begun.kind === 'answered') return begun.answer as Answer;

@@ -72,6 +72,7 @@ export class Dispatcher {
     });
     this.#keys = new KeyDesk({
       deriveKey: parts.deriveKey,
+      clock: parts.clock,
       answer: (answer) => {
         this.#answer(undefined, answer);
         this.#outbox.flush();
@@ -126,10 +127,9 @@ export class Dispatcher {
         this.#fence(body, id);
         break;
       case 'useKeys':
-        this.#keys.use(this.#images.get(body.image), body, id);
-        break;
       case 'findKey':
-        void this.#keys.find(this.#images.get(body.image), body, id);
+      case 'makeKey':
+        void this.#keys.take(body, id, this.#images);
         break;
       default:
         this.#requestOn(body, id);

@@ -2,10 +2,10 @@
 
 import type { Steps } from '../engine/image.ts';
 import type { Engine } from './engine.ts';
+import type { CreateFileRequest } from './messages.ts';
 import type {
   AdmitRequest,
   CheckReport,
-  CreateRequest,
   ImageDescription,
   JudgeHeadRequest,
   MeasuredSize,
@@ -13,7 +13,7 @@ import type {
 } from './protocol.ts';
 
 /** Makes the file and tells what has become of it. */
-export function* createFile(engine: Engine, request: CreateRequest): Steps<ImageDescription> {
+export function* createFile(engine: Engine, request: CreateFileRequest): Steps<ImageDescription> {
   yield* engine.create(request.path, request.spec);
   const image = engine.open({ path: request.path, writable: false, backing: request.backing });
   try {

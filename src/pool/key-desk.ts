@@ -1,60 +1,59 @@
-// The keys of a thread's images: looked for aside, while the thread does other work, and put to use.
+// The keys of a thread's images: made and looked for aside, while the thread does other work, and put to use.
 
 import { pbkdf2 } from 'node:crypto';
 import { promisify } from 'node:util';
 
 import { Fault } from '../base/fault.ts';
-import type { KeyNeed, WithKeys } from '../engine/image.ts';
+import { judgeLuksWish, keyCostFor, makeLuks, oldAesKeyOf } from '../engine/image.ts';
+import type { KeyNeed, NewEncryption, WithKeys } from '../engine/image.ts';
 import { failureOf, stackOf } from './failures.ts';
-import type { Answer, RequestBody } from './messages.ts';
+import type { Answer, ImageNumber, RequestBody } from './messages.ts';
 import type { OpenImage } from './open-image.ts';
+import type { EncryptionRequest } from './protocol.ts';
 
 /** Computes what is needed on a thread of the system's own; what has begun cannot be stopped. */
 export type DeriveKey = (need: KeyNeed) => Promise<Uint8Array>;
+
+/** What is asked of the desk. */
+export type KeyRequest = Extract<RequestBody, { readonly kind: 'useKeys' | 'findKey' | 'makeKey' }>;
 
 const derive = promisify(pbkdf2);
 
 export const deriveAside: DeriveKey = ({ passphrase, salt, iterations, length, hash }) =>
   derive(passphrase, salt, iterations, length, hash);
 
-/** Neither is a matter of the gate: a search looks at the LUKS area once, and new keys count from the next bounded step on. */
+/** A measurement of PBKDF2 begins with so many rounds, and is good from so many milliseconds on. */
+const roundsFirst = 4096;
+const measuredMsMin = 20;
+
+/** Nothing here is a matter of the gate: a search looks at the LUKS area once, and new keys count from the next bounded step on. */
 export class KeyDesk {
   readonly #deriveKey: DeriveKey;
+  readonly #clock: () => number;
   /** Sends at once: nothing else of the thread may be under way. */
   readonly #answer: (answer: Answer) => void;
-  /** The requests whose search goes on. */
+  /** The requests whose work goes on. */
   readonly #wanted = new Set<number>();
 
-  constructor(parts: { readonly deriveKey: DeriveKey; readonly answer: (answer: Answer) => void }) {
+  constructor(parts: {
+    readonly deriveKey: DeriveKey;
+    readonly clock: () => number;
+    readonly answer: (answer: Answer) => void;
+  }) {
     this.#deriveKey = parts.deriveKey;
+    this.#clock = parts.clock;
     this.#answer = parts.answer;
   }
 
-  use(image: OpenImage | undefined, body: Extract<RequestBody, { kind: 'useKeys' }>, id: number): void {
-    try {
-      if (image === undefined) throw new Fault('image-failed', {});
-      image.useKeys(body.keys);
-      this.#answer({ kind: 'result', id, result: {} });
-    } catch (error) {
-      this.#fail(id, error);
-    }
-  }
-
-  async find(
-    image: OpenImage | undefined,
-    { passphrase }: Extract<RequestBody, { kind: 'findKey' }>,
-    id: number,
-  ): Promise<void> {
+  async take(body: KeyRequest, id: number, images: ReadonlyMap<ImageNumber, OpenImage>): Promise<void> {
     this.#wanted.add(id);
     try {
-      if (image?.isOpen !== true) throw new Fault('image-failed', {});
-      const bytes = await this.#search(image.file.findVolumeKey(passphrase), id);
-      this.#answer(bytes === undefined ? { kind: 'cancelled', id } : { kind: 'result', id, result: { bytes } });
+      const result = await this.#perform(body, id, images);
+      this.#answer(result === undefined ? { kind: 'cancelled', id } : { kind: 'result', id, result });
     } catch (error) {
       this.#fail(id, error);
     } finally {
       this.#wanted.delete(id);
-      passphrase.fill(0);
     }
   }
 
@@ -67,20 +66,74 @@ export class KeyDesk {
     this.#wanted.clear();
   }
 
-  /** The volume key; undefined when nobody wants it any more. */
-  async #search(work: WithKeys<Uint8Array>, id: number): Promise<Uint8Array | undefined> {
+  /** The answer; undefined when nobody wants it any more. */
+  #perform(
+    body: KeyRequest,
+    id: number,
+    images: ReadonlyMap<ImageNumber, OpenImage>,
+  ): object | undefined | Promise<object | undefined> {
+    if (body.kind === 'makeKey') return this.#make(body.request, id);
+    const image = images.get(body.image);
+    if (image === undefined) throw new Fault('image-failed', {});
+    if (body.kind === 'findKey') return this.#find(image, body.passphrase, id);
+    image.useKeys(body.keys);
+    return {};
+  }
+
+  async #find(
+    image: OpenImage,
+    passphrase: Uint8Array,
+    id: number,
+  ): Promise<{ readonly bytes: Uint8Array } | undefined> {
+    try {
+      if (!image.isOpen) throw new Fault('image-failed', {});
+      const bytes = await this.#work(image.file.findVolumeKey(passphrase), id);
+      return bytes && { bytes };
+    } finally {
+      passphrase.fill(0);
+    }
+  }
+
+  async #make(request: EncryptionRequest, id: number): Promise<NewEncryption | undefined> {
+    const { passphrase } = request;
+    try {
+      if (request.format === 'aes') return { format: 'aes', volumeKey: oldAesKeyOf(passphrase) };
+      const { wish, iterTimeMs, chance } = request;
+      judgeLuksWish(wish);
+      const roundsPerSecond = await this.#measure(wish.hashAlg);
+      const cost = keyCostFor(wish, { roundsPerSecond, iterTimeMs });
+      const made = await this.#work(makeLuks(wish, { passphrase, cost, chance }), id);
+      return made && { format: 'luks', ...made };
+    } finally {
+      passphrase.fill(0);
+    }
+  }
+
+  /** The result of a work; undefined when nobody wants it any more. */
+  async #work<Result>(work: WithKeys<Result>, id: number): Promise<Result | undefined> {
     let next = work.next();
     while (next.done !== true) {
       const key = await this.#deriveKey(next.value);
       if (!this.#wanted.has(id)) {
         key.fill(0);
-        work.return(key);
+        work.return(undefined as Result);
         return undefined;
       }
       next = work.next(key);
       key.fill(0);
     }
     return next.value;
+  }
+
+  /** How many rounds of PBKDF2 this machine does in a second, for one digest. */
+  async #measure(hash: string): Promise<number> {
+    const nothing = new Uint8Array(1);
+    for (let iterations = roundsFirst; ; iterations *= 2) {
+      const begunMs = this.#clock();
+      await this.#deriveKey({ need: 'key', hash, passphrase: nothing, salt: nothing, iterations, length: 1 });
+      const passedMs = this.#clock() - begunMs;
+      if (passedMs >= measuredMsMin) return (iterations * 1000) / passedMs;
+    }
   }
 
   /** What fails beside the image leaves it as it is. */

@@ -1,6 +1,7 @@
 // The pool itself: which image is open on which thread, who joins it, when it closes, and how often it was lost.
 
 import { Fault } from '../base/fault.ts';
+import type { NewEncryption } from '../engine/image.ts';
 import type { Codecs } from './codecs.ts';
 import type { CallOptions, EngineHandle, EnginePool, PoolFigures, RunOptions } from './engine-pool.ts';
 import { KeySearches } from './key-searches.ts';
@@ -85,13 +86,21 @@ export class LanePool implements EnginePool {
       this.requireUnstuck(request.imageId);
       options.signal?.throwIfAborted();
       const pin = this.#pins.get(request.imageId);
-      if (pin !== undefined && isOpenAs(pin, request)) return this.#join(pin);
+      if (pin !== undefined && pin.isOpenAs(request)) return this.#join(pin);
       await patient(this.#prepare(pin, request), patience);
     }
   }
 
   async create(request: CreateRequest, options: RunOptions): Promise<ImageDescription> {
-    return (await this.#runOnFile({ kind: 'create', request }, options)) as ImageDescription;
+    const { encryption, ...plain } = request;
+    const make = async (made: NewEncryption | undefined): Promise<ImageDescription> => {
+      const body = { kind: 'create', request: { ...plain, spec: { ...plain.spec, encryption: made } } } as const;
+      return (await this.#runOnFile(body, options)) as ImageDescription;
+    };
+    if (encryption === undefined) return make(undefined);
+    const ask = (signal: AbortSignal): Promise<unknown> =>
+      this.#runOnFile({ kind: 'makeKey', request: encryption }, { signal, onProgress: undefined });
+    return this.#searches.withNewKey(ask, { signal: options.signal, use: make });
   }
 
   async judgeHead(request: JudgeHeadRequest, options: CallOptions): Promise<void> {
@@ -330,12 +339,6 @@ export class LanePool implements EnginePool {
     pin.lane.openImages -= 1;
     pin.fail(failure);
   }
-}
-
-/** An image that stayed open behind a caller who left may count on from below what its row gives out by now. */
-function isOpenAs(pin: PinnedImage, request: OpenRequest): boolean {
-  if (!pin.isOpen || pin.closing !== undefined || pin.generation < request.generation) return false;
-  return pin.writable || !request.writable;
 }
 
 function closedFault(): Fault {

@@ -8,6 +8,8 @@ import type {
   CallName,
   ChainKeys,
   CreateRequest,
+  CreateSpec,
+  EncryptionRequest,
   EngineCalls,
   EngineRuns,
   JudgeHeadRequest,
@@ -21,6 +23,9 @@ export type ImageNumber = number;
 
 /** The key of whoever asks, for this request alone; undefined for whoever has none of their own. */
 export type VolumeKey = Uint8Array | undefined;
+
+/** A file to make, with the keys that were made for it. */
+export type CreateFileRequest = Omit<CreateRequest, 'spec' | 'encryption'> & { readonly spec: CreateSpec };
 
 /** The calls that are done in one go; planning an export is asked for like a call, and done like a run. */
 export type PlainCallName = Exclude<CallName, 'planExport'>;
@@ -71,7 +76,9 @@ export type RequestBody =
   | { readonly kind: 'useKeys'; readonly image: ImageNumber; readonly keys: ChainKeys }
   /** Passes everything that waits; answered when nothing of an older epoch is left. */
   | { readonly kind: 'fence'; readonly image: ImageNumber; readonly epoch: number }
-  | { readonly kind: 'create'; readonly request: CreateRequest }
+  /** Makes the keys and the LUKS area of a new image; answered with them. */
+  | { readonly kind: 'makeKey'; readonly request: EncryptionRequest }
+  | { readonly kind: 'create'; readonly request: CreateFileRequest }
   | { readonly kind: 'judgeHead'; readonly request: JudgeHeadRequest }
   | { readonly kind: 'measure'; readonly request: MeasureRequest }
   | { readonly kind: 'admit'; readonly request: AdmitRequest };

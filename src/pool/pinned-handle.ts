@@ -104,7 +104,7 @@ export class PinnedHandle implements EngineHandle {
       const found = await this.#request(body, { signal, onProgress: undefined, buffer: undefined, bytes: 0 });
       return (found as { readonly bytes: Uint8Array }).bytes;
     };
-    return this.#parts.searches.find(search, options.signal);
+    return this.#parts.searches.find(search, { signal: options.signal, wipe: (key) => key.fill(0) });
   }
 
   async useKeys(keys: ChainKeys): Promise<void> {

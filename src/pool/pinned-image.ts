@@ -4,6 +4,7 @@ import { assert } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import type { ImageNumber } from './messages.ts';
 import type { Lane } from './lane.ts';
+import type { OpenRequest } from './protocol.ts';
 
 /** One opening of an image on one thread. */
 export class PinnedImage {
@@ -28,6 +29,12 @@ export class PinnedImage {
     this.imageId = parts.imageId;
     this.number = parts.number;
     this.lane = parts.lane;
+  }
+
+  /** An image that stayed open behind a caller who left may count on from below what its row gives out by now. */
+  isOpenAs(request: OpenRequest): boolean {
+    if (!this.isOpen || this.closing !== undefined || this.generation < request.generation) return false;
+    return this.writable || !request.writable;
   }
 
   /** How many handles are on it. */

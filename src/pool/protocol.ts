@@ -15,6 +15,7 @@ import type {
   FoundSnapshot,
   ImageDescription,
   ImageInspection,
+  LuksWish,
   MeasuredSize,
   MeasureSpec,
   RepairMode,
@@ -38,6 +39,7 @@ export type {
   ImageDescription,
   ImageInspection,
   LuksCipher,
+  LuksWish,
   MeasuredSize,
   MeasureSpec,
   RepairMode,
@@ -79,10 +81,28 @@ export interface OpenRequest {
 export interface CreateRequest {
   readonly imageId: string;
   readonly path: string;
-  readonly spec: CreateSpec;
+  readonly spec: Omit<CreateSpec, 'encryption'>;
   /** The chain below, nearest first, of what `spec.backing` names; empty without. Only for the description. */
   readonly backing: readonly BackingSource[];
+  /** Left out for a plain image. */
+  readonly encryption?: EncryptionRequest | undefined;
 }
+
+/** How a new image is to be encrypted; the thread wipes its copies of the passphrase. */
+export type EncryptionRequest =
+  | { readonly format: 'aes'; readonly passphrase: Uint8Array }
+  | {
+      readonly format: 'luks';
+      readonly wish: LuksWish;
+      /** What trying the passphrase is to take on this machine, in milliseconds. */
+      readonly iterTimeMs: number;
+      readonly passphrase: Uint8Array;
+      /** {@link keyChanceLength} random bytes. */
+      readonly chance: Uint8Array;
+    };
+
+/** As many random bytes as keys and salts are made of. */
+export const keyChanceLength = 192;
 
 /** What can be judged of a foreign file before all of it is there. */
 export interface JudgeHeadRequest {

@@ -5,11 +5,12 @@ import { Fault } from '../base/fault.ts';
 import { alignUp } from '../base/integers.ts';
 import { sectorSize } from '../base/units.ts';
 import type { ImageState, LabelFilter, Labels } from '../catalog/catalog.ts';
-import { snapshotsPerPageMax } from '../pool/protocol.ts';
+import { keyChanceLength, snapshotsPerPageMax } from '../pool/protocol.ts';
 import type {
   AmendWish,
   CheckReport,
   CreateSpec,
+  EncryptionRequest,
   ImageDescription,
   ImageInspection,
   RepairMode,
@@ -46,7 +47,14 @@ export interface CreateOptions {
   readonly preallocation: CreateSpec['preallocation'];
   /** The image below, by id or name. It is immutable from now on, as long as it has dependents. */
   readonly backing: string | undefined;
+  /** Left out for a plain image. */
+  readonly encryption?: EncryptionOptions | undefined;
 }
+
+/** How a new image is to be encrypted. */
+export type EncryptionOptions =
+  | Extract<EncryptionRequest, { readonly format: 'aes' }>
+  | Omit<Extract<EncryptionRequest, { readonly format: 'luks' }>, 'chance'>;
 
 /** Which images to list; every given member must match. */
 export interface ListOptions {
@@ -91,10 +99,11 @@ export class Images {
   readonly #access: ImageAccess;
   readonly #newImages: NewImages;
   readonly #usage: Pick<Usage, 'requireQuota'>;
+  readonly #entropy: ServiceParts['entropy'];
   readonly #edits: ImageEdits;
 
   constructor(
-    parts: Pick<ServiceParts, 'catalog' | 'clock' | 'directory' | 'pool'> & {
+    parts: Pick<ServiceParts, 'catalog' | 'clock' | 'directory' | 'pool' | 'entropy'> & {
       readonly access: ImageAccess;
       readonly newImages: NewImages;
       readonly usage: Pick<Usage, 'requireQuota'>;
@@ -106,12 +115,13 @@ export class Images {
     this.#access = parts.access;
     this.#newImages = parts.newImages;
     this.#usage = parts.usage;
+    this.#entropy = parts.entropy;
     this.#edits = new ImageEdits(parts);
   }
 
   /** Faults `name-conflict`, `invalid-geometry`, `unsupported-option`, `chain-too-deep`, `insufficient-storage`. */
   async create(options: CreateOptions, control?: WorkControl): Promise<Image> {
-    const { name, description, labels, backing, ...format } = options;
+    const { name, description, labels, backing, encryption: wanted, ...format } = options;
     if (format.virtualSize === undefined && backing === undefined) throw sizeMissing();
     await this.#usage.requireQuota(writesAll(format.preallocation) ? (format.virtualSize ?? 0) : 0);
     if (writesAll(format.preallocation)) await requireSpace(this.#directory, format.virtualSize ?? 0);
@@ -133,7 +143,8 @@ export class Images {
         backing: source === undefined ? undefined : { fileName: source.fileName, format: source.format },
       };
       const below = base === undefined ? [] : [base.source, ...base.below];
-      const request = { imageId: id, path, spec, backing: below };
+      const encryption = wanted?.format === 'luks' ? { ...wanted, chance: this.#entropy(keyChanceLength) } : wanted;
+      const request = { imageId: id, path, spec, backing: below, encryption };
       control?.started();
       const made = await this.#pool.create(request, { signal, onProgress: control?.onProgress });
       return { description: made, generation: generationFirst };

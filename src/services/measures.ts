@@ -6,7 +6,7 @@ import type { ServiceParts } from './service-parts.ts';
 import { findSnapshot } from './snapshot-lookup.ts';
 
 /** What the file would be made with; the caller spells out qemu-img's defaults. */
-export interface MeasureOptions extends Omit<CreateSpec, 'virtualSize' | 'backing'> {
+export interface MeasureOptions extends Omit<CreateSpec, 'virtualSize' | 'backing' | 'encryption'> {
   /** The image below, by id or name. */
   readonly backing: string | undefined;
   /** Undefined without LUKS. */

@@ -18,7 +18,7 @@ import { requireDigest, writeChunkLength, writesAtOnceMax } from './write-sessio
 import { WriteWindow } from './write-window.ts';
 
 /** How the new image is to be laid out. */
-export type RawImportFormat = Omit<CreateSpec, 'virtualSize' | 'backing'>;
+export type RawImportFormat = Omit<CreateSpec, 'virtualSize' | 'backing' | 'encryption'>;
 
 export interface IncomingRaw {
   readonly body: AsyncIterable<Uint8Array>;

@@ -162,6 +162,53 @@ describe('an encrypted image', () => {
   });
 });
 
+describe('a new image', () => {
+  const luks = { format: 'luks', passphrase, iterTimeMs: 1 };
+  const create = (name: string, encryption: object, more: object = {}): Test =>
+    service.post('/v1/images', { name, virtualSize: MiB, encryption, ...more });
+
+  test('is encrypted as it is wanted, and locked', async () => {
+    const made = await create('new', luks).set('Idempotency-Key', 'new').expect(201);
+    assert.equal((made.body as ImageBody)['encrypted'], true);
+    const again = await create('new', { ...luks, passphrase: 'another' })
+      .set('Idempotency-Key', 'new')
+      .expect(201);
+    assert.deepEqual(again.body, made.body);
+    assert.equal(
+      codeOf(await create('new', { format: 'aes', passphrase }).set('Idempotency-Key', 'new')),
+      'idempotency-key-reused',
+    );
+    await refuses('passphrase-required', [read('new')]);
+    await refuses('wrong-passphrase', [read('new').set(wrongHeader)]);
+    await unlock('new').expect(204);
+    await write('new', Buffer.from('data')).expect(204);
+    // What is packed would be stored in clear text.
+    await refuses('unsupported-option', [service.put('/v1/images/new/data?compress=true').send(Buffer.alloc(MiB, 1))]);
+    assert.equal(String((await read('new').expect(206)).body), 'data');
+    await create('old', { format: 'aes', passphrase }).expect(201);
+    await write('old', Buffer.from('data')).set(passphraseHeader).expect(204);
+    assert.equal(String((await read('old').set(passphraseHeader).expect(206)).body), 'data');
+    await create('both', luks, { backing: { image: 'new' } }).expect(201);
+    await write('both', Buffer.from('D')).set(passphraseHeader).expect(204);
+    assert.equal(String((await read('both').set(passphraseHeader).expect(206)).body), 'Data');
+  });
+
+  test('is not made with what does not go together', async () => {
+    for (const [encryption, pointer] of [
+      [{ format: 'aes', passphrase, cipherAlg: 'aes-256' }, '/encryption/format'],
+      [{ ...luks, passphrase: '' }, '/encryption/passphrase'],
+      [{ ...luks, cipherAlg: 'serpent-256' }, '/encryption/cipherAlg'],
+      [{ ...luks, iterTimeMs: 1e6 }, '/encryption/iterTimeMs'],
+    ] as const) {
+      const refused = await create('none', encryption);
+      assert.deepEqual([refused.status, pointersOf(refused)], [400, [pointer]]);
+      assert.ok(!refused.text.includes(passphrase));
+    }
+    await refuses('unsupported-option', [create('none', { ...luks, ivgenHashAlg: 'sha256' })]);
+    assert.equal((await service.get('/v1/images/none')).status, 404);
+  });
+});
+
 describe('a passphrase', () => {
   test('is nowhere in the data folder and in no line of the log, and forgotten by a restart', async () => {
     using folder = tempFolder();
@@ -178,6 +225,10 @@ describe('a passphrase', () => {
       const send = (path: string, init: RequestInit): Promise<Response> => fetch(`${first.url}${path}`, init);
       const json = { 'content-type': 'application/json' };
       const body = JSON.stringify({ passphrase });
+      const encryption = { format: 'luks', passphrase, iterTimeMs: 1 };
+      const wish = JSON.stringify({ name: 'made', virtualSize: MiB, preallocation: 'full', encryption });
+      const asked = { ...json, 'prefer': 'respond-async', 'idempotency-key': 'made' };
+      assert.equal((await send('/v1/images', { method: 'POST', headers: asked, body: wish })).status, 202);
       assert.equal((await send('/v1/imports/vm', { method: 'PUT', body: new Uint8Array(file) })).status, 201);
       assert.equal((await send('/v1/images/vm/data', { headers: passphraseHeader })).status, 200);
       const headers = { ...json, ...passphraseHeader, 'prefer': 'respond-async', 'idempotency-key': 'k' };

@@ -5,8 +5,9 @@ import { TrackedFile } from '../../src/engine/file/tracked-file.ts';
 import { hostOffset } from '../../src/engine/format/offsets.ts';
 import { HeaderArea } from '../../src/engine/metadata/header-area.ts';
 import { createImage } from '../../src/engine/operations/create.ts';
-import type { CreateSpec } from '../../src/engine/operations/create-spec.ts';
+import type { CreateSpec, NewEncryption } from '../../src/engine/operations/create-spec.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
+import { quickLuks, usualLuks } from '../support/luks-image.ts';
 import { Prng } from '../support/prng.ts';
 import { contentOf, judgeReport, openOver } from './crash-judge.ts';
 import { CrashTrials } from './crash-trials.ts';
@@ -22,7 +23,7 @@ export function liveCreation(seed: number, options: TrialOptions): TrialRecord {
     chance: new Prng(seed + 2),
     promised: () => isComplete,
     strength: () => (isComplete ? 1 : 0),
-    during: () => `the making of ${JSON.stringify(spec)}`,
+    during: () => `the making of ${JSON.stringify({ ...spec, encryption: spec.encryption?.format })}`,
     judge: (file, complete) => judge(file, { spec, backing, isComplete: complete }),
   });
   runToEnd(createImage(trials.file, spec));
@@ -48,7 +49,17 @@ function specOf(chance: Prng): CreateSpec {
     compressionType: compat === '1.1' && chance.chance(30) ? 'zstd' : 'zlib',
     preallocation: hasBacking ? 'off' : chance.pick(['off', 'metadata', 'falloc', 'full']),
     backing: hasBacking ? { fileName: 'b'.repeat(1 + chance.below(nameLengthMax)), format: 'raw' } : undefined,
+    encryption: chance.chance(15) ? secret() : undefined,
   };
+}
+
+let luks: NewEncryption | undefined;
+
+/** The smallest LUKS area that there is, made once: it takes a while. */
+function secret(): NewEncryption {
+  const cipher = { algorithm: 'aes-128', mode: 'cbc' } as const;
+  luks ??= { format: 'luks', ...quickLuks({ ...usualLuks, cipher }) };
+  return luks;
 }
 
 function judge(
@@ -61,6 +72,7 @@ function judge(
     const name = HeaderArea.read(new TrackedFile(file), { forCheck: false }).backingName;
     if (name !== spec.backing?.fileName) return `the backing name is ${String(name)}`;
     const image = openOver(file, backing);
+    if (spec.encryption !== undefined) image.unlock(spec.encryption.volumeKey);
     const wrong = judgeReport(runToEnd(image.check()), { mayLeak: false });
     const expected = backing ?? new Uint8Array(spec.virtualSize);
     const isSame = image.virtualSize === spec.virtualSize && Buffer.compare(contentOf(image), expected) === 0;

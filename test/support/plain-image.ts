@@ -4,10 +4,6 @@ import { Fault } from '../../src/base/fault.ts';
 import type { WithKeys } from '../../src/engine/image.ts';
 
 export class PlainImage {
-  get isEncrypted(): boolean {
-    return false;
-  }
-
   // oxlint-disable-next-line require-yield
   *findVolumeKey(): WithKeys<Uint8Array> {
     throw new Fault('unsupported-option', { option: 'passphrase' });

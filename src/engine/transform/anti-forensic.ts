@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto';
 
-import { assert } from '../../base/assert.ts';
+import { assert, present } from '../../base/assert.ts';
 import { viewOf } from '../format/big-endian.ts';
 
 /** The key from its stripes. `hash`: a name that {@link isKnownHash} knows. */
@@ -39,9 +39,7 @@ function diffuse(bytes: Uint8Array, hash: string): void {
     const prefix = new Uint8Array(4);
     viewOf(prefix).setUint32(0, number);
     const hasher = createHash(hash).update(prefix);
-    const digestLength = digestLengths.get(hash);
-    assert(digestLength !== undefined, 'the hash is known');
-    const piece = bytes.subarray(at, at + digestLength);
+    const piece = bytes.subarray(at, at + digestLengthOf(hash));
     piece.set(hasher.update(piece).digest().subarray(0, piece.length));
     at += piece.length;
   }
@@ -56,6 +54,11 @@ const digestLengths: ReadonlyMap<string, number> = new Map([
   ['sha384', 48],
   ['sha512', 64],
 ]);
+
+/** In bytes; of a hash that is known. */
+export function digestLengthOf(hash: string): number {
+  return present(digestLengths.get(hash), 'the hash is known');
+}
 
 export function isKnownHash(hash: string): boolean {
   return digestLengths.has(hash);

@@ -4,18 +4,19 @@ import { createCipheriv } from 'node:crypto';
 
 import { assert } from '../../base/assert.ts';
 import { Fault } from '../../base/fault.ts';
-import { alignUp } from '../../base/integers.ts';
+import { alignUp, divideUp } from '../../base/integers.ts';
 import { viewOf } from '../format/big-endian.ts';
 import {
   digestLength,
   encodeLuksHeader,
   keyMaterialLength,
   keySlotCount,
+  luksIterationsMax,
   saltLength,
   stripesPerSlot,
 } from '../format/luks-header.ts';
 import type { LuksHeader, LuksKeySlot } from '../format/luks-header.ts';
-import { isKnownHash, splitIntoStripes } from './anti-forensic.ts';
+import { digestLengthOf, isKnownHash, splitIntoStripes } from './anti-forensic.ts';
 import { chooseCipher } from './cipher-choice.ts';
 import type { WithKeys } from './key-derivation.ts';
 import { deriveFor } from './luks-key.ts';
@@ -51,6 +52,8 @@ export interface NewLuks {
   readonly volumeKey: Uint8Array;
 }
 
+/** QEMU's own floor for slots and digest. */
+const iterationsMin = 1000;
 /** Header and slots start on such a boundary. */
 const alignment = 4096;
 const volumeKeyLengthMax = 64;
@@ -81,6 +84,23 @@ export function judgeLuksWish(wish: LuksWish): void {
   if (ivgenAlg === 'essiv' && ivgenHashAlg !== 'sha256') {
     throw refused('encryption.ivgenHashAlg', 'must be sha256, whose digest is as long as a key of AES');
   }
+}
+
+/**
+ * What a passphrase is to cost, as QEMU reckons it: so many milliseconds for a key slot, an eighth of that for the digest.
+ * `roundsPerSecond`: for one digest of the hash.
+ */
+export function keyCostFor(
+  { cipher, hashAlg }: LuksWish,
+  machine: { readonly roundsPerSecond: number; readonly iterTimeMs: number },
+): KeyCost {
+  const rounds = (machine.roundsPerSecond * machine.iterTimeMs) / 1000;
+  const digests = divideUp(volumeKeyLengthOf(cipher), digestLengthOf(hashAlg));
+  return { slotIterations: bounded(rounds / digests), digestIterations: bounded(rounds / 8) };
+}
+
+function bounded(iterations: number): number {
+  return Math.min(luksIterationsMax, Math.max(iterationsMin, Math.floor(iterations)));
 }
 
 /** Key and area, with the passphrase in slot 0. The wish is judged already. */

@@ -1,0 +1,118 @@
+// Encrypted images that the pool makes, judged by qemu-img and qemu-io with the passphrase (CRE-13, ENC-01…ENC-04).
+
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+
+import type { LuksWish } from '../../src/engine/image.ts';
+import { InlinePool } from '../../src/pool/inline-pool.ts';
+import { poolLimits } from '../../src/pool/limits.ts';
+import { keyChanceLength } from '../../src/pool/protocol.ts';
+import type { CreateRequest, EncryptionRequest } from '../../src/pool/protocol.ts';
+import { checkEncrypted, passphrase, qemuImgConvert, qemuIoEncrypted } from '../support/encrypted-image.ts';
+import { usualLuks } from '../support/luks-image.ts';
+import { infoJson } from '../support/qemu-img.ts';
+import { houseEngine } from '../support/service-engine.ts';
+import { tempFolder } from '../support/temp-folder.ts';
+
+const kib = 1024;
+const nobody = { signal: undefined, onProgress: undefined };
+
+type Spec = CreateRequest['spec'];
+
+const usualSpec: Spec = {
+  virtualSize: 700 * kib,
+  clusterSize: 65_536,
+  compat: '1.1',
+  refcountBits: 16,
+  lazyRefcounts: false,
+  extendedL2: false,
+  compressionType: 'zlib',
+  preallocation: 'off',
+  backing: undefined,
+};
+
+/** Ciphers and features, spread over each other. */
+const kinds: Readonly<Record<string, { readonly wish: LuksWish | undefined; readonly spec: Partial<Spec> }>> = {
+  'the defaults': { wish: usualLuks, spec: {} },
+  'aes-128 in CBC with essiv, version 2, clusters of 512 bytes': {
+    wish: {
+      cipher: { algorithm: 'aes-128', mode: 'cbc' },
+      ivgenAlg: 'essiv',
+      ivgenHashAlg: 'sha256',
+      hashAlg: 'sha512',
+    },
+    spec: { compat: '0.10', clusterSize: 512, preallocation: 'metadata' },
+  },
+  'aes-192 in XTS with plain, SHA-1, extended L2 entries, all of it there': {
+    wish: {
+      cipher: { algorithm: 'aes-192', mode: 'xts' },
+      ivgenAlg: 'plain',
+      ivgenHashAlg: undefined,
+      hashAlg: 'sha1',
+    },
+    spec: { extendedL2: true, preallocation: 'falloc', refcountBits: 1 },
+  },
+  'the old AES scheme': { wish: undefined, spec: { preallocation: 'full', clusterSize: 4096 } },
+};
+
+describe('encrypted images that are made here', () => {
+  const folder = tempFolder();
+  const pool = new InlinePool({
+    engine: houseEngine,
+    imageIdleMs: 60_000,
+    limits: poolLimits,
+    report: ({ error }) => {
+      throw new Error('nothing fails behind a test', { cause: error });
+    },
+    clock: () => performance.now(),
+  });
+  const paths = new Map<string, string>();
+  before(async () => {
+    for (const [index, [kind, { wish, spec }]] of Object.entries(kinds).entries()) {
+      const path = join(folder.path, `${index}.qcow2`);
+      const encryption: EncryptionRequest =
+        wish === undefined
+          ? { format: 'aes', passphrase: Buffer.from(passphrase) }
+          : {
+              format: 'luks',
+              wish,
+              iterTimeMs: 10,
+              passphrase: Buffer.from(passphrase),
+              chance: randomBytes(keyChanceLength),
+            };
+      await pool.create({ imageId: 'one', path, spec: { ...usualSpec, ...spec }, backing: [], encryption }, nobody);
+      paths.set(kind, path);
+    }
+  });
+  after(async () => {
+    await pool.close();
+    folder[Symbol.dispose]();
+  });
+
+  for (const [kind, { wish }] of Object.entries(kinds)) {
+    it(`read as zeroes and take data with QEMU: ${kind}`, () => {
+      const path = paths.get(kind) ?? '';
+      assert.equal(checkEncrypted(path), 0);
+      const raw = join(folder.path, 'disk.raw');
+      qemuImgConvert(path, raw);
+      assert.ok(readFileSync(raw).every((byte) => byte === 0));
+      qemuIoEncrypted(path, ['write -P 7 1000 100k', 'read -P 7 1000 100k', 'read -P 0 0 1000']);
+      assert.equal(checkEncrypted(path), 0);
+      const specific = infoJson(path)['format-specific'] as {
+        readonly data: { readonly encrypt: Record<string, unknown> };
+      };
+      const { encrypt } = specific.data;
+      if (wish === undefined) {
+        assert.deepEqual(encrypt, { format: 'aes' });
+        return;
+      }
+      assert.deepEqual(
+        [encrypt['cipher-alg'], encrypt['cipher-mode'], encrypt['ivgen-alg'], encrypt['hash-alg']],
+        [wish.cipher.algorithm, wish.cipher.mode, wish.ivgenAlg, wish.hashAlg],
+      );
+    });
+  }
+});
