@@ -90,17 +90,9 @@ export class Image extends BitmapVerbs {
 
   /** Faults of file and format, `backing-refused`, and what this engine does not support, by name. */
   static open(options: OpenOptions): Image {
-    const { path, writable, locks } = options;
+    const { path, writable, locks, caches, backing: chain, dataFile } = options;
     const file = NodeFile.open(path, { writable, locks });
-    return new Image(
-      ImageSession.open(file, {
-        writable,
-        chain: options.backing,
-        dataFile: options.dataFile,
-        locks,
-        caches: options.caches,
-      }),
-    );
+    return new Image(ImageSession.open(file, { writable, chain, dataFile, locks, caches }));
   }
 
   /** Over a file that is open already, which the image closes. */

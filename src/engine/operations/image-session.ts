@@ -59,7 +59,9 @@ export class ImageSession {
   #write: WriteParts | undefined;
   /** Why there are no parts. */
   #broken: Fault | undefined;
-  /** The header says so, or {@link ImageSession.#judgeFailure} did. */
+  /** The disk failed while tables were read anew: whoever needs them tries again. */
+  #isUnread = false;
+  /** The header says so, or {@link ImageSession.#judged} did. */
   #corrupt = false;
   /** Our own copy, wiped when the image is locked or released. */
   #volumeKey: Uint8Array | undefined;
@@ -120,6 +122,7 @@ export class ImageSession {
   }
 
   get parts(): ImageParts {
+    if (this.#isUnread) this.#reload();
     const parts = this.#write ?? this.#read;
     if (parts !== undefined) return parts;
     throw this.#broken ?? new Fault('image-marked-corrupt', {});
@@ -162,34 +165,27 @@ export class ImageSession {
     try {
       return work(parts);
     } catch (error) {
-      this.#judgeFailure(error);
-      throw error;
+      throw this.#judged(error);
     }
   }
 
   /** One bounded change. Corruption met on the way ends all further changes (CHK-17). */
   change(work: (parts: WriteParts) => void): void {
-    const parts = this.#changeable();
-    try {
+    this.changeBitmaps((parts) => {
       parts.bitmaps.beforeChange();
       relieveBitmaps(parts);
       work(parts);
-    } catch (error) {
-      this.#judgeFailure(error);
-      throw error;
-    }
+    });
   }
 
   /** A change in steps; nothing is touched before the first step. */
   *changeInSteps<Result>(work: (parts: WriteParts) => Steps<Result>): Steps<Result> {
-    const parts = this.#changeable();
     try {
-      parts.bitmaps.beforeChange();
-      relieveBitmaps(parts);
-      return yield* work(parts);
-    } catch (error) {
-      this.#judgeFailure(error);
-      throw error;
+      return yield* this.changeBitmapsInSteps((parts) => {
+        parts.bitmaps.beforeChange();
+        relieveBitmaps(parts);
+        return work(parts);
+      });
     } finally {
       this.#views.clear();
     }
@@ -202,8 +198,7 @@ export class ImageSession {
     try {
       this.#write.order.flush();
     } catch (error) {
-      this.#judgeFailure(error);
-      throw error;
+      throw this.#judged(error);
     }
   }
 
@@ -213,8 +208,7 @@ export class ImageSession {
     try {
       return work(parts);
     } catch (error) {
-      this.#judgeFailure(error);
-      throw error;
+      throw this.#judged(error);
     }
   }
 
@@ -224,8 +218,7 @@ export class ImageSession {
     try {
       return yield* work(parts);
     } catch (error) {
-      this.#judgeFailure(error);
-      throw error;
+      throw this.#judged(error);
     }
   }
 
@@ -240,9 +233,8 @@ export class ImageSession {
     try {
       before = yield* this.changeBitmapsInSteps((all) => amend(all, wish));
     } finally {
-      this.#views.clear();
       const { version, refcountOrder } = this.#header.header;
-      if (version !== parts.version || refcountOrder !== parts.geometry.refcountOrder) this.#load();
+      if (version !== parts.version || refcountOrder !== parts.geometry.refcountOrder) this.#reload();
     }
     yield* toTheEnd(this.changeBitmapsInSteps((all) => giveBack(all, before)));
   }
@@ -297,8 +289,7 @@ export class ImageSession {
     try {
       this.#settle();
     } catch (error) {
-      this.#judgeFailure(error);
-      throw error;
+      throw this.#judged(error);
     } finally {
       this.release();
     }
@@ -343,6 +334,7 @@ export class ImageSession {
     this.#read = undefined;
     this.#write = undefined;
     this.#broken = undefined;
+    this.#isUnread = true;
     this.#corrupt = this.#header.isCorrupt;
     this.#openedCorrupt = this.#corrupt;
     try {
@@ -350,12 +342,14 @@ export class ImageSession {
       this.#header = header;
       if (this.writable) this.#write = writeParts(this.#file, header, this.#beside);
       else this.#read = readParts(this.#file, header, this.#beside);
-      this.#caches?.join(cachesOf(this.parts));
+      const parts = this.#write ?? this.#read;
+      if (parts !== undefined) this.#caches?.join(cachesOf(parts));
       this.#useKey();
     } catch (error) {
       if (!(error instanceof Fault) || error.kind !== 'corrupt') throw error;
       this.#broken = error;
     }
+    this.#isUnread = false;
   }
 
   /** An image that is too broken to have parts gets its key when it is mended. */
@@ -376,6 +370,7 @@ export class ImageSession {
 
   #changeable(): WriteParts {
     if (!this.writable) throw new Fault('image-read-only', { reason: 'the image was opened for reading' });
+    if (this.#isUnread) this.#reload();
     if (this.#broken !== undefined) throw this.#broken;
     if (this.#write === undefined || this.#corrupt) throw new Fault('image-marked-corrupt', {});
     return this.#write;
@@ -385,13 +380,14 @@ export class ImageSession {
    * Who met corruption must not change anything more: the corrupt bit keeps everybody from it (BIT-I1). A blob that cannot
    * be unpacked spoils its own bytes only, and what is wrong below is not this file's: QEMU, too, fails those alone.
    */
-  #judgeFailure(error: unknown): void {
-    if (!(error instanceof Fault) || error.kind !== 'corrupt' || this.#corrupt || !this.writable) return;
-    if (error.code === 'compressed-data-invalid' || layersBelow(error) > 0) return;
+  #judged(error: unknown): unknown {
+    if (!(error instanceof Fault) || error.kind !== 'corrupt' || this.#corrupt || !this.writable) return error;
+    if (error.code === 'compressed-data-invalid' || layersBelow(error) > 0) return error;
     this.#corrupt = true;
-    if (this.#header.header.version === 2) return;
+    if (this.#header.header.version === 2) return error;
     this.#header.setIncompatible('corrupt', true);
     this.#file.flush();
+    return error;
   }
 }
 

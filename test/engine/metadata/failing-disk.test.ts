@@ -146,6 +146,13 @@ const changes: readonly Change[] = [
     run: (image, cluster) =>
       runToEnd(image.resize({ virtualSize: 14 * cluster, allowShrink: true, preallocation: 'off' })),
   },
+  {
+    name: 'amending',
+    isStructural: true,
+    after: (before) => before,
+    run: (image) =>
+      runToEnd(image.amend({ compat: '1.1', refcountBits: 32, lazyRefcounts: undefined, dataFileRaw: undefined })),
+  },
 ];
 
 /** How a disk fails, and what the engine says then. */
