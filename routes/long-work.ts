@@ -75,6 +75,7 @@ export function jobResponse(): { 202: JsonResponse<typeof Job> } {
 const answers: { readonly [Kind in JobKind]: (value: JobResults[Kind], imageId: string) => Answer } = {
   'create': createdAnswer,
   'import': createdAnswer,
+  'copy': createdAnswer,
   'resize': imageAnswer,
   'check': (report) => ({ status: 200, headers: {}, body: printReport(report) }),
   'repair': (report) => ({ status: 200, headers: {}, body: printReport(report) }),

@@ -140,6 +140,14 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
       problems: [...bodyProblems, ...makeProblems, 'invalid-geometry'],
     },
   ],
+  [
+    'copyImage',
+    {
+      takes: ['Idempotency-Key', 'Prefer', 'Image-Passphrase'],
+      sends: { 201: ['Location', 'ETag', 'Preference-Applied?'], 202: jobHeaders },
+      problems: [...bodyProblems, ...makeProblems, 'invalid-geometry', 'snapshot-not-found', 'image-locked'],
+    },
+  ],
   ['listImages', shows('image-not-found')],
   [
     'getImage',

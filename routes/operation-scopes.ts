@@ -34,6 +34,7 @@ const read = [
 
 const write = [
   'createImage',
+  'copyImage',
   'updateImage',
   'deleteImage',
   'resizeImage',

@@ -41,6 +41,7 @@ export const Job = z
     kind: z.enum([
       'create',
       'import',
+      'copy',
       'resize',
       'check',
       'repair',

@@ -12,6 +12,7 @@ export type JobKind =
   | 'zero'
   | 'discard'
   | 'snapshot-create'
+  | 'copy'
   | 'snapshot-delete'
   | 'snapshot-revert';
 

@@ -95,6 +95,7 @@ const kinds: readonly JobKind[] = [
   'snapshot-revert',
   'empty',
   'amend',
+  'copy',
 ];
 
 const states: readonly JobState[] = ['queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled'];

@@ -2,21 +2,22 @@
 
 import { Fault } from '../base/fault.ts';
 import { BitmapVerbs } from './bitmap-verbs.ts';
-import { ImageLayer } from './data/image-layer.ts';
+import { layerOver } from './data/image-layer.ts';
 import { read } from './data/reader.ts';
 import { overwrites, write } from './data/writer.ts';
 import { writeDetectingZeroes } from './data/zero-detection.ts';
 import type { ByteFile } from './file/byte-file.ts';
 import { NodeFile } from './file/node-file.ts';
 import type { GuestOffset } from './format/offsets.ts';
-import type { ImageParts, ReadParts } from './image-parts.ts';
-import type { Layer } from './layer/layer.ts';
+import type { ReadParts } from './image-parts.ts';
 import { admit } from './operations/admit.ts';
 import type { Admitted } from './operations/admit.ts';
 import type { AmendWish } from './operations/amend-rules.ts';
 import { check } from './operations/check.ts';
 import type { CheckReport } from './operations/check-report.ts';
 import { discardInSteps, zeroInSteps } from './operations/clear.ts';
+import { copyToFile } from './operations/copy.ts';
+import type { CopyWish } from './operations/copy.ts';
 import { createFile } from './operations/create-file.ts';
 import type { CreateSpec } from './operations/create-spec.ts';
 import { describe, describeSnapshots, findSnapshot } from './operations/describe.ts';
@@ -308,6 +309,13 @@ export class Image extends BitmapVerbs {
     return measureImage(this.#session.parts, { layer: layerOver(parts, size), spec: wish.spec });
   }
 
+  /** A standalone file of what the image, or a snapshot, holds; nothing may change meanwhile. See {@link copyToFile}. */
+  copyTo(wish: CopyWish & { readonly snapshot: string | undefined }): Steps<ImageDescription> {
+    this.#session.admitKeys('chain');
+    const { parts, size } = this.#view(wish.snapshot);
+    return copyToFile(layerOver(parts, size), wish);
+  }
+
   /** Lays out a flattened, uncompressed file over what the image holds now; stale after the next change. */
   planExport(wish: ExportWish): Steps<VirtualFile> {
     this.#session.admitKeys(wish.layer === 'top' ? 'image' : 'chain');
@@ -331,8 +339,4 @@ export class Image extends BitmapVerbs {
     if (snapshot !== undefined) return this.#session.snapshot(snapshot);
     return { parts: this.#session.parts, size: this.virtualSize };
   }
-}
-
-function layerOver(parts: ReadParts | ImageParts, size: number): Layer {
-  return new ImageLayer(parts, { size, close: () => undefined });
 }

@@ -235,6 +235,8 @@ export interface EngineRuns {
   amend: { args: AmendWish; result: Changed };
   check: { args: Record<never, never>; result: CheckReport };
   repair: { args: { mode: 'leaks' | 'all' }; result: CheckReport };
+  /** Makes a standalone file of the image, or of a snapshot by its id; `spec` is as large as its disk. */
+  copy: { args: { path: string; spec: CreateSpec; compress: boolean; snapshot?: string }; result: ImageDescription };
   /** How large a copy of the image, or of a snapshot (by id or name, the id first), will be. */
   measure: { args: { snapshot?: string; spec: MeasureSpec }; result: MeasuredSize };
   createSnapshot: {

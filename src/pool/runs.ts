@@ -82,6 +82,11 @@ const runs: { readonly [Name in RunName]: RunRow<Name> } = {
     changes: true,
     start: (image, { mode }) => image.file.repair(mode),
   },
+  copy: {
+    admits: 'reads',
+    changes: false,
+    start: (image, { snapshot, ...wish }) => image.file.copyTo({ ...wish, snapshot }),
+  },
   measure: {
     admits: 'overwrites',
     changes: false,

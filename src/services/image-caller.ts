@@ -1,6 +1,7 @@
 // Who uses an image, and what an image in use tells everybody.
 
 import type { CallOptions } from '../pool/engine-pool.ts';
+import type { RunName } from '../pool/protocol.ts';
 import type { LeaseClaim } from './lease-book.ts';
 
 /** For whom an image is entered. */
@@ -33,3 +34,6 @@ export interface ImagePulse {
 export function callOptionsOf({ signal, epoch, key }: CallerOptions): CallOptions {
   return { signal, ...(epoch === undefined ? {} : { epoch }), ...(key === undefined ? {} : { key }) };
 }
+
+/** Runs that leave the image as it is. */
+export const readingRuns: readonly RunName[] = ['check', 'measure', 'copy'];

@@ -5,7 +5,7 @@ import { Fault } from '../base/fault.ts';
 import type { ImageRecord } from '../catalog/catalog.ts';
 import type { EngineHandle } from '../pool/engine-pool.ts';
 import type { CallName, EngineCalls, EngineRuns, RunName } from '../pool/protocol.ts';
-import { callOptionsOf } from './image-caller.ts';
+import { callOptionsOf, readingRuns } from './image-caller.ts';
 import type { CallerOptions, ImagePulse } from './image-caller.ts';
 import type { ImageInUseParts } from './image-in-use-parts.ts';
 import { IdleWatch } from './idle-watch.ts';
@@ -168,7 +168,7 @@ export class ImageInUse {
     const signal = AbortSignal.any(signals);
     const options = { ...callOptionsOf(caller), signal, onProgress: caller.control?.onProgress };
     const run = ({ handle }: Opening) => this.#runs.during(() => handle.run(name, args, options));
-    return this.during(caller, run, { changes: name !== 'check' && name !== 'measure' });
+    return this.during(caller, run, { changes: !readingRuns.includes(name) });
   }
 
   /** Tells the image's thread what concerns whoever is in, if the image is open. */

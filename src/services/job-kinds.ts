@@ -24,6 +24,7 @@ import type { Visit } from './visit.ts';
 export interface JobResults {
   'create': Image;
   'import': Image;
+  'copy': Image;
   'resize': Image;
   'check': CheckReport;
   'repair': CheckReport;
@@ -58,6 +59,7 @@ interface JobKindRow {
 export const jobKinds: { readonly [Kind in JobKind]: JobKindRow } = {
   'create': { unit: 'bytes', afterCrash: afterMaking },
   'import': { unit: 'bytes', afterCrash: afterMaking },
+  'copy': { unit: 'bytes', afterCrash: afterMaking },
   'resize': {
     unit: 'bytes',
     afterCrash: (job, parts) =>

@@ -2,6 +2,7 @@
 
 import { Chains } from './chains.ts';
 import { Content } from './content.ts';
+import { Copies } from './copies.ts';
 import { Exports } from './exports.ts';
 import { Health } from './health.ts';
 import { ImageAccess } from './image-access.ts';
@@ -37,6 +38,7 @@ export type {
   SnapshotDescription,
 } from '../pool/protocol.ts';
 export type { ExtentsOptions, ImageExtents } from './content.ts';
+export type { CopyOptions } from './copies.ts';
 export type { ExportOptions, ExportSession } from './exports.ts';
 export type { UsageReport } from './usage.ts';
 export type { HealthReport } from './health.ts';
@@ -68,6 +70,7 @@ export interface Services {
   readonly snapshots: Snapshots;
   readonly vmStates: VmStates;
   readonly bitmaps: Bitmaps;
+  readonly copies: Copies;
   readonly imports: Imports;
   readonly exports: Exports;
   readonly jobs: Jobs;
@@ -104,6 +107,7 @@ export function createServices(parts: ServiceParts): Services {
     snapshots,
     vmStates: new VmStates({ ...parts, access, usage, ahead }),
     bitmaps,
+    copies: new Copies({ access, images, newImages, usage }),
     imports: new Imports({ ...parts, newImages, usage }),
     exports: new Exports({ ...parts, access, ahead }),
     jobs,

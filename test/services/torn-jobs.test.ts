@@ -11,6 +11,7 @@ const stepsOf = (kind: TornKind): readonly number[] => (kind === 'snapshot-rever
 const ends: Readonly<Record<TornKind, readonly string[]>> = {
   'create': ['failed'],
   'import': ['failed'],
+  'copy': ['failed'],
   'grow': ['failed'],
   'shrink': ['failed', 'succeeded'],
   'check': ['succeeded'],

@@ -43,6 +43,7 @@ const runNames: ReadonlySet<string | symbol> = new Set([
   'repair',
   'empty',
   'amend',
+  'copyTo',
   'createSnapshot',
   'deleteSnapshot',
   'revertSnapshot',
@@ -75,7 +76,8 @@ function* heldOnItsWay<Result>(brake: Brake, run: Steps<Result>): Steps<Result> 
     for (let steps = 0; next?.done !== true; steps += 1) {
       while (brake.heldAt === steps) {
         brake.reached = true;
-        yield last;
+        // What the run needs was asked for once.
+        yield { done: last.done, total: last.total };
       }
       next = run.next();
       if (next.done === true) break;

@@ -166,6 +166,13 @@ export async function readAll(services: Services, image: string, snapshot?: stri
 /** Writes bytes at an offset, durable when answered. */
 export async function writeAt(services: Services, image: string, offset: number, bytes: Uint8Array): Promise<void> {
   using session = await services.content.openWrite(image, { signal: undefined });
-  const options = { bodyLength: undefined, flush: true, detectZeroes: false, compress: false, sha256: undefined, expected: undefined };
+  const options = {
+    bodyLength: undefined,
+    flush: true,
+    detectZeroes: false,
+    compress: false,
+    sha256: undefined,
+    expected: undefined,
+  };
   await session.write({ offset, length: bytes.length }, bodyIn(bytes, 100_000), options);
 }

@@ -76,6 +76,7 @@ const span = { offset: 64 * KiB, length: 6 * MiB };
 const requests = {
   'create': (service) => service.post('/v1/images', { name: 'new', virtualSize: 12 * MiB, preallocation: 'full' }),
   'import': (service, { file }) => service.put('/v1/imports/new').send(file),
+  'copy': (service) => service.post(`${at}/copy`, { name: 'new', compress: true }),
   'grow': (service) => service.post(`${at}/resize`, { virtualSize: virtualSize + 2 * MiB, preallocation: 'metadata' }),
   'shrink': (service) => service.post(`${at}/resize`, { virtualSize: 4 * MiB, allowShrink: true }),
   'check': (service) => service.post(`${at}/check`),
@@ -219,8 +220,10 @@ const namesAfter: Readonly<Partial<Record<TornKind, readonly string[]>>> = {
   'snapshot-delete': [],
 };
 
+const making: readonly TornKind[] = ['create', 'import', 'copy'];
+
 async function judgeNew(service: BrakedService, torn: { kind: TornKind; done: boolean }): Promise<void> {
-  const isThere = (torn.kind === 'create' || torn.kind === 'import') && torn.done;
+  const isThere = making.includes(torn.kind) && torn.done;
   const answer = await service.get('/v1/images/new');
   assert.equal(answer.status, isThere ? 200 : 404, torn.kind);
   if (isThere) assert.equal((answer.body as ImageBody)['state'], 'ready');

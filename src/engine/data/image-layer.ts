@@ -62,3 +62,8 @@ export class ImageLayer implements Layer {
     return { ...found, depth: found.depth + 1 };
   }
 }
+
+/** A view of an image, or of a snapshot, that closes nothing. */
+export function layerOver(parts: ReadParts, size: number): Layer {
+  return new ImageLayer(parts, { size, close: () => undefined });
+}

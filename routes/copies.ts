@@ -1,0 +1,52 @@
+// Copies of images.
+
+import { sendAnswer } from '../src/http/answer.ts';
+import { answerOnce } from '../src/http/idempotency.ts';
+import { passphraseOf } from '../src/http/image-passphrase.ts';
+import type { CopyOptions, Services } from '../src/services/services.ts';
+import { jobResponse, performWork } from './long-work.ts';
+import { madeAnswer } from './made-answers.ts';
+import type { Routes } from './route-parts.ts';
+import { ImageParams } from './schemas/common.ts';
+import { CopyImage } from './schemas/copies.ts';
+import { Image } from './schemas/images.ts';
+import { ClaimHeaders } from './schemas/leases.ts';
+import { json, problemResponse } from './schemas/problem.ts';
+
+export function copyRoutes(services: Services): Routes {
+  return async (app) => {
+    app.post(
+      '/images/:image/copy',
+      {
+        schema: {
+          operationId: 'copyImage',
+          tags: ['images'],
+          summary: 'Copy an image or one of its snapshots; changes of the source wait until a full copy is made',
+          params: ImageParams,
+          headers: ClaimHeaders,
+          body: CopyImage,
+          response: { 201: json('The copy; `Location` names it', Image), ...jobResponse(), ...problemResponse() },
+        },
+      },
+      async (request, reply) => {
+        const { image } = request.params;
+        const { name, snapshot, clusterSize, compressionType, compress, mode } = request.body;
+        const options: CopyOptions = { name, snapshot, clusterSize, compressionType, compress, mode };
+        const passphrase = passphraseOf(request);
+        const answer = await answerOnce(services.idempotency, request, {
+          make: (key) =>
+            performWork(services, request, {
+              kind: 'copy',
+              image,
+              options,
+              waitsFrom: mode === 'full' ? 'now' : 'never',
+              key,
+              work: (control) => services.copies.copy(image, options, { ...control, passphrase }),
+            }),
+          describe: madeAnswer,
+        });
+        return sendAnswer(reply, answer);
+      },
+    );
+  };
+}

@@ -1,0 +1,19 @@
+// Copies on the wire.
+
+import { z } from 'zod';
+
+import { ImageName, Size, SnapshotKey } from './common.ts';
+import { CompressionType } from './images.ts';
+
+export const CopyImage = z
+  .strictObject({
+    name: ImageName,
+    snapshot: SnapshotKey.optional().meta({ description: 'Copy this snapshot, by id or name; full copies only' }),
+    clusterSize: Size.optional().meta({ description: 'That of the source when left out' }),
+    compressionType: CompressionType.optional().meta({ description: 'That of the source when left out' }),
+    compress: z.boolean().default(false).meta({ description: 'Store clusters compressed; full copies only' }),
+    mode: z.enum(['full', 'linked']).default('full').meta({
+      description: '`full`: a standalone image; `linked`: an overlay, which makes its source immutable',
+    }),
+  })
+  .meta({ id: 'CopyImage' });

@@ -1,0 +1,103 @@
+// Copies of images: standalone ones, which go on without their source, and linked ones, which are overlays over it.
+
+import { Fault } from '../base/fault.ts';
+import type { ImageFacts } from '../catalog/catalog.ts';
+import type { CreateSpec } from '../pool/protocol.ts';
+import type { ImageAccess } from './image-access.ts';
+import { requireFacts } from './image-facts.ts';
+import type { Image } from './image-facts.ts';
+import type { Images } from './images.ts';
+import { generationFirst } from './new-images.ts';
+import type { NewImages } from './new-images.ts';
+import { findSnapshot } from './snapshot-lookup.ts';
+import type { Usage } from './usage.ts';
+import type { Visit } from './visit.ts';
+import type { WorkControl } from './work-control.ts';
+
+export interface CopyOptions {
+  readonly name: string;
+  /** What is copied of the image: a snapshot by id or name, or, undefined, what it holds now. */
+  readonly snapshot: string | undefined;
+  /** As the source has it when undefined, like every other option of its format. */
+  readonly clusterSize: number | undefined;
+  readonly compressionType: 'zlib' | 'zstd' | undefined;
+  /** Whether the clusters of a full copy are stored compressed. */
+  readonly compress: boolean;
+  readonly mode: 'full' | 'linked';
+}
+
+type Format = Omit<CreateSpec, 'virtualSize' | 'backing' | 'encryption' | 'dataFile'>;
+
+export class Copies {
+  readonly #access: ImageAccess;
+  readonly #images: Pick<Images, 'create'>;
+  readonly #newImages: NewImages;
+  readonly #usage: Pick<Usage, 'requireQuota'>;
+
+  constructor(parts: {
+    readonly access: ImageAccess;
+    readonly images: Pick<Images, 'create'>;
+    readonly newImages: NewImages;
+    readonly usage: Pick<Usage, 'requireQuota'>;
+  }) {
+    this.#access = parts.access;
+    this.#images = parts.images;
+    this.#newImages = parts.newImages;
+    this.#usage = parts.usage;
+  }
+
+  /**
+   * A full copy is of one moment: changes of the source wait until it is made, and are `engine-busy` when that takes too
+   * long. Faults of create, `snapshot-not-found`, `passphrase-required`.
+   */
+  async copy(image: string, options: CopyOptions, control?: WorkControl): Promise<Image> {
+    if (options.mode === 'linked') return this.#link(image, options, control);
+    await this.#usage.requireQuota(0);
+    const caller = { changes: false, claim: control?.claim, passphrase: control?.passphrase };
+    return this.#access.use(image, caller, (visit) => this.#fill(visit, options, control), control);
+  }
+
+  async #fill(visit: Visit, options: CopyOptions, control: WorkControl | undefined): Promise<Image> {
+    const { name, compress } = options;
+    const snapshot = options.snapshot === undefined ? undefined : await findSnapshot(visit, options.snapshot);
+    const format = formatOf(requireFacts(visit.record), options);
+    const virtualSize = snapshot?.virtualSize ?? visit.pulse.virtualSize;
+    const asked = snapshot === undefined ? {} : { snapshot: snapshot.id };
+    const reservation = { ...namelessly, name, backing: undefined, signal: control?.signal, control } as const;
+    return this.#newImages.make(reservation, async ({ path, signal }) => {
+      const spec = { ...format, virtualSize, backing: undefined };
+      const watched = control === undefined ? undefined : { ...control, signal };
+      const description = await visit.run('copy', { path, spec, compress, ...asked }, watched);
+      return { description, generation: generationFirst };
+    });
+  }
+
+  async #link(image: string, options: CopyOptions, control: WorkControl | undefined): Promise<Image> {
+    if (options.snapshot !== undefined)
+      throw refusal('snapshot', 'an overlay stands on an image, not on a snapshot in it');
+    if (options.compress) throw refusal('compress', 'a linked copy holds nothing that could be compressed');
+    const format = formatOf(requireFacts(await this.#access.findReady(image)), options);
+    const overlay = { ...namelessly, ...format, name: options.name, virtualSize: undefined, backing: image };
+    return this.#images.create(overlay, control);
+  }
+}
+
+const namelessly = { description: '', labels: {}, state: 'creating' } as const;
+
+/** What was not asked for is as with the source. */
+function formatOf(facts: ImageFacts, options: CopyOptions): Format {
+  const { compat, refcountBits, lazyRefcounts, extendedL2 } = facts;
+  return {
+    clusterSize: options.clusterSize ?? facts.clusterSize,
+    compressionType: options.compressionType ?? facts.compressionType,
+    compat,
+    refcountBits,
+    lazyRefcounts,
+    extendedL2,
+    preallocation: 'off',
+  };
+}
+
+function refusal(option: string, reason: string): Fault {
+  return new Fault('unsupported-option', { option, reason });
+}
