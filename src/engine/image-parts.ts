@@ -9,6 +9,7 @@ import type { EncryptedData, GuestData } from './guest-data.ts';
 import type { Layer } from './layer/layer.ts';
 import type { DirtyBitmaps } from './metadata/dirty-bitmaps.ts';
 import type { HeaderArea } from './metadata/header-area.ts';
+import type { HostHoles } from './metadata/host-holes.ts';
 import type { MappingTables } from './metadata/mapping-tables.ts';
 import type { RefcountTables } from './metadata/refcount-tables.ts';
 import type { SliceCache } from './metadata/slice-cache.ts';
@@ -26,6 +27,8 @@ export interface ReadParts {
   readonly data: GuestData;
   /** Where those bytes are, if not in `file` (DAT). */
   readonly dataFile: DataFile | undefined;
+  /** What of those bytes was never written; undefined with encryption, where a hole is noise. */
+  readonly holes: HostHoles | undefined;
   readonly unpacked: UnpackedClusters;
   /** The layer below; undefined without one. */
   readonly backing: Layer | undefined;

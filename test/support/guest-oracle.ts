@@ -22,6 +22,10 @@ export interface PlainRun {
   readonly length: number;
   readonly kind: ExtentItem['kind'];
   readonly depth: number;
+  /** Data that was never written. */
+  readonly preallocated: boolean;
+  /** Where the run begins in its layer's file, if it has a place there. */
+  readonly host: number | undefined;
 }
 
 /** Compares every byte of the disk with `qemu-img convert -O raw`, front to back and then at odd spans. */
@@ -75,6 +79,8 @@ export function mapOf(qcow2Path: string): readonly PlainRun[] {
         length: run.length,
         kind: run.data ? 'data' : run.present ? 'zero' : 'hole',
         depth: run.depth,
+        preallocated: run.data && run.zero,
+        host: run.offset,
       })),
   );
 }
@@ -92,21 +98,31 @@ export function listAll(
       length: whole.size - at,
       limit: whole.limit,
       layer: 'all',
-      hostOffsets: false,
+      hostOffsets: true,
     } as const;
     const { items, nextOffset } = list(query);
     assert.ok(items.length >= 1 && items.length <= whole.limit, 'a page holds something, within its limit');
     let end = at;
-    for (const { offset, length, kind, depth } of items) {
+    for (const item of items) {
+      const { offset, length } = item;
       assert.equal(offset, end, 'items leave no gap');
       assert.ok(length > 0, 'an item is not empty');
-      runs.push({ offset, length, kind, depth });
+      runs.push(plainRun(item));
       end = offset + length;
     }
     assert.equal(nextOffset ?? whole.size, end, 'the next page starts where this one ends');
     at = end;
   }
   return merged(runs);
+}
+
+function plainRun({ offset, length, kind, depth, preallocated, hostOffset }: ExtentItem): PlainRun {
+  return { offset, length, kind, depth, preallocated: preallocated === true, host: hostOffset };
+}
+
+/** The runs of a file whose copy lies elsewhere, and has other holes. */
+export function withoutPlaces(runs: readonly PlainRun[]): readonly PlainRun[] {
+  return merged(runs.map((run) => ({ ...run, preallocated: false, host: undefined })));
 }
 
 /**
@@ -150,7 +166,9 @@ function merged(runs: readonly PlainRun[]): readonly PlainRun[] {
   const joined: PlainRun[] = [];
   for (const run of runs) {
     const last = joined.at(-1);
-    if (last?.kind !== run.kind || last.depth !== run.depth) joined.push(run);
+    const isSame = last?.kind === run.kind && last.depth === run.depth && last.preallocated === run.preallocated;
+    const follows = last?.host === undefined ? run.host === undefined : last.host + last.length === run.host;
+    if (!isSame || !follows) joined.push(run);
     else joined[joined.length - 1] = { ...last, length: last.length + run.length };
   }
   return joined;

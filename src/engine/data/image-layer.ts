@@ -1,10 +1,11 @@
 // An image seen as a layer: the one beneath another, or the top of a chain that is listed or exported.
 
 import { assert, unreachable } from '../../base/assert.ts';
-import type { GuestOffset } from '../format/offsets.ts';
+import type { GuestOffset, HostOffset } from '../format/offsets.ts';
 import type { ReadParts } from '../image-parts.ts';
 import { askBelow } from '../layer/below.ts';
 import type { Layer, LayerExtent } from '../layer/layer.ts';
+import type { Extent } from '../mapping/extent.ts';
 import { lookup } from '../mapping/lookup.ts';
 import { read } from './reader.ts';
 
@@ -37,13 +38,13 @@ export class ImageLayer implements Layer {
     const { length } = found;
     switch (found.kind) {
       case 'data':
-        return { kind: 'data', length, depth: 0, compressed: false, host: found.host };
+        return this.#dataAt(found.host, length);
       case 'zero':
-        return { kind: 'zero', length, depth: 0, compressed: false, host: found.host };
+        return { kind: 'zero', length, depth: 0, compressed: false, host: this.#shown(found.host) };
       case 'compressed':
         return { kind: 'data', length, depth: 0, compressed: true, host: undefined };
       case 'absent':
-        return this.#extentBelow(offset, length);
+        return this.#extentBelow(offset, found);
       default:
         return unreachable(found);
     }
@@ -53,11 +54,27 @@ export class ImageLayer implements Layer {
     this.#close();
   }
 
+  /** The file system knows what of it was never written (OPS-08a). */
+  #dataAt(host: HostOffset, lengthMax: number): LayerExtent {
+    const { holes } = this.#parts;
+    const { isHole, length } = holes?.look(host, lengthMax) ?? { isHole: false, length: lengthMax };
+    const extent = { kind: 'data', length, depth: 0, compressed: false, host: this.#shown(host) } as const;
+    return isHole ? { ...extent, preallocated: true } : extent;
+  }
+
+  /** Where encrypted bytes lie tells nobody anything (OPS-08). */
+  #shown(host: HostOffset | undefined): HostOffset | undefined {
+    return this.#parts.holes === undefined ? undefined : host;
+  }
+
   /** What the layers below have; where the next one ends, this layer is the last that was asked (OPS-08). */
-  #extentBelow(offset: GuestOffset, lengthMax: number): LayerExtent {
+  #extentBelow(offset: GuestOffset, absent: Extract<Extent, { readonly kind: 'absent' }>): LayerExtent {
     const { backing } = this.#parts;
-    if (backing === undefined || offset >= backing.size) return { kind: 'absent', length: lengthMax, depth: 0 };
-    const inside = Math.min(lengthMax, backing.size - offset);
+    const { length, host } = absent;
+    if (backing === undefined || offset >= backing.size) {
+      return { kind: 'absent', length, depth: 0, host: this.#shown(host) };
+    }
+    const inside = Math.min(length, backing.size - offset);
     const found = askBelow(() => backing.extentAt(offset, inside));
     return { ...found, depth: found.depth + 1 };
   }

@@ -13,8 +13,16 @@ export type LayerExtent =
       readonly compressed: boolean;
       /** Where the bytes lie in the layer's file; only for uncompressed bytes that have a place. */
       readonly host: number | undefined;
+      /** Data that was never written: the file system has a hole there, and it reads as zeroes. */
+      readonly preallocated?: true;
     }
-  | { readonly kind: 'absent'; readonly length: number; readonly depth: number };
+  | {
+      readonly kind: 'absent';
+      readonly length: number;
+      readonly depth: number;
+      /** The place that the layer keeps for it, if it keeps one. */
+      readonly host?: number | undefined;
+    };
 
 /** A readable layer. All lengths in bytes; reads beyond `size` are the caller's bug. */
 export interface Layer {

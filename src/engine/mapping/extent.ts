@@ -26,4 +26,9 @@ export type Extent =
       /** Upper bound of the blob's length (CMP-02). */
       readonly packedLength: number;
     }
-  | { readonly kind: 'absent'; readonly length: number };
+  | {
+      readonly kind: 'absent';
+      readonly length: number;
+      /** The place that is kept for it, if there is one (SUB-03, unallocated with a host offset). */
+      readonly host: HostOffset | undefined;
+    };

@@ -38,7 +38,7 @@ export function lookup(parts: LookupParts, at: GuestOffset, limits: { readonly l
   const table = mapping.l2Table(l1Index);
   if (table === undefined) {
     const untilNextTable = geometry.l2Span - (at % geometry.l2Span);
-    return { kind: 'absent', length: Math.min(untilNextTable, limits.lengthMax) };
+    return { kind: 'absent', length: Math.min(untilNextTable, limits.lengthMax), host: undefined };
   }
   const l2Index = Math.floor((at % geometry.l2Span) / geometry.clusterSize);
   const slice = mapping.slice(table, l2Index);
@@ -92,7 +92,7 @@ function extentOf(found: {
       return { kind: 'zero', length, host };
     default:
       assert(kind === 'unallocated' || kind === 'unallocated-placed', 'an entry was judged before');
-      return { kind: 'absent', length };
+      return { kind: 'absent', length, host };
   }
 }
 

@@ -37,15 +37,20 @@ function itemOf(found: LayerExtent, offset: number, query: ExtentQuery): ExtentI
   const { length, depth } = found;
   const below = query.layer === 'top' && depth > 0;
   if (found.kind === 'absent' || below) {
-    return { offset, length, kind: 'hole', depth: below ? 0 : depth, compressed: false };
+    const hole = { offset, length, kind: 'hole', depth: below ? 0 : depth, compressed: false } as const;
+    return below || found.host === undefined || !query.hostOffsets
+      ? hole
+      : { ...hole, hostOffset: hostOffset(found.host) };
   }
-  const item = { offset, length, kind: found.kind, depth, compressed: found.compressed };
+  const plain = { offset, length, kind: found.kind, depth, compressed: found.compressed };
+  const item = found.preallocated === true ? { ...plain, preallocated: true } : plain;
   if (!query.hostOffsets || found.host === undefined) return item;
   return { ...item, hostOffset: hostOffset(found.host) };
 }
 
 function continues(last: ExtentItem, next: ExtentItem): boolean {
   if (last.kind !== next.kind || last.depth !== next.depth || last.compressed !== next.compressed) return false;
+  if (last.preallocated !== next.preallocated) return false;
   if (last.hostOffset === undefined || next.hostOffset === undefined) return last.hostOffset === next.hostOffset;
   return last.hostOffset + last.length === next.hostOffset;
 }

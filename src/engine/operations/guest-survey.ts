@@ -38,7 +38,8 @@ export function* surveyLayer(layer: Layer, geometry: Geometry): Steps<GuestSurve
 function kindOf(extent: LayerExtent): RunKind {
   switch (extent.kind) {
     case 'data':
-      return runKinds.counted;
+      // QEMU, too, takes what was never written as zeroes.
+      return extent.preallocated === true ? runKinds.other : runKinds.counted;
     case 'zero':
       return runKinds.other;
     case 'absent':

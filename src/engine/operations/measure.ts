@@ -74,7 +74,7 @@ function* dataLength(layer: Layer, clusterSize: number): Steps<number> {
     const extent = layer.extentAt(guestOffset(offset), layer.size - offset);
     assert(extent.length > 0 && extent.length <= layer.size - offset, 'an extent makes progress inside its layer');
     let end = offset + extent.length;
-    if (extent.kind === 'data') {
+    if (extent.kind === 'data' && extent.preallocated !== true) {
       // What is left of a cluster that data has touched is counted with it, whatever it is.
       end = alignUp(end, clusterSize);
       length += end - (offset - (offset % clusterSize));

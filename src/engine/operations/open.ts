@@ -25,6 +25,7 @@ import { RawLayer } from '../layer/raw-layer.ts';
 import { DirtyBitmaps } from '../metadata/dirty-bitmaps.ts';
 import { HeaderArea } from '../metadata/header-area.ts';
 import type { CacheBudget, LimitedCache } from '../metadata/cache-budget.ts';
+import { HostHoles } from '../metadata/host-holes.ts';
 import { MappingTables } from '../metadata/mapping-tables.ts';
 import type { ClusterRun } from '../metadata/refcount-tables.ts';
 import { RefcountTables } from '../metadata/refcount-tables.ts';
@@ -221,6 +222,7 @@ function sharedParts(
     data: encryption ?? new PlainData(dataFile ?? file),
     dataFile,
     encryption,
+    holes: encryption === undefined ? new HostHoles({ file, data: dataFile ?? file, header }) : undefined,
     mappingCache,
     mapping: MappingTables.read(
       { file, geometry, cache: mappingCache, sliceLength },

@@ -79,10 +79,10 @@ describe('a lookup', () => {
 
   it('ends with its slice of the table, and with the table', () => {
     const slice = parts.mapping.entriesPerSlice * cluster;
-    assert.deepEqual(find(parts, cluster * 8), { kind: 'absent', length: slice - cluster * 8 });
-    assert.deepEqual(find(parts, slice + 1), { kind: 'absent', length: slice - 1 });
+    assert.deepEqual(find(parts, cluster * 8), { kind: 'absent', length: slice - cluster * 8, host: undefined });
+    assert.deepEqual(find(parts, slice + 1), { kind: 'absent', length: slice - 1, host: undefined });
     const { l2Span } = parts.geometry;
-    assert.deepEqual(find(parts, l2Span + 5), { kind: 'absent', length: l2Span - 5 });
+    assert.deepEqual(find(parts, l2Span + 5), { kind: 'absent', length: l2Span - 5, host: undefined });
   });
 
   it('faults where an entry is broken, and only there', () => {
@@ -134,7 +134,11 @@ describe('a lookup of subclusters', () => {
   it('joins them within and across clusters', () => {
     assert.deepEqual(find(parts, 0), { kind: 'data', length: part * 3, host: place(10), owned: true });
     assert.deepEqual(find(parts, part * 3), { kind: 'zero', length: part, host: place(10) + part * 3 });
-    assert.deepEqual(find(parts, part * 4 + 1), { kind: 'absent', length: part * 28 - 1 });
+    assert.deepEqual(find(parts, part * 4 + 1), {
+      kind: 'absent',
+      length: part * 28 - 1,
+      host: place(10) + part * 4 + 1,
+    });
     assert.deepEqual(find(parts, cluster), { kind: 'data', length: cluster + part * 16, host: place(11), owned: true });
     assert.deepEqual(find(parts, cluster * 3), { kind: 'zero', length: cluster + part, host: undefined });
   });
