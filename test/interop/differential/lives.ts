@@ -1,5 +1,6 @@
 // The two lives of one stream: by our engine over a real file, and by qemu-io and qemu-img.
 
+import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { Image } from '../../../src/engine/image.ts';
@@ -16,27 +17,28 @@ export function dataPathOf(imagePath: string): string {
   return imagePath.replace(/qcow2$/, 'data');
 }
 
+/** QEMU looks for a relative name in its own working folder, not beside the image. */
+function dataFileOf(imagePath: string): { readonly fileName: string; readonly path: string } {
+  const path = dataPathOf(imagePath);
+  return { fileName: path, path };
+}
+
 /** Makes the layer below in a folder: a raw file with a pattern in some places. */
 export function makeBacking(folder: string, options: StreamOptions): void {
   if (options.backingSize === undefined) return;
-  const path = join(folder, backingName);
-  qemuImg('create', '-q', '-f', 'raw', path, String(options.backingSize));
   const third = Math.floor(options.backingSize / 3);
-  if (third === 0) return;
-  qemuIo(path, [`write -P 201 0 ${String(third)}`, `write -P 202 ${String(third * 2)} ${String(third)}`], {
-    format: 'raw',
-    readOnly: false,
-    syncs: false,
-    discard: 'unmap',
-  });
+  const file = openSync(join(folder, backingName), 'w');
+  writeSync(file, new Uint8Array(third).fill(201), 0, third, 0);
+  writeSync(file, new Uint8Array(third).fill(202), 0, third, 2 * third);
+  ftruncateSync(file, options.backingSize);
+  closeSync(file);
 }
 
 /** Lives the stream with our engine and leaves the closed file. */
 export function liveOurs(folder: string, stream: Stream): string {
   const path = join(folder, 'ours.qcow2');
   const { options } = stream;
-  // QEMU looks for a relative name in its own working folder, not beside the image.
-  const dataFile = { fileName: dataPathOf(path), path: dataPathOf(path) };
+  const dataFile = dataFileOf(path);
   runToEnd(
     Image.create(path, {
       ...options,
@@ -46,11 +48,7 @@ export function liveOurs(folder: string, stream: Stream): string {
       dataFile: options.dataFile === 'none' ? undefined : { ...dataFile, raw: options.dataFile === 'raw' },
     }),
   );
-  const backing: readonly BackingFile[] =
-    options.backingSize === undefined
-      ? []
-      : [{ fileName: backingName, path: join(folder, backingName), format: 'raw' }];
-  const open = (): Image => Image.open({ path, writable: true, locks: 'qemu', backing, dataFile });
+  const open = (): Image => openImage(folder, { path, writable: true, options });
   let image = open();
   for (const operation of stream.operations) {
     if (operation.kind === 'reopen') {
@@ -62,6 +60,17 @@ export function liveOurs(folder: string, stream: Stream): string {
   }
   image.close();
   return path;
+}
+
+/** Opens the image of a life with our engine. */
+export function openImage(
+  folder: string,
+  image: { readonly path: string; readonly writable: boolean; readonly options: StreamOptions },
+): Image {
+  const { path, writable, options } = image;
+  const below: BackingFile = { fileName: backingName, path: join(folder, backingName), format: 'raw' };
+  const backing = options.backingSize === undefined ? [] : [below];
+  return Image.open({ path, writable, locks: 'qemu', backing, dataFile: dataFileOf(path) });
 }
 
 function doOurs(image: Image, operation: Exclude<Operation, { kind: 'reopen' }>): void {
@@ -111,6 +120,7 @@ export function liveTwin(folder: string, stream: Stream): string {
   qemuImg('create', '-q', '-f', 'qcow2', '-o', words, ...below, path, String(options.virtualSize));
   let commands: string[] = [];
   let virtualSize = options.virtualSize;
+  let virtualSizeMax = virtualSize;
   const sizes = new Map<string, number>();
   const settle = (): void => {
     if (commands.length > 0) {
@@ -126,11 +136,21 @@ export function liveTwin(folder: string, stream: Stream): string {
       commands.push(...some);
       continue;
     }
-    settle();
     if (operation.kind === 'resize') {
-      resizeTwin(path, { from: virtualSize, to: operation.virtualSize, clusterSize: options.clusterSize });
-      virtualSize = operation.virtualSize;
-    } else if (operation.kind === 'snapshot') {
+      commands.push(`truncate ${String(operation.virtualSize)}`);
+      const change = { from: virtualSize, to: operation.virtualSize, clusterSize: options.clusterSize };
+      // A disk that was never longer, with nothing below, has nothing stale behind its end.
+      const mayBeStale = options.backingSize !== undefined || virtualSizeMax > virtualSize;
+      virtualSize = change.to;
+      virtualSizeMax = Math.max(virtualSizeMax, virtualSize);
+      if (mayBeStale && staleTail(change) > 0) {
+        settle();
+        hideStaleTail(path, change);
+      }
+      continue;
+    }
+    settle();
+    if (operation.kind === 'snapshot') {
       qemuImg('snapshot', '-c', operation.name, path);
       sizes.set(operation.name, virtualSize);
     } else if (operation.kind === 'delete') {
@@ -165,15 +185,9 @@ function commandsOf(operation: Operation): readonly string[] {
 }
 
 /** T15: QEMU shows stale bytes behind an end inside a cluster; exactly they are overwritten before anybody looks. */
-function resizeTwin(
-  path: string,
-  change: { readonly from: number; readonly to: number; readonly clusterSize: number },
-): void {
-  const { from, to, clusterSize } = change;
-  qemuImg('resize', '-q', '-f', 'qcow2', ...(to < from ? ['--shrink'] : []), path, String(to));
-  const tailEnd = Math.min(to, Math.ceil(from / clusterSize) * clusterSize);
-  if (to <= from || tailEnd === from) return;
-  const length = tailEnd - from;
+function hideStaleTail(path: string, change: SizeChange): void {
+  const { from } = change;
+  const length = staleTail(change);
   const shown = qemuImgReads(path, { offset: from, length });
   if (shown === 'zeroes') return;
   qemuIo(path, [`write -P 0 ${String(from)} ${String(length)}`], {
@@ -182,6 +196,17 @@ function resizeTwin(
     syncs: false,
     discard: 'unmap',
   });
+}
+
+interface SizeChange {
+  readonly from: number;
+  readonly to: number;
+  readonly clusterSize: number;
+}
+
+/** How many bytes between the old end and the end of its cluster become visible. */
+function staleTail({ from, to, clusterSize }: SizeChange): number {
+  return Math.max(0, Math.min(to, Math.ceil(from / clusterSize) * clusterSize) - from);
 }
 
 function qemuImgReads(path: string, span: { readonly offset: number; readonly length: number }): 'zeroes' | 'stale' {
