@@ -10,7 +10,7 @@ import { answerOnce } from '../src/http/idempotency.ts';
 import { readJson } from '../src/http/json-body.ts';
 import { pageCursors } from '../src/http/page-cursor.ts';
 import type { CreateOptions, Services } from '../src/services/services.ts';
-import { answerImage, imageTag, refuseOption, versionTag } from './answers.ts';
+import { answerImage, imageTag, versionTag } from './answers.ts';
 import { claimOf } from './claims.ts';
 import { jobResponse, performWork } from './long-work.ts';
 import { madeAnswer } from './made-answers.ts';
@@ -197,7 +197,6 @@ function withoutPassphrase(body: z.output<typeof CreateImage>): object {
 }
 
 function toCreateOptions(body: z.output<typeof CreateImage>): CreateOptions {
-  refuseOption('dataFile', body.dataFile);
   return {
     name: body.name,
     description: body.description,
@@ -212,5 +211,6 @@ function toCreateOptions(body: z.output<typeof CreateImage>): CreateOptions {
     preallocation: body.preallocation,
     backing: body.backing?.image,
     encryption: body.encryption === undefined ? undefined : toEncryption(body.encryption),
+    dataFile: body.dataFile,
   };
 }

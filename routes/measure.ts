@@ -4,7 +4,6 @@ import type { z } from 'zod';
 
 import { signalOf } from '../src/http/disconnect.ts';
 import type { MeasureOptions as Options, Services } from '../src/services/services.ts';
-import { refuseOption } from './answers.ts';
 import type { Routes } from './route-parts.ts';
 import { MeasuredSize, MeasureImage } from './schemas/measure.ts';
 import { json, problemResponse } from './schemas/problem.ts';
@@ -34,8 +33,7 @@ export function measureRoutes(services: Services): Routes {
 
 function toOptions(asked: z.output<typeof MeasureImage>['options'], signal: AbortSignal): Options {
   const { dataFile, encryption, backing, ...format } = asked;
-  refuseOption('dataFile', dataFile);
   const luks =
     encryption?.format === 'luks' ? { algorithm: encryption.cipherAlg, mode: encryption.cipherMode } : undefined;
-  return { ...format, backing: backing?.image, luks, signal };
+  return { ...format, backing: backing?.image, dataFile, luks, signal };
 }

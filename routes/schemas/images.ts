@@ -119,6 +119,16 @@ export const formatOptions = {
     .meta({ id: 'BackingChoice', description: 'The image below, by id or name' }),
 };
 
+export const DataFileChoice = z
+  .strictObject({
+    raw: z.boolean().default(false).meta({ description: 'Whether the data file reads as the disk by itself' }),
+  })
+  .meta({
+    id: 'DataFileChoice',
+    description:
+      'Keeps the data in a file beside the image file; such an image has no snapshots and no packed clusters',
+  });
+
 export const CreateImage = z
   .strictObject({
     name: ImageName,
@@ -127,7 +137,7 @@ export const CreateImage = z
       examples: [10737418240],
     }),
     ...formatOptions,
-    dataFile: NotYet,
+    dataFile: DataFileChoice.optional(),
     encryption: NewEncryption.optional(),
     description: Description.default(''),
     labels: Labels.default({}),

@@ -3,7 +3,7 @@
 import { z } from 'zod';
 
 import { ImageKey, Size, SnapshotKey } from './common.ts';
-import { formatOptions, NotYet } from './images.ts';
+import { DataFileChoice, formatOptions } from './images.ts';
 
 export const MeasuredEncryption = z
   .strictObject({
@@ -17,7 +17,7 @@ export const MeasuredEncryption = z
   });
 
 export const MeasureOptions = z
-  .strictObject({ ...formatOptions, dataFile: NotYet, encryption: MeasuredEncryption.optional() })
+  .strictObject({ ...formatOptions, dataFile: DataFileChoice.optional(), encryption: MeasuredEncryption.optional() })
   .meta({
     id: 'MeasureOptions',
     description: 'What the file would be made with; defaults are those of qemu-img create',

@@ -71,6 +71,8 @@ export const FormatSpecificData = z
     lazyRefcounts: z.boolean().optional(),
     corrupt: z.boolean().optional(),
     extendedL2: z.boolean().optional(),
+    dataFile: z.string().optional().meta({ description: 'The external data file, as the image names it' }),
+    dataFileRaw: z.boolean().optional().meta({ description: 'Whether the data file reads as the disk by itself' }),
     encrypt: EncryptionInfo.optional(),
     bitmaps: z
       .array(InfoBitmap)
@@ -166,10 +168,16 @@ function printFormatSpecific(
   { bitmaps }: InfoValue['inspection'],
 ): z.input<typeof FormatSpecificData> {
   const { compat, compressionType, refcountBits, lazyRefcounts, corrupt, extendedL2, encryption } = description;
+  const { dataFileName, dataFileRaw } = description;
   const encrypt = encryption === undefined ? {} : { encrypt: printEncryption(encryption) };
   if (compat === '0.10') return { compat, compressionType, refcountBits, ...encrypt };
   const listed = bitmaps.length === 0 ? {} : { bitmaps: bitmaps.map(printInfoBitmap) };
-  return { compat, compressionType, refcountBits, lazyRefcounts, corrupt, extendedL2, ...listed, ...encrypt };
+  const external = {
+    ...(dataFileName === undefined ? {} : { dataFile: dataFileName }),
+    ...(dataFileRaw === undefined ? {} : { dataFileRaw }),
+  };
+  const own = { compat, compressionType, refcountBits, lazyRefcounts, corrupt, extendedL2 };
+  return { ...own, ...external, ...listed, ...encrypt };
 }
 
 function printInfoBitmap(bitmap: InfoValue['inspection']['bitmaps'][number]): z.input<typeof InfoBitmap> {

@@ -71,7 +71,7 @@ export const faultCodes = {
   'insufficient-storage': { kind: 'storage', title: 'There is not enough space' },
   'backing-refused': { kind: 'unprocessable', title: 'The image names a backing file that it may not open' },
   'data-file-refused': { kind: 'unprocessable', title: 'The image keeps its data in a file that it may not open' },
-  'data-file-missing': { kind: 'corrupt', title: 'The data file of the image is not there' },
+  'data-file-missing': { kind: 'conflict', title: 'The data file of the image is not there' },
   'backing-missing': { kind: 'corrupt', title: 'The backing file of the image is not there' },
 
   // engine/metadata, engine/allocation, engine/mapping: found while the image is used

@@ -1,7 +1,16 @@
 // What the problems of an image's own files say to a person.
 
+import type { FaultContext } from '../base/fault.ts';
+import { textOf } from './problem-text.ts';
+
 /** A part of the table in `problem-texts.ts`, which says what the members mean. */
 export const imageProblemTexts = {
+  'data-file-missing': {
+    cause: 'The image keeps its data in a file beside it, and that file is not there.',
+    cure: 'Put the data file back beside the image file, or delete the image.',
+    members: [],
+    detail: (context: FaultContext) => `The image names the data file ${textOf(context, 'fileName')}.`,
+  },
   'image-corrupt': {
     cause: 'The image breaks the rules of its format at the place that was read or changed.',
     cure: 'Check it with POST /v1/images/{image}/check; `{"repair":"all"}` mends what can be mended.',

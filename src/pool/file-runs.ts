@@ -14,8 +14,9 @@ import type {
 
 /** Makes the file and tells what has become of it. */
 export function* createFile(engine: Engine, request: CreateFileRequest): Steps<ImageDescription> {
-  yield* engine.create(request.path, request.spec);
-  const image = engine.open({ path: request.path, writable: false, backing: request.backing });
+  const { path, spec, backing } = request;
+  yield* engine.create(path, spec);
+  const image = engine.open({ path, writable: false, backing, dataFile: spec.dataFile });
   try {
     return image.describe();
   } finally {

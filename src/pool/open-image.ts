@@ -189,5 +189,6 @@ function wipe(keys: ChainKeys): void {
 }
 
 function optionsOf(request: OpenRequest): EngineOpenOptions {
-  return { path: request.path, writable: request.writable, backing: request.backing };
+  const { path, writable, backing, dataFile } = request;
+  return { path, writable, backing, dataFile };
 }

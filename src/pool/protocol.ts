@@ -8,6 +8,7 @@ import type {
   BitmapListQuery,
   CheckReport,
   CreateSpec,
+  DataFileSource,
   DirtyExtentPage,
   DirtyExtentQuery,
   ExtentPage,
@@ -31,6 +32,7 @@ export type {
   CheckFinding,
   CheckReport,
   CreateSpec,
+  DataFileSource,
   DirtyExtent,
   DirtyExtentPage,
   ExtentItem,
@@ -42,6 +44,7 @@ export type {
   LuksWish,
   MeasuredSize,
   MeasureSpec,
+  NewDataFile,
   RepairMode,
   SnapshotDescription,
 } from '../engine/image.ts';
@@ -61,6 +64,8 @@ export interface BackingSource {
   readonly fileName: string;
   readonly path: string;
   readonly format: 'qcow2' | 'raw';
+  /** The only data file that it may name. */
+  readonly dataFile?: DataFileSource | undefined;
 }
 
 /** The volume keys of a chain, the image's own first; undefined where a layer is plain or locked. */
@@ -73,6 +78,8 @@ export interface OpenRequest {
   readonly writable: boolean;
   /** The chain below, nearest first; nothing else that an image names is opened. */
   readonly backing: readonly BackingSource[];
+  /** The only data file that the image may name; left out for none. */
+  readonly dataFile?: DataFileSource | undefined;
   /** The generation to go on counting from; see {@link Changed}. */
   readonly generation: number;
 }

@@ -13,6 +13,7 @@ import type {
   EncryptionRequest,
   ImageDescription,
   ImageInspection,
+  NewDataFile,
   RepairMode,
   SnapshotDescription,
 } from '../pool/protocol.ts';
@@ -49,6 +50,8 @@ export interface CreateOptions {
   readonly backing: string | undefined;
   /** Left out for a plain image. */
   readonly encryption?: EncryptionOptions | undefined;
+  /** Keeps the data in a file of its own, which with `raw` reads as the disk by itself; left out for none. */
+  readonly dataFile?: { readonly raw: boolean } | undefined;
 }
 
 /** How a new image is to be encrypted. */
@@ -121,7 +124,7 @@ export class Images {
 
   /** Faults `name-conflict`, `invalid-geometry`, `unsupported-option`, `chain-too-deep`, `insufficient-storage`. */
   async create(options: CreateOptions, control?: WorkControl): Promise<Image> {
-    const { name, description, labels, backing, encryption: wanted, ...format } = options;
+    const { name, description, labels, backing, dataFile, encryption: wanted, ...format } = options;
     if (format.virtualSize === undefined && backing === undefined) throw sizeMissing();
     await this.#usage.requireQuota(writesAll(format.preallocation) ? (format.virtualSize ?? 0) : 0);
     if (writesAll(format.preallocation)) await requireSpace(this.#directory, format.virtualSize ?? 0);
@@ -141,6 +144,7 @@ export class Images {
         ...format,
         virtualSize: present(format.virtualSize ?? base?.virtualSize, 'a new image has a size'),
         backing: source === undefined ? undefined : { fileName: source.fileName, format: source.format },
+        dataFile: dataFile === undefined ? undefined : this.#newDataFile(id, dataFile),
       };
       const below = base === undefined ? [] : [base.source, ...base.below];
       const encryption = wanted?.format === 'luks' ? { ...wanted, chance: this.#entropy(keyChanceLength) } : wanted;
@@ -149,6 +153,12 @@ export class Images {
       const made = await this.#pool.create(request, { signal, onProgress: control?.onProgress });
       return { description: made, generation: generationFirst };
     });
+  }
+
+  /** Made in staging, beside the image. */
+  #newDataFile(id: string, { raw }: { readonly raw: boolean }): NewDataFile {
+    const directory = this.#directory;
+    return { fileName: directory.dataFileName(id), path: directory.dataPath('staging', id), raw };
   }
 
   /** Opens no file. */

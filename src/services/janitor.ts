@@ -45,7 +45,7 @@ export class Janitor {
   /** Nothing comes in yet: what is staged belongs to an import that nobody continues. */
   async #emptyStaging(): Promise<void> {
     const { directory, report } = this.#parts;
-    for (const id of await directory.list('staging')) {
+    for (const id of new Set([...(await directory.list('staging')), ...(await directory.listData('staging'))])) {
       try {
         await directory.remove('staging', id);
       } catch (error) {
@@ -55,8 +55,9 @@ export class Janitor {
   }
 
   async #judgeFiles(): Promise<void> {
-    const orphans = new Set(await this.#parts.directory.list('images'));
-    const files = new Set(orphans);
+    const { directory } = this.#parts;
+    const files = new Set(await directory.list('images'));
+    const orphans = new Set([...files, ...(await directory.listData('images'))]);
     await this.#forEach('ready', 'judging an image', async (image) => {
       orphans.delete(image.id);
       await this.#judge(image, files.has(image.id));

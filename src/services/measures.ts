@@ -6,9 +6,10 @@ import type { ServiceParts } from './service-parts.ts';
 import { findSnapshot } from './snapshot-lookup.ts';
 
 /** What the file would be made with; the caller spells out qemu-img's defaults. */
-export interface MeasureOptions extends Omit<CreateSpec, 'virtualSize' | 'backing' | 'encryption'> {
+export interface MeasureOptions extends Omit<CreateSpec, 'virtualSize' | 'backing' | 'dataFile' | 'encryption'> {
   /** The image below, by id or name. */
   readonly backing: string | undefined;
+  readonly dataFile: { readonly raw: boolean } | undefined;
   /** Undefined without LUKS. */
   readonly luks: LuksCipher | undefined;
   readonly signal: AbortSignal | undefined;
@@ -39,9 +40,13 @@ export class Measures {
     return await visit.run('measure', { ...asked, spec });
   }
 
-  async #specOf({ backing, signal: _signal, ...format }: MeasureOptions): Promise<MeasureSpec> {
+  async #specOf({ backing, dataFile, signal: _signal, ...given }: MeasureOptions): Promise<MeasureSpec> {
+    const format = { ...given, dataFile: dataFile === undefined ? undefined : { ...thoughtOf, ...dataFile } };
     if (backing === undefined) return { ...format, backing: undefined };
     const { id } = await this.#access.find(backing);
     return { ...format, backing: { fileName: this.#directory.fileName(id), format: 'qcow2' } };
   }
 }
+
+/** No such file is made, and its bytes count as those in the image would: so does qemu-img. */
+const thoughtOf = { fileName: 'disk.data', path: 'disk.data' };

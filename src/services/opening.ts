@@ -4,7 +4,7 @@ import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import type { ImageRecord, ImageUpdate } from '../catalog/catalog.ts';
 import type { EngineHandle } from '../pool/engine-pool.ts';
-import type { BackingSource, ChainKeys } from '../pool/protocol.ts';
+import type { BackingSource, ChainKeys, DataFileSource } from '../pool/protocol.ts';
 import { factsOf } from './image-facts.ts';
 import { keysOfMade } from './made-things.ts';
 import type { ServiceParts } from './service-parts.ts';
@@ -53,7 +53,8 @@ export async function openImage(
   const backing = below.map((image) => sourceOf(parts, image));
   const chain = [id, ...below.map((image) => image.id)];
   const generation = reserved ? await catalog.reserveGenerations(id, { jump: !known }) : record.generation;
-  const request = { imageId: id, path: directory.imagePath(id), writable, backing, generation };
+  const dataFile = dataFileOf(parts, id);
+  const request = { imageId: id, path: directory.imagePath(id), writable, backing, dataFile, generation };
   // An opening is for everybody: it goes on when the one who asked leaves, or nobody would know that the file is open.
   const handle = await pool.open(request, { signal: undefined });
   try {
@@ -126,7 +127,13 @@ async function imagesBelow(parts: OpeningParts, record: ImageRecord): Promise<re
 export function sourceOf(parts: Pick<OpeningParts, 'directory'>, image: ImageRecord): BackingSource {
   requireReady(image);
   const { directory } = parts;
-  return { fileName: directory.fileName(image.id), path: directory.imagePath(image.id), format: 'qcow2' };
+  const dataFile = dataFileOf(parts, image.id);
+  return { fileName: directory.fileName(image.id), path: directory.imagePath(image.id), format: 'qcow2', dataFile };
+}
+
+/** The only data file that an image may have, whether or not it has one. */
+function dataFileOf({ directory }: Pick<OpeningParts, 'directory'>, id: string): DataFileSource {
+  return { fileName: directory.dataFileName(id), path: directory.dataPath('images', id) };
 }
 
 /** The record of an image that can be used. Faults `image-not-found`, `image-not-ready`; for changes `image-has-dependents`. */

@@ -3,7 +3,8 @@
 //   <dir>/catalog.sqlite
 //   <dir>/lock                  held by the one process that owns the directory (see directory-lock.ts)
 //   <dir>/images/<id>.qcow2     published images: the only files that the catalog's records stand for
-//   <dir>/staging/<id>.qcow2    files that still come in, under the id that they will have
+//   <dir>/images/<id>.data      beside it, the data of an image that keeps it in an external file
+//   <dir>/staging/<id>.*        files that still come in, under the id that they will have
 
 import { constants } from 'node:fs';
 import type { Stats } from 'node:fs';
@@ -49,11 +50,21 @@ export class DataDirectory {
   /** The name of an image's file, also as overlays store it. */
   fileName(id: string): string {
     assert(idPattern.test(id), 'a file is named by an id that we made');
-    return `${id}.qcow2`;
+    return `${id}${imageSuffix}`;
   }
 
   imagePath(id: string): string {
     return join(this.#path, 'images', this.fileName(id));
+  }
+
+  /** The name of an image's external data file, also as the image stores it. */
+  dataFileName(id: string): string {
+    assert(idPattern.test(id), 'a file is named by an id that we made');
+    return `${id}${dataSuffix}`;
+  }
+
+  dataPath(folder: ImageFolder, id: string): string {
+    return join(this.#path, folder, this.dataFileName(id));
   }
 
   stagingPath(id: string): string {
@@ -70,46 +81,53 @@ export class DataDirectory {
     return StagedFile.open(this.stagingPath(id));
   }
 
-  /** Moves a staging file to the images. When this returns, file and move survive a crash. */
+  /** Moves a staging file to the images, its data first. When this returns, files and move survive a crash. */
   async publish(id: string): Promise<void> {
     await syncPath(this.stagingPath(id));
+    const dataPath = this.dataPath('staging', id);
+    if ((await statOf(dataPath)) !== undefined) {
+      await syncPath(dataPath);
+      await rename(dataPath, this.dataPath('images', id));
+    }
     await rename(this.stagingPath(id), this.imagePath(id));
     await syncPath(join(this.#path, 'images'));
     await syncPath(join(this.#path, 'staging'));
   }
 
-  /** Removes a file durably; no file is no harm. */
+  /** Removes a file, and its data file, durably; no file is no harm. */
   async remove(folder: ImageFolder, id: string): Promise<void> {
     await rm(join(this.#path, folder, this.fileName(id)), { force: true });
+    await rm(this.dataPath(folder, id), { force: true });
     await syncPath(join(this.#path, folder));
   }
 
-  /** The ids that have a file in a folder. Files that we did not name are not ours to touch. */
+  /** The ids that have an image file in a folder. Files that we did not name are not ours to touch. */
   async list(folder: ImageFolder): Promise<readonly string[]> {
-    const names = await readdir(join(this.#path, folder));
-    return names
-      .filter((name) => name.endsWith('.qcow2'))
-      .map((name) => name.slice(0, -'.qcow2'.length))
-      .filter((id) => idPattern.test(id))
-      .toSorted();
+    return this.#listBySuffix(folder, imageSuffix);
   }
 
-  /** What the image's file is now, or undefined without one. */
+  /** The ids that have a data file in a folder. */
+  async listData(folder: ImageFolder): Promise<readonly string[]> {
+    return this.#listBySuffix(folder, dataSuffix);
+  }
+
+  /** What the image's file and its data file are now, or undefined without an image file. */
   async identify(id: string): Promise<FileIdentity | undefined> {
-    try {
-      const { ino, size, mtimeNs } = await stat(this.imagePath(id), { bigint: true });
-      return `${ino}:${size}:${mtimeNs}` as FileIdentity;
-    } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-      throw error;
-    }
+    const image = await identityOf(this.imagePath(id));
+    if (image === undefined) return undefined;
+    const data = await identityOf(this.dataPath('images', id));
+    return (data === undefined ? image : `${image}+${data}`) as FileIdentity;
   }
 
-  /** The bytes that the image files of a folder occupy on their file system. */
+  /** The bytes that the image files of a folder, and their data files, occupy on their file system. */
   async occupied(folder: ImageFolder): Promise<number> {
     let bytes = 0;
     for (const id of await this.list(folder)) {
       const found = await statOf(join(this.#path, folder, this.fileName(id)));
+      bytes += (found?.blocks ?? 0) * blockLength;
+    }
+    for (const id of await this.listData(folder)) {
+      const found = await statOf(this.dataPath(folder, id));
       bytes += (found?.blocks ?? 0) * blockLength;
     }
     return bytes;
@@ -119,6 +137,29 @@ export class DataDirectory {
   async space(): Promise<Space> {
     const { bsize, bavail, blocks } = await statfs(join(this.#path, 'images'));
     return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+  }
+
+  async #listBySuffix(folder: ImageFolder, suffix: string): Promise<readonly string[]> {
+    const names = await readdir(join(this.#path, folder));
+    return names
+      .filter((name) => name.endsWith(suffix))
+      .map((name) => name.slice(0, -suffix.length))
+      .filter((id) => idPattern.test(id))
+      .toSorted();
+  }
+}
+
+const imageSuffix = '.qcow2';
+const dataSuffix = '.data';
+
+/** Undefined without such a file. */
+async function identityOf(path: string): Promise<string | undefined> {
+  try {
+    const { ino, size, mtimeNs } = await stat(path, { bigint: true });
+    return `${ino}:${size}:${mtimeNs}`;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw error;
   }
 }
 

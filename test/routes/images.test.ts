@@ -85,13 +85,6 @@ describe('creating an image', () => {
   test('refuses what cannot be made, and leaves nothing', async () => {
     const geometry = await service.post('/v1/images', { name: 'odd', virtualSize: MiB, clusterSize: 1000 });
     assert.deepEqual([geometry.status, codeOf(geometry)], [422, 'invalid-geometry']);
-    for (const option of ['dataFile']) {
-      const answer = await service.post('/v1/images', { name: 'odd', virtualSize: MiB, [option]: { raw: true } });
-      assert.deepEqual(
-        [answer.status, codeOf(answer), (answer.body as { option: string }).option],
-        [422, 'unsupported-option', option],
-      );
-    }
     assert.equal((await service.get('/v1/images/odd')).status, 404);
   });
 

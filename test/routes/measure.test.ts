@@ -78,6 +78,9 @@ describe('measuring', () => {
     ]);
     assert.deepEqual(await refused({ image: 'vm', snapshot: 'no' }), [404, 'snapshot-not-found']);
     assert.deepEqual(await refused({ virtualSize: 3 * 2 ** 50 }), [422, 'invalid-geometry']);
-    assert.deepEqual(await refused({ virtualSize: 1, options: { dataFile: {} } }), [422, 'unsupported-option']);
+    assert.deepEqual(await refused({ virtualSize: 1, options: { dataFile: {}, compat: '0.10' } }), [
+      422,
+      'unsupported-option',
+    ]);
   });
 });

@@ -158,6 +158,12 @@ const images: Readonly<Record<string, Provocation>> = {
     const { items } = (await service.get('/v1/images/vm/snapshots').expect(200)).body as { items: { id: string }[] };
     return service.post(`/v1/images/vm/snapshots/${items[0]?.id ?? ''}/revert`);
   }),
+  'data-file-missing': alone({}, async (service) => {
+    const { id } = await service.create({ name: 'vm', virtualSize: MiB, dataFile: {} });
+    await service.post('/v1/images/vm/detach').expect(200);
+    fs.rmSync(join(service.folder, 'images', `${id}.data`));
+    return service.post('/v1/images/vm/attach');
+  }),
   'bitmap-inconsistent': alone({}, async (service) => {
     await service.put('/v1/imports/vm').send(Buffer.from(withBitmapInUse())).expect(201);
     return service.post('/v1/images/vm/resize', { virtualSize: 64 * MiB });
