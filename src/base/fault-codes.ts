@@ -89,6 +89,7 @@ export const faultCodes = {
   'unsupported-option': { kind: 'unprocessable', title: 'The option is not supported' },
   'shrink-not-allowed': { kind: 'conflict', title: 'The new size is smaller and shrinking was not allowed' },
   'snapshots-prevent-resize': { kind: 'conflict', title: 'A version 2 image with snapshots cannot be resized' },
+  'snapshots-need-backing': { kind: 'conflict', title: 'Snapshots of the image read what lies below it' },
   'bitmaps-prevent-revert': { kind: 'conflict', title: 'An image with bitmaps cannot be reverted' },
   'bitmap-inconsistent': { kind: 'conflict', title: 'A bitmap of the image is not consistent' },
   'bitmap-not-found': { kind: 'not_found', title: 'No such bitmap' },

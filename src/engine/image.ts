@@ -35,6 +35,7 @@ import { inspect } from './operations/inspect.ts';
 import type { ImageInspection } from './operations/inspect.ts';
 import { measureImage } from './operations/measure.ts';
 import type { MeasuredSize, MeasureSpec } from './operations/measure.ts';
+import type { RebaseWish } from './operations/rebase.ts';
 import { resize } from './operations/resize.ts';
 import type { NewSize } from './operations/resize.ts';
 import { createSnapshot, deleteSnapshot, revertSnapshot } from './operations/snapshot.ts';
@@ -68,6 +69,7 @@ export type { Progress, Steps } from './operations/steps.ts';
 export { judgeHead } from './operations/judge-head.ts';
 export { measureNew } from './operations/measure.ts';
 export type { MeasuredSize, MeasureSpec } from './operations/measure.ts';
+export type { RebaseWish } from './operations/rebase.ts';
 export type { VirtualFile } from './operations/virtual-file.ts';
 export type { KeyNeed, WithKeys } from './transform/key-derivation.ts';
 export type { PackNeed } from './transform/pack-need.ts';
@@ -240,6 +242,12 @@ export class Image extends BitmapVerbs {
    */
   amend(wish: AmendWish): Steps<void> {
     return this.#session.amend(wish);
+  }
+
+  /** Puts the image on another chain, nearest first, or on none; see {@link RebaseWish}. */
+  rebase(wish: RebaseWish): Steps<void> {
+    if (wish.mode === 'safe') this.#session.admitKeys('chain');
+    return this.#session.rebaseInSteps(wish);
   }
 
   /** Judges the file as it is; nothing may change meanwhile. */

@@ -220,12 +220,6 @@ export const problemTexts = {
     members: ['bitmap', 'reason'],
     detail: (context) => (context['reason'] === undefined ? undefined : `${textOf(context, 'reason')}.`),
   },
-  'chain-too-deep': {
-    cause: 'The new overlay would make the backing chain longer than the service allows.',
-    cure: 'Build the overlay on an image further down the chain.',
-    members: ['depth', 'depthMax'],
-    detail: undefined,
-  },
   'refcount-overflow': {
     cause: 'A cluster would be used more often than the refcount width of the image can count.',
     cure: 'Delete a snapshot first, or use an image with a larger `refcountBits`.',

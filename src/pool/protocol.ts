@@ -237,6 +237,8 @@ export interface EngineRuns {
     };
     result: Changed;
   };
+  /** Puts the image on another chain, nearest first, or on none. */
+  rebase: { args: { chain: readonly BackingSource[]; mode: 'safe' | 'unsafe' }; result: Changed };
   empty: { args: Record<never, never>; result: Changed };
   /** All of it or nothing; guest data stays. */
   amend: { args: AmendWish; result: Changed };

@@ -8,7 +8,8 @@ import { describe, test } from 'node:test';
 import { Image } from '../../src/engine/image.ts';
 import type { BackingFile } from '../../src/engine/image.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
-import { compareImages, mapJson, qemuImg, qemuIo } from '../support/qemu-img.ts';
+import { compareImages, infoJson, mapJson, qemuImg, qemuIo } from '../support/qemu-img.ts';
+import type { MapRun } from '../support/qemu-img.ts';
 import { assertSound, mergedMap } from '../support/qemu-verdicts.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
@@ -70,4 +71,61 @@ describe('an image that was emptied', () => {
       if (length !== undefined) assert.equal(statSync(top).size, length);
     });
   }
+});
+
+describe('an image that was put on another base', () => {
+  const tops = ['compat=1.1', 'compat=0.10', 'cluster_size=512', 'extended_l2=on,cluster_size=32k'] as const;
+  for (const options of tops) {
+    test(`is what qemu-img rebase makes of its twin: ${options}`, () => {
+      using folder = tempFolder();
+      const { path } = folder;
+      const below = ['write -P 1 0 1M', 'write -P 2 1600k 300k', 'write -P 9 2500k 40k'];
+      make(path, 'base', { size: '3M', options: 'cluster_size=4k', commands: below });
+      make(path, 'mid', { size: '2M', below: 'base', commands: ['write -P 3 512k 700k', 'write -z 1700k 64k'] });
+      // Like `mid` in places, longer, and with data where it has none.
+      const others = ['write -P 1 0 200k', 'write -P 3 900k 200k', 'write -P 7 1984k 100k', 'write -P 8 3500k 300k'];
+      make(path, 'other', { size: '5M', options: 'cluster_size=1k', commands: others });
+      const commands = ['write -P 4 100k 60k', 'write -z 1040k 32k', 'write -P 5 3900k 3k'];
+      const size = '4000k';
+      for (const target of ['base', 'other', undefined] as const) {
+        const [ours, twin] = ['ours', 'twin'].map((name) =>
+          make(path, name, { size, options, below: 'mid', commands }),
+        );
+        assert.ok(ours !== undefined && twin !== undefined);
+        qemuImg('rebase', '-f', 'qcow2', '-b', target ?? '', ...(target === undefined ? [] : ['-F', 'qcow2']), twin);
+        const image = openOurs(ours, chainOf(path, 'mid', 'base'));
+        const chain = target === undefined ? [] : chainOf(path, target);
+        runToEnd(image.rebase({ chain, mode: 'safe' }));
+        image.close();
+        assertSound(ours, options);
+        assert.equal(infoJson(ours)['backing-filename'], target);
+        assert.ok(compareImages({ path: ours, format: 'qcow2' }, { path: twin, format: 'qcow2' }), String(target));
+        const facts = ({ depth, present }: MapRun): unknown => (present ? depth : 'absent');
+        assert.deepEqual(mergedMap(mapJson(ours), facts), mergedMap(mapJson(twin), facts), String(target));
+      }
+    });
+  }
+
+  test('takes its word for the same without a look, and finds no room for a name that is too long', () => {
+    using folder = tempFolder();
+    const { path } = folder;
+    const long = { fileName: 'n'.repeat(400), path: join(path, 'copy'), format: 'qcow2' } as const;
+    for (const base of ['base', 'copy']) make(path, base, { size: '1M', commands: ['write -P 1 0 1M'] });
+    const commands = ['write -P 2 0 64k'];
+    const top = make(path, 'top', { size: '1M', below: 'base', options: 'cluster_size=512', commands });
+    const image = openOurs(top, chainOf(path, 'base'));
+    runToEnd(image.rebase({ chain: chainOf(path, 'copy'), mode: 'unsafe' }));
+    assert.throws(() => runToEnd(image.rebase({ chain: [long], mode: 'safe' })), { code: 'header-full' });
+    image.close();
+    assertSound(top, 'rebased');
+    assert.equal(infoJson(top)['backing-filename'], 'copy');
+    const depths = mergedMap(mapJson(top), ({ depth }) => depth);
+    assert.deepEqual(
+      depths.map(({ facts, length }) => [facts, length]),
+      [
+        [0, 65_536],
+        [1, 1_048_576 - 65_536],
+      ],
+    );
+  });
 });

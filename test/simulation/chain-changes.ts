@@ -1,10 +1,15 @@
 // Crashes at every moment of what changes an overlay as a whole: afterwards it is as before or as after, nothing between.
 
-import type { MemoryFile } from '../../src/engine/file/memory-file.ts';
+import { alignDown } from '../../src/base/integers.ts';
+import { MemoryFile } from '../../src/engine/file/memory-file.ts';
+import { TrackedFile } from '../../src/engine/file/tracked-file.ts';
 import { guestOffset } from '../../src/engine/format/offsets.ts';
 import type { CreateSpec, Image } from '../../src/engine/image.ts';
+import { RawLayer } from '../../src/engine/layer/raw-layer.ts';
+import { HeaderArea } from '../../src/engine/metadata/header-area.ts';
+import { rebase } from '../../src/engine/operations/rebase.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
-import { newFile, plainSpec } from '../support/memory-parts.ts';
+import { newFile, partsOver, plainSpec } from '../support/memory-parts.ts';
 import { Prng } from '../support/prng.ts';
 import { contentOf, judgeReport, openOver } from './crash-judge.ts';
 import { CrashTrials } from './crash-trials.ts';
@@ -23,7 +28,7 @@ interface Start {
 
 /** Empties the overlay of a seed. */
 export function liveEmptying(seed: number, options: TrialOptions): TrialRecord {
-  const start = startOf(seed);
+  const start = startOf(seed, { hasSnapshots: true });
   const { spec, backing, file } = start;
   const first = openOver(file.fork(), backing);
   const before = contentOf(first);
@@ -53,7 +58,7 @@ export function liveEmptying(seed: number, options: TrialOptions): TrialRecord {
   return { ...trials.record, failure: trials.record.failure ?? wrong };
 }
 
-function startOf(seed: number): Start {
+function startOf(seed: number, use: { readonly hasSnapshots: boolean }): Start {
   const chance = new Prng(seed);
   // Its refcount blocks lie in a row, so that one counts the others.
   const preallocation = chance.chance(25) ? 'metadata' : 'off';
@@ -85,7 +90,7 @@ function startOf(seed: number): Start {
     runToEnd(image.zero(guestOffset(clusterSize), 4 * clusterSize, { unmap: chance.chance(50) }));
   };
   fill();
-  const hasSnapshot = chance.chance(40);
+  const hasSnapshot = use.hasSnapshots && chance.chance(40);
   if (hasSnapshot) {
     runToEnd(image.createSnapshot({ name: 's', seconds: 0, nanoseconds: 0, idFloor: 1 }));
     fill();
@@ -142,4 +147,63 @@ function judgeAfter(image: Image, content: Uint8Array): string | undefined {
   const isSame = Buffer.compare(contentOf(image), model) === 0;
   image.close();
   return wrong ?? (isSame ? undefined : 'afterwards writes do not read back');
+}
+
+const names = { old: 'below.raw', next: 'another-base.raw' } as const;
+
+/** Puts the overlay of a seed on another raw file, safely: whatever the header names, the guest sees the same. */
+export function liveRebase(seed: number, options: TrialOptions): TrialRecord {
+  const start = startOf(seed, { hasSnapshots: false });
+  const { spec, file } = start;
+  const chance = new Prng(seed + 3);
+  const old = start.backing;
+  const next = chance.chance(25) ? undefined : nextBase(old ?? new Uint8Array(spec.virtualSize), chance);
+  const backings: Readonly<Record<string, Uint8Array | undefined>> = { [names.old]: old, [names.next]: next };
+  const first = openOver(file.fork(), old);
+  const content = contentOf(first);
+  first.abandon();
+  let possible = [spec.backing?.fileName];
+  const trials: CrashTrials<typeof possible> = new CrashTrials<typeof possible>(file, {
+    options,
+    chance: new Prng(seed + 2),
+    promised: () => possible,
+    strength: () => (possible.length === 1 ? 1 : 0),
+    during: () => `a rebase of ${JSON.stringify(spec)}`,
+    judge: (crashed, allowed) => {
+      const name = backingNameOf(crashed);
+      if (!allowed.includes(name)) return `the header names ${String(name)}`;
+      const backing = name === undefined ? undefined : backings[name];
+      return judge(crashed, { backing, possible: [content], snapshot: undefined });
+    },
+  });
+  const parts = partsOver(trials.file, old === undefined ? undefined : new RawLayer(MemoryFile.of(old)));
+  const after = next === undefined ? undefined : names.next;
+  possible = [spec.backing?.fileName, after];
+  runToEnd(
+    rebase(parts, {
+      backing: after === undefined ? undefined : { fileName: after, format: 'raw' },
+      layer: next === undefined ? undefined : new RawLayer(MemoryFile.of(next)),
+      mode: 'safe',
+      shared: { old: 1, new: 1 },
+      switched: () => undefined,
+    }),
+  );
+  possible = [after];
+  trials.mark();
+  trials.judgeEpoch();
+  const wrong = judgeAfter(openOver(trials.file.content.fork(), next), content);
+  return { ...trials.record, failure: trials.record.failure ?? wrong };
+}
+
+/** Like the old base here and there, and of another length. */
+function nextBase(old: Uint8Array, chance: Prng): Uint8Array {
+  const next = chance.bytes(alignDown(Math.floor(old.length * chance.pick([0.4, 1, 1.3])), 512));
+  for (let at = 0; at < Math.min(old.length, next.length); at += 4096) {
+    if (chance.chance(60)) next.set(old.subarray(at, Math.min(at + 4096, next.length)), at);
+  }
+  return next;
+}
+
+function backingNameOf(file: MemoryFile): string | undefined {
+  return HeaderArea.read(new TrackedFile(file), { forCheck: false }).backingName;
 }

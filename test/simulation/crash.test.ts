@@ -9,7 +9,7 @@ import { after, describe, it } from 'node:test';
 import { liveBitmapSwitch } from './bitmap-switch.ts';
 import { liveAmendment } from './amendment.ts';
 import type { TrialRecord } from './crash-trials.ts';
-import { liveEmptying } from './chain-changes.ts';
+import { liveEmptying, liveRebase } from './chain-changes.ts';
 import { liveCreation } from './creation.ts';
 import { liveHeaderChange } from './header-change.ts';
 import { live } from './life.ts';
@@ -29,6 +29,7 @@ const others = [
   ['a repair', liveMending, 40],
   ['the making and removal of bitmaps', liveBitmapSwitch, 24],
   ['the emptying of an overlay', liveEmptying, 16],
+  ['a rebase', liveRebase, 10],
   ['the admission of a foreign file', liveAdmission, 4],
   ['another header', liveHeaderChange, 40],
   ['an amendment', liveAmendment, 24],

@@ -11,7 +11,7 @@ import { readFileSync } from 'node:fs';
 
 import { liveAmendment } from './amendment.ts';
 import { liveBitmapSwitch } from './bitmap-switch.ts';
-import { liveEmptying } from './chain-changes.ts';
+import { liveEmptying, liveRebase } from './chain-changes.ts';
 import type { TrialOptions, TrialRecord } from './crash-trials.ts';
 import { liveCreation } from './creation.ts';
 import { flushPlaces } from './flush-places.ts';
@@ -65,6 +65,7 @@ function allRuns(lives: number): readonly Run[] {
     ...seeds(40).map((seed) => small('repair', seed, liveMending)),
     ...seeds(24).map((seed) => small('bitmaps', seed, liveBitmapSwitch)),
     ...seeds(16).map((seed) => small('empty', seed, liveEmptying)),
+    ...seeds(10).map((seed) => small('rebase', seed, liveRebase)),
     ...seeds(4).map((seed) => small('admission', seed, liveAdmission)),
     ...seeds(40).map((seed) => small('header', seed, liveHeaderChange)),
     ...seeds(24).map((seed) => small('amendment', seed, liveAmendment)),

@@ -17,8 +17,8 @@ import type {
   VirtualFile,
 } from '../../src/engine/image.ts';
 import type { Engine, EngineImage, EngineOpenOptions } from '../../src/pool/engine.ts';
+import { AbsentVerbs } from './absent-verbs.ts';
 import { cleanReport, inspection, stepLength } from './memory-image-spec.ts';
-import { PlainImage } from './plain-image.ts';
 
 /** How many steps a recovery takes. */
 export const recoverySteps = 3;
@@ -85,7 +85,7 @@ export function markDirty(path: string): void {
   store(path, { ...load(path), dirty: true });
 }
 
-class MemoryImage extends PlainImage implements EngineImage {
+class MemoryImage extends AbsentVerbs implements EngineImage {
   readonly writable: boolean;
   readonly needsRecovery: boolean;
   readonly #path: string;
@@ -264,15 +264,6 @@ class MemoryImage extends PlainImage implements EngineImage {
 
   readonly readVmState = noVmState;
   readonly writeVmState = noVmState;
-  readonly empty = notHere;
-  readonly bitmaps = notHere;
-  readonly bitmap = notHere;
-  readonly dirtyExtents = notHere;
-  readonly createBitmap = notHere;
-  readonly deleteBitmap = notHere;
-  readonly clearBitmap = notHere;
-  readonly setBitmapEnabled = notHere;
-  readonly mergeBitmaps = notHere;
 
   *copyTo(): Steps<ImageDescription> {
     yield { done: 0, total: 1 };
@@ -343,10 +334,6 @@ class MemoryImage extends PlainImage implements EngineImage {
 
 function noVmState(): never {
   throw new Fault('snapshot-not-found', {});
-}
-
-function notHere(): never {
-  throw new Fault('unsupported-option', {});
 }
 
 const measured = (size: number): MeasuredSize => ({ required: 0, fullyAllocated: stepLength + size });

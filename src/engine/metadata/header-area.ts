@@ -16,7 +16,7 @@ import {
   withBit,
 } from '../format/features.ts';
 import type { Geometry } from '../format/geometry.ts';
-import { foundHeader } from '../format/header-cluster.ts';
+import { foundHeader, layOutHeader } from '../format/header-cluster.ts';
 import type { HeaderContent } from '../format/header-cluster.ts';
 import {
   bitmapsExtensionHead,
@@ -318,6 +318,13 @@ export class HeaderArea {
       extensions: { ...this.#extensions, backingFormat: backing?.format },
       backingName: backing?.fileName,
     });
+  }
+
+  /** Whether {@link rewriteBacking} would find room: fault `header-full`. */
+  judgeBacking(backing: { readonly fileName: string; readonly format: string } | undefined): void {
+    const extensions = { ...this.#extensions, backingFormat: backing?.format };
+    const content = { header: this.#header, extensions, backingName: backing?.fileName };
+    layOutHeader(content, { taken: [], nameAt: undefined });
   }
 
   /**

@@ -2,37 +2,26 @@
 
 import { Fault } from '../../base/fault.ts';
 import type { ByteFile } from '../file/byte-file.ts';
-import { DataFile } from '../file/data-file.ts';
-import { TrackedFile } from '../file/tracked-file.ts';
 import type { SnapshotRecord } from '../format/snapshot-table.ts';
 import type { ImageParts, ReadParts, WriteParts } from '../image-parts.ts';
 import { layersBelow } from '../layer/below.ts';
-import type { Layer } from '../layer/layer.ts';
-import type { BackingFile, DataFileSource } from '../layer/open-gate.ts';
 import { HeaderArea } from '../metadata/header-area.ts';
 import type { ClusterRun } from '../metadata/refcount-tables.ts';
 import { amend, giveBack } from './amend.ts';
 import type { AmendWish } from './amend-rules.ts';
 import { relieveBitmaps, storeBitmaps } from './bitmap-store.ts';
-import { ChainKeys } from './chain-keys.ts';
 import type { CheckReport } from './check-report.ts';
-import type { CacheBudget } from '../metadata/cache-budget.ts';
 import { empty } from './empty.ts';
-import { cachesOf, openBacking, openDataFile, readParts, snapshotTree, writeParts } from './open.ts';
-import type { Beside, LayerOptions } from './open.ts';
+import { cachesOf, readParts, snapshotTree, writeParts } from './open.ts';
+import { rebase, sharedLayers } from './rebase.ts';
+import type { RebaseWish } from './rebase.ts';
 import { repair } from './repair.ts';
+import { SessionFiles } from './session-files.ts';
+import type { OpenChain, SessionOptions } from './session-files.ts';
 import { refuseDataFile } from './snapshot-switch.ts';
 import { toTheEnd } from './steps.ts';
 import type { Steps } from './steps.ts';
 import { useVolumeKey } from './unlock.ts';
-
-export type SessionOptions =
-  | ({
-      readonly writable: boolean;
-      readonly chain: readonly BackingFile[];
-      readonly dataFile: DataFileSource | undefined;
-    } & Omit<LayerOptions, 'keys' | 'depth'>)
-  | { readonly writable: boolean; readonly layer: Layer | undefined; readonly openDataFile: ByteFile | undefined };
 
 /** A snapshot's tree to read from, and the size of its disk. */
 export interface SnapshotView {
@@ -50,10 +39,7 @@ const snapshotViewsMax = 8;
  */
 export class ImageSession {
   readonly writable: boolean;
-  readonly #file: TrackedFile;
-  readonly #beside: Beside;
-  readonly #caches: CacheBudget | undefined;
-  readonly #chainKeys: ChainKeys;
+  readonly #files: SessionFiles;
   #header: HeaderArea;
   #read: ImageParts | undefined;
   #write: WriteParts | undefined;
@@ -70,44 +56,20 @@ export class ImageSession {
   /** By place in the table, which only a change in steps or a repair moves: both forget what is kept here. */
   readonly #views = new Map<number, SnapshotView>();
 
-  private constructor(open: {
-    readonly file: TrackedFile;
-    readonly header: HeaderArea;
-    readonly beside: Beside;
-    readonly writable: boolean;
-    readonly caches: CacheBudget | undefined;
-    readonly chainKeys: ChainKeys;
-  }) {
-    this.writable = open.writable;
-    this.#file = open.file;
-    this.#beside = open.beside;
-    this.#caches = open.caches;
-    this.#chainKeys = open.chainKeys;
-    this.#header = open.header;
+  private constructor(files: SessionFiles, options: { readonly header: HeaderArea; readonly writable: boolean }) {
+    this.writable = options.writable;
+    this.#files = files;
+    this.#header = options.header;
     this.#load();
   }
 
   /** Takes the files and the layer over: they are closed when opening fails. */
-  static open(untracked: ByteFile, options: SessionOptions): ImageSession {
-    let backing = 'layer' in options ? options.layer : undefined;
-    let dataFile = 'layer' in options ? dataFileOver(options.openDataFile) : undefined;
+  static open(file: ByteFile, options: SessionOptions): ImageSession {
+    const { files, header } = SessionFiles.open(file, options);
     try {
-      const file = new TrackedFile(untracked);
-      const header = HeaderArea.read(file, { forCheck: true });
-      const chainKeys = new ChainKeys();
-      if ('chain' in options) {
-        dataFile = openDataFile(header, options.dataFile, options);
-        backing = openBacking(header, options.chain, { ...options, keys: chainKeys, depth: 1 });
-      } else if (header.hasDataFile && dataFile === undefined) {
-        throw new Fault('data-file-refused', { fileName: header.extensions.dataFileName, reason: 'it is not given' });
-      }
-      const caches = 'chain' in options ? options.caches : undefined;
-      const beside = { backing, dataFile };
-      return new ImageSession({ file, header, beside, writable: options.writable, caches, chainKeys });
+      return new ImageSession(files, { header, writable: options.writable });
     } catch (error) {
-      backing?.close();
-      dataFile?.close();
-      untracked.close();
+      files.close();
       throw error;
     }
   }
@@ -138,7 +100,7 @@ export class ImageSession {
   admitKeys(of: 'image' | 'chain'): void {
     const { encryption } = this.parts;
     if (encryption !== undefined && !encryption.isUnlocked) throw new Fault('passphrase-required', {});
-    if (of === 'chain') this.#chainKeys.admit();
+    if (of === 'chain') this.#files.chain.keys.admit();
   }
 
   /** Puts the volume key to use, until {@link lock}, also over a repair. */
@@ -156,7 +118,7 @@ export class ImageSession {
 
   /** Gives the layers below their keys, nearest first; one without a key is locked. */
   unlockBelow(volumeKeys: readonly (Uint8Array | undefined)[]): void {
-    this.#chainKeys.use(volumeKeys);
+    this.#files.chain.keys.use(volumeKeys);
   }
 
   /** One bounded look at the live disk. Corruption met on the way ends all changes, as with QEMU (CHK-17). */
@@ -242,7 +204,7 @@ export class ImageSession {
   /** Runs a check over the file, which holds everything then. */
   *checkWith(check: (file: ByteFile) => Steps<CheckReport>): Steps<CheckReport> {
     this.#settle();
-    return yield* check(this.#file);
+    return yield* check(this.#files.file);
   }
 
   /** Repairs the file and loads it again. */
@@ -250,7 +212,7 @@ export class ImageSession {
     if (!this.writable) throw new Fault('image-read-only', {});
     this.#settle();
     try {
-      return yield* repair(this.#file, mode);
+      return yield* repair(this.#files.file, mode);
     } finally {
       this.#reload();
     }
@@ -264,6 +226,22 @@ export class ImageSession {
         return this.#changeable();
       }),
     );
+  }
+
+  /** Puts the image on another chain; the layers of the old one are closed then. */
+  *rebaseInSteps(wish: RebaseWish): Steps<void> {
+    this.#changeable();
+    const before = this.#files.chain;
+    const chain = this.#files.openChain(wish.chain);
+    try {
+      if (wish.mode === 'safe') chain.keys.admit();
+      const shared = sharedLayers(before.files, chain.files);
+      const change = { backing: chain.files[0], layer: chain.layer, mode: wish.mode, shared };
+      yield* this.changeInSteps((parts) => rebase(parts, { ...change, switched: () => this.#standOn(chain) }));
+    } finally {
+      const unused = this.#files.chain === chain ? before : chain;
+      unused.layer?.close();
+    }
   }
 
   /** By id first, then by name. Faults `snapshot-not-found`, `unsupported-option` (DAT-01). */
@@ -298,18 +276,8 @@ export class ImageSession {
   /** Closes the files and writes nothing more. */
   release(): void {
     this.lock();
-    this.#chainKeys.lock();
     this.#leaveCaches();
-    const { backing, dataFile } = this.#beside;
-    try {
-      backing?.close();
-    } finally {
-      try {
-        dataFile?.close();
-      } finally {
-        this.#file.close();
-      }
-    }
+    this.#files.close();
   }
 
   /** The file holds everything, bitmaps too; those that cannot be stored stay marked as in use. */
@@ -322,10 +290,17 @@ export class ImageSession {
     }
   }
 
+  /** The file names another chain. */
+  #standOn(chain: OpenChain): void {
+    this.#files.standOn(chain);
+    this.#settle();
+    this.#reload();
+  }
+
   /** The file is another one now, by its tables. */
   #reload(): void {
     this.#views.clear();
-    this.#header = HeaderArea.read(this.#file, { forCheck: true });
+    this.#header = HeaderArea.read(this.#files.file, { forCheck: true });
     this.#load();
   }
 
@@ -338,12 +313,12 @@ export class ImageSession {
     this.#corrupt = this.#header.isCorrupt;
     this.#openedCorrupt = this.#corrupt;
     try {
-      const header = HeaderArea.read(this.#file, { forCheck: false });
+      const header = HeaderArea.read(this.#files.file, { forCheck: false });
       this.#header = header;
-      if (this.writable) this.#write = writeParts(this.#file, header, this.#beside);
-      else this.#read = readParts(this.#file, header, this.#beside);
+      if (this.writable) this.#write = writeParts(this.#files.file, header, this.#files.beside);
+      else this.#read = readParts(this.#files.file, header, this.#files.beside);
       const parts = this.#write ?? this.#read;
-      if (parts !== undefined) this.#caches?.join(cachesOf(parts));
+      if (parts !== undefined) this.#files.caches?.join(cachesOf(parts));
       this.#useKey();
     } catch (error) {
       if (!(error instanceof Fault) || error.kind !== 'corrupt') throw error;
@@ -365,7 +340,7 @@ export class ImageSession {
 
   #leaveCaches(): void {
     const parts = this.#write ?? this.#read;
-    if (parts !== undefined) this.#caches?.leave(cachesOf(parts));
+    if (parts !== undefined) this.#files.caches?.leave(cachesOf(parts));
   }
 
   #changeable(): WriteParts {
@@ -386,11 +361,7 @@ export class ImageSession {
     this.#corrupt = true;
     if (this.#header.header.version === 2) return error;
     this.#header.setIncompatible('corrupt', true);
-    this.#file.flush();
+    this.#files.file.flush();
     return error;
   }
-}
-
-function dataFileOver(file: ByteFile | undefined): DataFile | undefined {
-  return file === undefined ? undefined : new DataFile(file);
 }

@@ -63,6 +63,12 @@ export function openBacking(
   return openLayer(file, below, options);
 }
 
+/** A chain, nearest first, as the layer that it is to an image above it; undefined for an empty one. */
+export function openChain(chain: readonly BackingFile[], options: LayerOptions): Layer | undefined {
+  const [file, ...below] = chain;
+  return file === undefined ? undefined : openLayer(file, below, options);
+}
+
 function openLayer(source: BackingFile, below: readonly BackingFile[], options: LayerOptions): Layer {
   const file = new TrackedFile(openBelow(source, options.locks));
   let backing: Layer | undefined;

@@ -1,0 +1,180 @@
+// Puts an image on another layer, or on none (OPS-35): what the guest would see change is copied before.
+//
+//   safe     copies ─ flush ─ header names the new layer (one atomic change)
+//   unsafe            flush ─ header names the new layer
+//
+// A crash before the header leaves an image that reads as ever, with some bytes of its own more than it had.
+
+import { assert } from '../../base/assert.ts';
+import { endOf } from '../../base/byte-span.ts';
+import type { ByteSpan } from '../../base/byte-span.ts';
+import { Fault } from '../../base/fault.ts';
+import { alignDown, alignUp } from '../../base/integers.ts';
+import { MiB } from '../../base/units.ts';
+import { write } from '../data/writer.ts';
+import { isZeroes } from '../data/zero-detection.ts';
+import { drain, zero } from '../data/zeroing.ts';
+import { guestOffset } from '../format/offsets.ts';
+import type { WriteParts } from '../image-parts.ts';
+import type { Layer, LayerExtent } from '../layer/layer.ts';
+import type { BackingFile } from '../layer/open-gate.ts';
+import { askBelow } from '../layer/below.ts';
+import { lookup } from '../mapping/lookup.ts';
+import type { Progress, Steps } from './steps.ts';
+
+/** What an image is to stand on. */
+export interface RebaseWish {
+  /** The chain below from then on, nearest first; empty for none. */
+  readonly chain: readonly BackingFile[];
+  /** `safe`: the guest sees the same bytes. `unsafe`: the caller knows that both chains hold the same. */
+  readonly mode: 'safe' | 'unsafe';
+}
+
+/** What takes the place of the layer below. */
+export interface Rebase {
+  /** As the header names it; undefined for none. */
+  readonly backing: { readonly fileName: string; readonly format: string } | undefined;
+  /** The layer that it stands for. */
+  readonly layer: Layer | undefined;
+  readonly mode: 'safe' | 'unsafe';
+  readonly shared: SharedLayers;
+  /** Told when the header names the new layer: whoever has `parts` uses others from then on. */
+  readonly switched: () => void;
+}
+
+/** From which depth on, counted from 0 for the nearest, the layers below are the same ones before and after. */
+export interface SharedLayers {
+  readonly old: number;
+  readonly new: number;
+}
+
+/** The layers that two chains have in common at their ends. */
+export function sharedLayers(old: readonly BackingFile[], next: readonly BackingFile[]): SharedLayers {
+  let count = 0;
+  for (;;) {
+    const one = old[old.length - 1 - count];
+    const other = next[next.length - 1 - count];
+    if (one === undefined || other === undefined || one.path !== other.path) break;
+    count += 1;
+  }
+  return { old: old.length - count, new: next.length - count };
+}
+
+/**
+ * Afterwards the image stands on another layer. `safe`: the guest sees the same bytes; `unsafe`: it is the caller who knows
+ * that both layers hold the same. Faults `header-full`, `snapshots-need-backing`; cancelled before the switch it is as it
+ * was, but for some bytes that it holds itself now.
+ */
+export function* rebase(parts: WriteParts, wish: Rebase): Steps<void> {
+  const { header, order, snapshots } = parts;
+  header.judgeBacking(wish.backing);
+  const hasBelow = parts.backing !== undefined || wish.layer !== undefined;
+  if (wish.mode === 'safe' && hasBelow) {
+    if (snapshots.count > 0) throw new Fault('snapshots-need-backing', { snapshotCount: snapshots.count });
+    yield* keepContent(parts, wish);
+  }
+  order.settle();
+  header.rewriteBacking(wish.backing);
+  wish.switched();
+}
+
+/** How many extents one step passes over. */
+const extentsPerStep = 1024;
+
+/** The image holds itself whatever it would read otherwise from the new layer. */
+function* keepContent(parts: WriteParts, wish: Rebase): Generator<Progress, void, undefined> {
+  const total = parts.header.virtualSize;
+  let extents = 0;
+  for (let at = 0; at < total;) {
+    const own = lookup(parts, guestOffset(at), { lengthMax: total - at });
+    if (own.kind === 'absent') yield* keepRun(parts, wish, { offset: at, length: own.length });
+    at += own.length;
+    extents += 1;
+    if (extents % extentsPerStep === 0) yield { done: at, total };
+  }
+}
+
+/** How much is read and compared at once; a whole subcluster at least. */
+const windowLength = 1 * MiB;
+
+/** A stretch of which the image has nothing itself; it begins and ends with a subcluster, or with the disk. */
+function* keepRun(parts: WriteParts, wish: Rebase, run: ByteSpan): Generator<Progress, void, undefined> {
+  const { subclusterSize } = parts.geometry;
+  const total = parts.header.virtualSize;
+  const lengthMax = Math.max(windowLength, subclusterSize);
+  let extents = 0;
+  for (let at = run.offset; at < endOf(run);) {
+    const found = compareTables(parts, wish, { offset: at, length: endOf(run) - at });
+    if (found.isSame) {
+      at += found.length;
+      extents += 1;
+      if (extents % extentsPerStep === 0) yield { done: at, total };
+      continue;
+    }
+    const start = Math.max(run.offset, alignDown(at, subclusterSize));
+    const end = Math.min(endOf(run), alignUp(at + found.length, subclusterSize), start + lengthMax);
+    keepWindow(parts, wish, { offset: start, length: end - start });
+    at = end;
+    yield { done: at, total };
+  }
+}
+
+/** Whether the tables alone say that a stretch, or the start of it, reads the same from both layers. */
+function compareTables(
+  parts: WriteParts,
+  { layer, shared }: Rebase,
+  span: ByteSpan,
+): { readonly length: number; readonly isSame: boolean } {
+  const old = extentOf(parts.backing, span);
+  const next = extentOf(layer, { offset: span.offset, length: old.length });
+  const areZero = old.kind !== 'data' && next.kind !== 'data';
+  const areOne = old.depth >= shared.old && next.depth >= shared.new;
+  return { length: next.length, isSame: areZero || areOne };
+}
+
+/** Where a layer ends, or there is none, no layer was asked. */
+function extentOf(layer: Layer | undefined, span: ByteSpan): Pick<LayerExtent, 'kind' | 'length' | 'depth'> {
+  const { offset, length } = span;
+  if (layer === undefined || offset >= layer.size) return { kind: 'absent', length, depth: -1 };
+  return askBelow(() => layer.extentAt(guestOffset(offset), Math.min(length, layer.size - offset)));
+}
+
+function readLayer(layer: Layer | undefined, at: number, target: Uint8Array): void {
+  const inside = layer === undefined ? 0 : Math.max(0, Math.min(target.length, layer.size - at));
+  if (layer !== undefined && inside > 0) {
+    askBelow(() => {
+      layer.read(guestOffset(at), target.subarray(0, inside));
+    });
+  }
+  target.fill(0, inside);
+}
+
+/** Compares the bytes of both layers, and writes those subclusters of the old one that differ. */
+function keepWindow(parts: WriteParts, wish: Rebase, window: ByteSpan): void {
+  const { geometry, version } = parts;
+  const old = new Uint8Array(window.length);
+  readLayer(parts.backing, window.offset, old);
+  const next = wish.layer === undefined ? undefined : new Uint8Array(window.length);
+  if (next !== undefined) readLayer(wish.layer, window.offset, next);
+
+  const kindAt = (at: number): 'same' | 'zero' | 'data' => {
+    const piece = old.subarray(at, at + geometry.subclusterSize);
+    const other = next?.subarray(at, at + geometry.subclusterSize);
+    const isZero = isZeroes(piece);
+    const isSame = other === undefined ? isZero : Buffer.compare(piece, other) === 0;
+    if (isSame) return 'same';
+    // Without a zero flag a cluster that reads as zeroes is written as such.
+    return isZero && version === 3 ? 'zero' : 'data';
+  };
+  for (let at = 0; at < window.length;) {
+    const kind = kindAt(at);
+    let end = at + geometry.subclusterSize;
+    while (end < window.length && kindAt(end) === kind) end += geometry.subclusterSize;
+    end = Math.min(end, window.length);
+    assert(end > at, 'a comparison goes forwards');
+    const offset = window.offset + at;
+    if (kind === 'data') write(parts, guestOffset(offset), old.subarray(at, end));
+    if (kind === 'zero') drain(zero(parts, { offset, length: end - at }, { unmap: false }));
+    at = end;
+  }
+}

@@ -1,0 +1,120 @@
+// The files of one open image: its own, those beside it, and the chain below, which may be exchanged.
+
+import { assert } from '../../base/assert.ts';
+import { Fault } from '../../base/fault.ts';
+import type { ByteFile } from '../file/byte-file.ts';
+import { DataFile } from '../file/data-file.ts';
+import { TrackedFile } from '../file/tracked-file.ts';
+import type { Layer } from '../layer/layer.ts';
+import type { BackingFile, DataFileSource } from '../layer/open-gate.ts';
+import type { CacheBudget } from '../metadata/cache-budget.ts';
+import { HeaderArea } from '../metadata/header-area.ts';
+import { ChainKeys } from './chain-keys.ts';
+import { openBacking, openChain, openDataFile } from './open.ts';
+import type { Beside, LayerOptions } from './open.ts';
+
+export type SessionOptions =
+  | ({
+      readonly writable: boolean;
+      readonly chain: readonly BackingFile[];
+      readonly dataFile: DataFileSource | undefined;
+    } & Omit<LayerOptions, 'keys' | 'depth'>)
+  | { readonly writable: boolean; readonly layer: Layer | undefined; readonly openDataFile: ByteFile | undefined };
+
+/** A chain that was opened, nearest first, and the keys of its layers. */
+export interface OpenChain {
+  readonly files: readonly BackingFile[];
+  readonly layer: Layer | undefined;
+  readonly keys: ChainKeys;
+}
+
+export class SessionFiles {
+  readonly file: TrackedFile;
+  readonly #dataFile: DataFile | undefined;
+  readonly #options: SessionOptions;
+  #chain: OpenChain;
+
+  private constructor(open: {
+    readonly file: TrackedFile;
+    readonly dataFile: DataFile | undefined;
+    readonly options: SessionOptions;
+    readonly chain: OpenChain;
+  }) {
+    this.file = open.file;
+    this.#dataFile = open.dataFile;
+    this.#options = open.options;
+    this.#chain = open.chain;
+  }
+
+  /** Takes the files and the layer over: they are closed when opening fails. */
+  static open(
+    untracked: ByteFile,
+    options: SessionOptions,
+  ): { readonly files: SessionFiles; readonly header: HeaderArea } {
+    let layer = 'layer' in options ? options.layer : undefined;
+    let dataFile = 'layer' in options ? dataFileOver(options.openDataFile) : undefined;
+    try {
+      const file = new TrackedFile(untracked);
+      const header = HeaderArea.read(file, { forCheck: true });
+      const keys = new ChainKeys();
+      if ('chain' in options) {
+        dataFile = openDataFile(header, options.dataFile, options);
+        layer = openBacking(header, options.chain, { ...options, keys, depth: 1 });
+      } else if (header.hasDataFile && dataFile === undefined) {
+        throw new Fault('data-file-refused', { fileName: header.extensions.dataFileName, reason: 'it is not given' });
+      }
+      const chain = { files: 'chain' in options ? options.chain : [], layer, keys };
+      return { files: new SessionFiles({ file, dataFile, options, chain }), header };
+    } catch (error) {
+      layer?.close();
+      dataFile?.close();
+      untracked.close();
+      throw error;
+    }
+  }
+
+  get beside(): Beside {
+    return { backing: this.#chain.layer, dataFile: this.#dataFile };
+  }
+
+  /** What the caches of this image and its layers share. */
+  get caches(): CacheBudget | undefined {
+    return 'chain' in this.#options ? this.#options.caches : undefined;
+  }
+
+  get chain(): OpenChain {
+    return this.#chain;
+  }
+
+  /** Opens another chain; whoever does not {@link standOn} it closes its layer. */
+  openChain(files: readonly BackingFile[]): OpenChain {
+    const options = this.#options;
+    assert('chain' in options, 'an image is put on other files than those of the chain that it was opened with');
+    const keys = new ChainKeys();
+    return { files, layer: openChain(files, { ...options, keys, depth: 1 }), keys };
+  }
+
+  /** The image stands on another chain from now on. The old one is the caller's to close. */
+  standOn(chain: OpenChain): OpenChain {
+    const before = this.#chain;
+    this.#chain = chain;
+    return before;
+  }
+
+  close(): void {
+    this.#chain.keys.lock();
+    try {
+      this.#chain.layer?.close();
+    } finally {
+      try {
+        this.#dataFile?.close();
+      } finally {
+        this.file.close();
+      }
+    }
+  }
+}
+
+function dataFileOver(file: ByteFile | undefined): DataFile | undefined {
+  return file === undefined ? undefined : new DataFile(file);
+}
