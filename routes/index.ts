@@ -2,6 +2,7 @@
 
 import { logRequest } from '../src/http/server.ts';
 import { copyRoutes } from './copies.ts';
+import { chainRoutes } from './chains.ts';
 import { dataRoutes } from './data.ts';
 import { exportRoutes } from './exports.ts';
 import { extentRoutes } from './extents.ts';
@@ -39,6 +40,7 @@ function controlRoutes(parts: RouteParts): Routes {
     await app.register(lockRoutes(parts.services), { prefix: '/v1' });
     await app.register(measureRoutes(parts.services), { prefix: '/v1' });
     await app.register(upkeepRoutes(parts.services), { prefix: '/v1' });
+    await app.register(chainRoutes(parts.services), { prefix: '/v1' });
     await app.register(snapshotRoutes(parts.services), { prefix: '/v1' });
     await app.register(bitmapRoutes(parts.services), { prefix: '/v1' });
     await app.register(jobRoutes(parts.services), { prefix: '/v1' });

@@ -81,6 +81,8 @@ const answers: { readonly [Kind in JobKind]: (value: JobResults[Kind], imageId: 
   'repair': (report) => ({ status: 200, headers: {}, body: printReport(report) }),
   'empty': imageAnswer,
   'amend': imageAnswer,
+  'rebase': imageAnswer,
+  'flatten': imageAnswer,
   'zero': receiptAnswer,
   'discard': receiptAnswer,
   'snapshot-create': (snapshot, imageId) => ({

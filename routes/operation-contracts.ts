@@ -186,6 +186,11 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
   ['checkImage', longWork(200)],
   ['amendImage', longWork(200, { sends: ['ETag'], problems: ['refcount-overflow', 'header-full'] })],
   ['emptyImage', longWork(200, { sends: ['ETag'], problems: ['image-protected'] })],
+  [
+    'rebaseImage',
+    longWork(200, { sends: ['ETag'], problems: ['snapshots-need-backing', 'chain-too-deep', 'header-full'] }),
+  ],
+  ['flattenImage', longWork(200, { sends: ['ETag'], problems: ['snapshots-need-backing', 'header-full'] })],
   ['measureImage', shows(...openProblems, ...bodyProblems, 'invalid-geometry', 'snapshot-not-found')],
   ['getImageInfo', shows(...openProblems)],
   ['unlockImage', shows(...openProblems, ...bodyProblems, 'wrong-passphrase')],

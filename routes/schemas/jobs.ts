@@ -47,6 +47,8 @@ export const Job = z
       'repair',
       'empty',
       'amend',
+      'rebase',
+      'flatten',
       'zero',
       'discard',
       'snapshot-create',

@@ -55,7 +55,7 @@ export interface Image {
   /** Known once the file exists: always for a `ready` image, perhaps not for one that is still being imported. */
   readonly facts: ImageFacts | undefined;
   readonly backing: ImageReference | undefined;
-  /** How many overlays name this image as their backing image. */
+  /** How many overlays name this image as their backing image, or are being put on it. */
   readonly dependentCount: number;
   /** Grows with every change of guest data and never repeats. */
   readonly generation: number;
@@ -71,6 +71,7 @@ export type StructuralOperation =
   | 'repair'
   | 'empty'
   | 'amend'
+  | 'rebase'
   | 'snapshot-create'
   | 'snapshot-delete'
   | 'snapshot-revert'
@@ -88,6 +89,8 @@ export interface ImageRecord extends Image {
   readonly snapshotIdCeiling: number;
   /** The operation that was under way: the next open repairs before anybody gets in. */
   readonly structural: StructuralOperation | undefined;
+  /** The image that this one is being put on, while a rebase is under way; the file names this one or `backing`. */
+  readonly nextBackingId: string | undefined;
   /** The file as it was last left closed, or undefined when that is not known. */
   readonly identity: FileIdentity | undefined;
 }
@@ -179,7 +182,7 @@ export interface Catalog {
   findImage(image: string): Promise<ImageRecord | undefined>;
   /** In the order of ids. */
   listImages(query: ImageQuery): Promise<readonly ImageRecord[]>;
-  /** The overlays that name this image, in the order of ids. */
+  /** The overlays that name this image or are being put on it, in the order of ids. */
   listDependents(id: string): Promise<readonly ImageReference[]>;
   /** The image and all images below it, top first. */
   listChain(id: string): Promise<readonly ImageRecord[]>;
@@ -191,6 +194,13 @@ export interface Catalog {
   /** Stores what was learned from the file; the version grows when it changes what clients see as metadata. */
   updateImage(id: string, update: ImageUpdate): Promise<ImageRecord>;
   markStructural(id: string, operation: StructuralOperation): Promise<void>;
+  /**
+   * An image is about to be put on another one, which is immutable from now on. Forgotten with the mark of the operation.
+   * Faults `image-has-dependents`, and of the other image `image-not-found`, `image-not-ready`, `image-detached`.
+   */
+  reserveBacking(id: string, backingId: string): Promise<void>;
+  /** The file names another image below, or none. */
+  settleBacking(id: string, change: { readonly backingId: string | undefined; readonly nowMs: number }): Promise<void>;
   /** The operation is over; the idempotency keys of requests that have made something by it are settled with it. */
   clearStructural(id: string, keys: readonly SettledKey[]): Promise<void>;
   /** How many images there are, and the sum of their virtual sizes in bytes. */

@@ -14,6 +14,7 @@ export interface ImageRow {
   readonly state_reason: string | null;
   readonly backing_id: string | null;
   readonly backing_name: string | null;
+  readonly next_backing_id: string | null;
   readonly dependent_count: number;
   readonly labels: string;
   readonly version: number;
@@ -45,11 +46,21 @@ export interface ImageRow {
 export const selectImages = `
   SELECT images.*, image_facts.*,
     backing.name AS backing_name,
-    (SELECT count(*) FROM images AS overlays WHERE overlays.backing_id = images.id) AS dependent_count,
+    (SELECT count(*) FROM images AS overlays WHERE overlays.backing_id = images.id
+      OR overlays.next_backing_id = images.id) AS dependent_count,
     (SELECT json_group_object(key, value) FROM (SELECT key, value FROM image_labels WHERE image_id = images.id ORDER BY key)) AS labels
   FROM images
   LEFT JOIN image_facts ON image_facts.image_id = images.id
   LEFT JOIN images AS backing ON backing.id = images.backing_id`;
+
+/** The image with an id and all images below it, top first. */
+export const selectChain = `WITH RECURSIVE chain (id, depth) AS (
+   SELECT ?, 0
+   UNION ALL
+   SELECT images.backing_id, depth + 1 FROM chain JOIN images ON images.id = chain.id
+   WHERE images.backing_id IS NOT NULL
+ )
+ ${selectImages} JOIN chain ON chain.id = images.id ORDER BY chain.depth`;
 
 export function toImageRecord(row: ImageRow): ImageRecord {
   return {
@@ -62,6 +73,7 @@ export function toImageRecord(row: ImageRow): ImageRecord {
     stateReason: row.state_reason ?? undefined,
     facts: row.virtual_size === null ? undefined : toFacts(row),
     backing: toBacking(row),
+    nextBackingId: row.next_backing_id ?? undefined,
     dependentCount: row.dependent_count,
     generation: row.generation,
     version: row.version,
@@ -103,6 +115,7 @@ const structuralOperations: readonly StructuralOperation[] = [
   'repair',
   'empty',
   'amend',
+  'rebase',
   'snapshot-create',
   'snapshot-delete',
   'snapshot-revert',

@@ -9,6 +9,8 @@ export type JobKind =
   | 'repair'
   | 'empty'
   | 'amend'
+  | 'rebase'
+  | 'flatten'
   | 'zero'
   | 'discard'
   | 'snapshot-create'
@@ -34,6 +36,8 @@ export interface WorkTrace {
   readonly leaseKey?: string;
   /** The fencing token that the work was asked for with. */
   readonly fencingToken?: number;
+  /** The image that it is put on; null for none. */
+  readonly backingId?: string | null;
   /** The size that the image gets, in bytes. */
   readonly virtualSize?: number;
 }

@@ -21,7 +21,7 @@ import type {
   StructuralOperation,
 } from './catalog.ts';
 import { DiskReserve, orFault } from './disk-reserve.ts';
-import { selectImages, toFactsRow, toImageRecord } from './image-records.ts';
+import { selectChain, selectImages, toFactsRow, toImageRecord } from './image-records.ts';
 import type { ImageRow } from './image-records.ts';
 import { migrate } from './migrate.ts';
 import { SqliteIdempotency } from './sqlite-idempotency.ts';
@@ -174,16 +174,7 @@ export class SqliteCatalog implements Catalog {
   }
 
   async listChain(id: string): Promise<readonly ImageRecord[]> {
-    const rows = this.#all<ImageRow>(
-      `WITH RECURSIVE chain (id, depth) AS (
-         SELECT ?, 0
-         UNION ALL
-         SELECT images.backing_id, depth + 1 FROM chain JOIN images ON images.id = chain.id
-         WHERE images.backing_id IS NOT NULL
-       )
-       ${selectImages} JOIN chain ON chain.id = images.id ORDER BY chain.depth`,
-      id,
-    );
+    const rows = this.#all<ImageRow>(selectChain, id);
     return rows.map(toImageRecord);
   }
 
@@ -208,9 +199,29 @@ export class SqliteCatalog implements Catalog {
     this.#run('UPDATE images SET structural = ? WHERE id = ?', operation, id);
   }
 
+  async reserveBacking(id: string, backingId: string): Promise<void> {
+    this.#atomically(() => {
+      this.#requireReady(backingId);
+      this.#requireNoDependents(id);
+      this.#run('UPDATE images SET next_backing_id = ? WHERE id = ?', backingId, id);
+    });
+  }
+
+  async settleBacking(
+    id: string,
+    { backingId, nowMs }: { readonly backingId: string | undefined; readonly nowMs: number },
+  ): Promise<void> {
+    this.#run(
+      `UPDATE images SET backing_id = ?, next_backing_id = NULL, version = version + 1, updated_at_ms = ? WHERE id = ?`,
+      backingId ?? null,
+      Math.floor(nowMs),
+      id,
+    );
+  }
+
   async clearStructural(id: string, keys: readonly SettledKey[]): Promise<void> {
     this.#atomically(() => {
-      this.#run('UPDATE images SET structural = NULL WHERE id = ?', id);
+      this.#run('UPDATE images SET structural = NULL, next_backing_id = NULL WHERE id = ?', id);
       for (const key of keys) this.idempotency.settleInStep(key);
     });
   }
@@ -341,7 +352,11 @@ export class SqliteCatalog implements Catalog {
   }
 
   #dependents(id: string): ImageReference[] {
-    return this.#all<ImageReference>('SELECT id, name FROM images WHERE backing_id = ? ORDER BY id', id);
+    return this.#all<ImageReference>(
+      'SELECT id, name FROM images WHERE backing_id = ? OR next_backing_id = ? ORDER BY id',
+      id,
+      id,
+    );
   }
 
   /** All of it or nothing; the write lock is taken first, so that nothing read inside is out of date. */

@@ -96,6 +96,8 @@ const kinds: readonly JobKind[] = [
   'empty',
   'amend',
   'copy',
+  'rebase',
+  'flatten',
 ];
 
 const states: readonly JobState[] = ['queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled'];

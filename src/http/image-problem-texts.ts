@@ -10,6 +10,7 @@ export const imageProblemTexts = {
     cure: 'Put the data file back beside the image file, or delete the image.',
     members: [],
     detail: (context: FaultContext) => `The image names the data file ${textOf(context, 'fileName')}.`,
+  },
   'snapshots-need-backing': {
     cause: 'What an internal snapshot does not hold itself it reads from the image below, which is to be exchanged.',
     cure: 'Delete the snapshots first, export those that are still needed, or rebase with `mode: "unsafe"` onto an image that holds the same.',

@@ -118,6 +118,18 @@ export class ImageAccess {
     return one.structural.take(() => one.still(work));
   }
 
+  /** Like {@link still}, for whoever has another image's turn: the two may wait for each other, and one gives up. */
+  async stillWithin<Result>(visit: Visit, work: () => Promise<Result>): Promise<Result> {
+    const one = this.#inUse(visit);
+    const late = (): Fault => new Fault('image-in-use', { imageId: one.id, name: one.name });
+    return one.structural.takeWithin(this.#parts.graceMs, () => one.still(work), late);
+  }
+
+  /** In structural work: the next caller opens the image anew, with what it stands on now. */
+  async reopen(visit: Visit): Promise<void> {
+    await this.#inUse(visit).still(async () => undefined);
+  }
+
   /** The image is called by another name from now on. */
   renamed(imageId: string, name: string): void {
     const known = this.#images.get(imageId);

@@ -14,6 +14,7 @@ import type {
   SnapshotDescription,
 } from '../pool/protocol.ts';
 import { snapshotWithId } from './snapshot-lookup.ts';
+import type { Chains } from './chains.ts';
 import type { ImageAccess } from './image-access.ts';
 import type { Images } from './images.ts';
 import type { WorkControl } from './work-control.ts';
@@ -30,6 +31,8 @@ export interface JobResults {
   'repair': CheckReport;
   'empty': Image;
   'amend': Image;
+  'rebase': Image;
+  'flatten': Image;
   'zero': WriteReceipt;
   'discard': WriteReceipt;
   'snapshot-create': SnapshotDescription;
@@ -47,6 +50,7 @@ export type AfterCrash =
   | { readonly kind: 'undone'; readonly outcome: string };
 
 export interface JobKindParts {
+  readonly chains: Chains;
   readonly access: ImageAccess;
   readonly images: Images;
 }
@@ -85,6 +89,22 @@ export const jobKinds: { readonly [Kind in JobKind]: JobKindRow } = {
         if (!isAmended(await visit.call('describe', {}), job.options as Partial<AmendWish>)) return undone;
         return { kind: 'done', value: await parts.images.show(visit.imageId) };
       }),
+  },
+  'rebase': {
+    unit: 'bytes',
+    afterCrash: (job, parts) =>
+      look(job, parts, async (visit) => {
+        const { backing } = await parts.access.find(visit.imageId);
+        const { backingId } = job.trace;
+        if (backingId === undefined || (backing?.id ?? null) !== backingId) return undone;
+        return { kind: 'done', value: await parts.images.show(visit.imageId) };
+      }),
+  },
+  // What is copied stays copied: it begins where it was, and costs no more than a look at that.
+  'flatten': {
+    unit: 'bytes',
+    afterCrash: async ({ imageId }, { chains }) =>
+      imageId === undefined ? undone : { kind: 'again', work: (control) => chains.flatten(imageId, control) },
   },
   // Whoever heard of the crash may have written since; zeroes that come late would destroy that.
   'zero': { unit: 'bytes', afterCrash: async () => partly },

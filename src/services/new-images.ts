@@ -1,18 +1,18 @@
 // New images: a row and a name first, the file in staging, then published; or nothing is left of them.
 
+import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import type { ImageRecord, ImageReservation, Labels } from '../catalog/catalog.ts';
 import type { BackingSource, ImageDescription } from '../pool/protocol.ts';
 import type { ImageAccess } from './image-access.ts';
 import { factsOf, toImage } from './image-facts.ts';
 import type { Image } from './image-facts.ts';
-import { backingSourcesOf, sourceOf } from './opening.ts';
+import { sourceOf } from './opening.ts';
 import type { OpeningParts } from './opening.ts';
 import { Presence } from './presence.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { explainStorage } from './storage-faults.ts';
 import type { WorkControl } from './work-control.ts';
-import type { Visit } from './visit.ts';
 
 /** What a new image is called, and what it stands on. */
 export interface NewImageOptions {
@@ -107,17 +107,13 @@ export class NewImages {
     const { access } = this.#parts;
     // Opening the base proves that it can be used, and mends what a crash has left of it.
     using visit = await access.enter(options.backing, { changes: false, signal: options.signal });
-    const base = await this.#baseOf(visit);
-    await access.still(visit, () => this.#reserveRow(id, options, visit.imageId));
-    return { ...base, virtualSize: visit.pulse.virtualSize };
-  }
-
-  async #baseOf(visit: Visit): Promise<Pick<BaseImage, 'source' | 'below'>> {
-    const below = await backingSourcesOf(this.#parts, visit.record);
-    if (below.length + 2 > chainDepthMax) {
-      throw new Fault('chain-too-deep', { imageId: visit.imageId, depth: below.length + 2, depthMax: chainDepthMax });
-    }
-    return { source: sourceOf(this.#parts, visit.record), below };
+    const chain = await access.still(visit, async () => {
+      const found = await chainBelow(this.#parts, visit.imageId);
+      await this.#reserveRow(id, options, visit.imageId);
+      return found;
+    });
+    const [source, ...below] = chain;
+    return { source: present(source, 'a base is in its own chain'), below, virtualSize: visit.pulse.virtualSize };
   }
 
   async #reserveRow(id: string, options: NewImageOptions, backingId: string | undefined): Promise<ImageRecord> {
@@ -159,6 +155,18 @@ export class NewImages {
       this.#parts.report({ doing: 'taking back an image that was not made', imageId: id, error });
     }
   }
+}
+
+/** The chain below an image that is to stand on `backingId`, nearest first. Faults `chain-too-deep`, `image-not-ready`. */
+export async function chainBelow(
+  parts: Pick<OpeningParts, 'catalog' | 'directory'>,
+  backingId: string,
+): Promise<readonly BackingSource[]> {
+  const chain = await parts.catalog.listChain(backingId);
+  if (chain.length + 1 > chainDepthMax) {
+    throw new Fault('chain-too-deep', { imageId: backingId, depth: chain.length + 1, depthMax: chainDepthMax });
+  }
+  return chain.map((image) => sourceOf(parts, image));
 }
 
 /** Takes away the files of an image, then its row: a file without a row would be nobody's. */

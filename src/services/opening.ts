@@ -49,15 +49,18 @@ export async function openImage(
   const known = record.settled && identity === record.identity;
   const writable = options.changes || record.structural !== undefined;
   const reserved = writable || !known;
-  const below = await imagesBelow(parts, record);
-  const backing = below.map((image) => sourceOf(parts, image));
-  const chain = [id, ...below.map((image) => image.id)];
   const generation = reserved ? await catalog.reserveGenerations(id, { jump: !known }) : record.generation;
   const dataFile = dataFileOf(parts, id);
-  const request = { imageId: id, path: directory.imagePath(id), writable, backing, dataFile, generation };
+  const request = { imageId: id, path: directory.imagePath(id), writable, dataFile, generation };
   // An opening is for everybody: it goes on when the one who asked leaves, or nobody would know that the file is open.
-  const handle = await pool.open(request, { signal: undefined });
+  const openOver = (images: readonly ImageRecord[]): Promise<EngineHandle> =>
+    pool.open({ ...request, backing: images.map((image) => sourceOf(parts, image)) }, { signal: undefined });
+  const { handle, below } = await openOverImages(parts, record, openOver);
+  const chain = [id, ...below.map((image) => image.id)];
   try {
+    if (record.structural === 'rebase') {
+      await catalog.settleBacking(id, { backingId: below[0]?.id, nowMs: parts.clock() });
+    }
     const epoch = options.epochOf();
     if (epoch > 0) await handle.fence(epoch);
     const keys = options.keysOf(chain);
@@ -112,11 +115,40 @@ export async function learn(parts: OpeningParts, handle: EngineHandle, record: I
   return parts.catalog.updateImage(handle.imageId, { ...lesson, settled: false, identity: undefined, nowMs });
 }
 
-/** The chain below an image, nearest first, as its thread needs it. Faults `image-not-ready` for an image below. */
-export async function backingSourcesOf(parts: OpeningParts, record: ImageRecord): Promise<readonly BackingSource[]> {
-  return (await imagesBelow(parts, record)).map((image) => sourceOf(parts, image));
+/**
+ * Opens an image with the images below it. One whose rebase was cut names the chain of before, or the one of after: then
+ * `below` says which.
+ */
+async function openOverImages(
+  parts: OpeningParts,
+  record: ImageRecord,
+  openOver: (images: readonly ImageRecord[]) => Promise<EngineHandle>,
+): Promise<{ readonly handle: EngineHandle; readonly below: readonly ImageRecord[] }> {
+  const before = await imagesBelow(parts, record);
+  const { structural, nextBackingId } = record;
+  try {
+    const handle = await openOver(before);
+    const isAsBefore = structural !== 'rebase' || (await namesBacking(handle));
+    return { handle, below: isAsBefore ? before : [] };
+  } catch (error) {
+    const isRefused = error instanceof Fault && error.code === 'backing-refused';
+    if (!isRefused || structural !== 'rebase' || nextBackingId === undefined) throw error;
+    const after = await parts.catalog.listChain(nextBackingId);
+    return { handle: await openOver(after), below: after };
+  }
 }
 
+/** A file that is too broken to tell goes on as it was known. */
+async function namesBacking(handle: EngineHandle): Promise<boolean> {
+  try {
+    return (await handle.call('describe', {}, { signal: undefined })).backingFileName !== undefined;
+  } catch (error) {
+    if (error instanceof Fault && error.kind === 'corrupt') return true;
+    throw error;
+  }
+}
+
+/** The chain below an image, nearest first. */
 async function imagesBelow(parts: OpeningParts, record: ImageRecord): Promise<readonly ImageRecord[]> {
   if (record.backing === undefined) return [];
   const [, ...below] = await parts.catalog.listChain(record.id);

@@ -96,12 +96,13 @@ export function createServices(parts: ServiceParts): Services {
   const images = new Images({ ...parts, access, newImages, usage });
   const bitmaps = new Bitmaps({ ...parts, access });
   const snapshots = new Snapshots({ ...parts, access });
-  const jobs = new Jobs({ ...parts, access, images });
+  const chains = new Chains({ ...parts, access, images });
+  const jobs = new Jobs({ ...parts, access, images, chains });
   const ahead = new ReadAhead({ bytesMax: readAheadMax });
   const janitor = new Janitor({ ...parts, access, jobs });
   return {
     images,
-    chains: new Chains({ ...parts, access, images }),
+    chains,
     locks: new ImageLocks({ access, keys }),
     content: new Content({ ...parts, access, usage, ahead }),
     snapshots,

@@ -65,3 +65,74 @@ describe('emptying', () => {
     assert.equal((await service.post('/v1/images/nobody/empty')).status, 404);
   });
 });
+
+describe('putting an image on another base', () => {
+  before(async () => {
+    for (const [name, seed] of [
+      ['one', 5],
+      ['two', 6],
+    ] as const) {
+      await service.create({ name, virtualSize: 2 * MiB });
+      await service.write(name, 0, pattern(MiB, seed));
+    }
+    await service.create({ name: 'mover', backing: { image: 'one' } });
+    await service.write('mover', 300_000, pattern(100_000, 7));
+  });
+
+  test('keeps what the guest sees, and the catalog knows who stands on whom', async () => {
+    const content = await disk('mover');
+    const answer = await service.post('/v1/images/mover/rebase', { backing: { image: 'two' } }).expect(200);
+    const image = answer.body as ImageBody;
+    assert.deepEqual((image['backing'] as { name: string }).name, 'two');
+    assert.equal(answer.headers['etag'], `"${image.version}"`);
+    assert.ok(content.equals(await disk('mover')));
+    assert.deepEqual([(await show('one'))['dependentCount'], (await show('two'))['dependentCount']], [0, 1]);
+    // Each is as free, or as fixed, as it is counted.
+    await service.write('one', 0, pattern(1000, 8));
+    const fixed = await service.post('/v1/images/two/zero', { offset: 0, length: 1 });
+    assert.deepEqual([fixed.status, codeOf(fixed)], [409, 'image-has-dependents']);
+    const info = (await service.get('/v1/images/mover/info').expect(200)).body as ImageBody;
+    assert.equal(info['backingFilename'], `${(await show('two')).id}.qcow2`);
+    assert.equal(info['backingFilenameFormat'], 'qcow2');
+    await service.write('mover', 0, pattern(1000, 9));
+  });
+
+  test('takes the word of whoever says that nothing differs', async () => {
+    await service.create({ name: 'above', backing: { image: 'two' } });
+    await service.post('/v1/images/above/rebase', { backing: { image: 'one' }, mode: 'unsafe' }).expect(200);
+    assert.ok((await disk('one')).equals(await disk('above')));
+    await service.post('/v1/images/above/rebase', { backing: null, mode: 'unsafe' }).expect(200);
+    assert.ok((await disk('above')).every((byte) => byte === 0));
+    assert.equal((await show('above'))['backing'], null);
+    await service.delete('/v1/images/above').expect(204);
+  });
+
+  test('is refused where it cannot be', async () => {
+    for (const [path, body, status, code] of [
+      ['mover', { backing: { image: 'mover' } }, 422, 'unsupported-option'],
+      ['two', { backing: { image: 'mover' } }, 409, 'image-has-dependents'],
+      ['mover', { backing: { image: 'nobody' } }, 404, 'image-not-found'],
+      ['mover', {}, 400, 'invalid-request'],
+      ['mover', { backing: null, mode: 'fast' }, 400, 'invalid-request'],
+    ] as const) {
+      const refused = await service.post(`/v1/images/${path}/rebase`, body);
+      assert.deepEqual([refused.status, codeOf(refused)], [status, code], JSON.stringify(body));
+    }
+    // Nothing is left of what was refused: no mark, no reservation.
+    assert.equal((await show('two'))['dependentCount'], 1);
+    await service.post('/v1/images/mover/flush').expect(204);
+  });
+});
+
+describe('flattening', () => {
+  test('takes everything in, and lets the base go', async () => {
+    const content = await disk('mover');
+    const answer = await service.post('/v1/images/mover/flatten').expect(200);
+    assert.equal((answer.body as ImageBody)['backing'], null);
+    assert.ok(content.equals(await disk('mover')));
+    await service.delete('/v1/images/two').expect(204);
+    assert.ok(content.equals(await disk('mover')));
+    // Once more is no harm.
+    await service.post('/v1/images/mover/flatten').expect(200);
+  });
+});

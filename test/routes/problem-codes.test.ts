@@ -34,6 +34,7 @@ before(async () => {
     .put('/v1/imports/secret')
     .send(readFileSync(join(folder.path, 'secret.qcow2')))
     .expect(201);
+  await service.post('/v1/images/top/snapshots', { name: 's1' }).expect(201);
 });
 after(async () => service[Symbol.asyncDispose]());
 
@@ -59,6 +60,7 @@ const provocations: Readonly<Record<string, () => PromiseLike<Response>>> = {
   'writes-lost': () => service.post('/v1/images/vm/flush', { writeEpoch: 'another' }),
   'shrink-not-allowed': () => service.post('/v1/images/vm/resize', { virtualSize: 512 }),
   'snapshots-prevent-resize': () => service.post('/v1/images/old/resize', { virtualSize: 2 * MiB }),
+  'snapshots-need-backing': () => service.post('/v1/images/top/flatten'),
   'precondition-failed': () => service.get('/v1/images/vm/data').set('If-Match', '"x"'),
   'content-too-large': () => service.post('/v1/images', { name: 'x', description: 'x'.repeat(2 * MiB) }),
   'uri-too-long': () => service.get(`/v1/images?name=${'x'.repeat(20_000)}`),

@@ -44,6 +44,7 @@ const runNames: ReadonlySet<string | symbol> = new Set([
   'empty',
   'amend',
   'copyTo',
+  'rebase',
   'createSnapshot',
   'deleteSnapshot',
   'revertSnapshot',

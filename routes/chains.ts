@@ -1,0 +1,60 @@
+// What an image stands on: changed, or given up.
+
+import type { Services } from '../src/services/services.ts';
+import { answerWork, jobResponse } from './long-work.ts';
+import type { Routes } from './route-parts.ts';
+import { RebaseImage } from './schemas/chains.ts';
+import { ImageParams } from './schemas/common.ts';
+import { Image } from './schemas/images.ts';
+import { ClaimHeaders } from './schemas/leases.ts';
+import { json, problemResponse } from './schemas/problem.ts';
+
+export function chainRoutes(services: Services): Routes {
+  return async (app) => {
+    app.post(
+      '/images/:image/rebase',
+      {
+        schema: {
+          operationId: 'rebaseImage',
+          tags: ['images'],
+          summary: 'Put the image on another one, or on none',
+          params: ImageParams,
+          headers: ClaimHeaders,
+          body: RebaseImage,
+          response: { 200: json('The image on its new base', Image), ...jobResponse(), ...problemResponse() },
+        },
+      },
+      async (request, reply) => {
+        const { image } = request.params;
+        const options = { backing: request.body.backing?.image, mode: request.body.mode };
+        return answerWork(
+          services,
+          { request, reply },
+          { kind: 'rebase', image, options, work: (control) => services.chains.rebase(image, options, control) },
+        );
+      },
+    );
+
+    app.post(
+      '/images/:image/flatten',
+      {
+        schema: {
+          operationId: 'flattenImage',
+          tags: ['images'],
+          summary: 'Take everything from the images below into the image, so that it needs none of them',
+          params: ImageParams,
+          headers: ClaimHeaders,
+          response: { 200: json('The image, which stands on none', Image), ...jobResponse(), ...problemResponse() },
+        },
+      },
+      async (request, reply) => {
+        const { image } = request.params;
+        return answerWork(
+          services,
+          { request, reply },
+          { kind: 'flatten', image, options: {}, work: (control) => services.chains.flatten(image, control) },
+        );
+      },
+    );
+  };
+}
