@@ -1,7 +1,7 @@
 // Encrypted images for tests: made and looked at with QEMU's tools, opened with ours.
 
 import { Image } from '../../src/engine/image.ts';
-import type { BackingFile } from '../../src/engine/image.ts';
+import type { BackingFile, DataFileSource } from '../../src/engine/image.ts';
 import { deriveHere } from '../../src/engine/transform/key-derivation.ts';
 import { runTool } from './qemu-img.ts';
 
@@ -75,7 +75,11 @@ export function qemuImgConvert(path: string, target: string): void {
 /** Opens with ours and unlocks. */
 export function openUnlocked(
   path: string,
-  use: { readonly writable: boolean; readonly backing: readonly BackingFile[] },
+  use: {
+    readonly writable: boolean;
+    readonly backing: readonly BackingFile[];
+    readonly dataFile?: DataFileSource | undefined;
+  },
 ): Image {
   const image = Image.open({ path, ...use, locks: 'qemu', caches: undefined });
   image.unlock(volumeKeyOf(image));

@@ -13,6 +13,8 @@ export interface MatrixCase {
   readonly snapshot: boolean;
   readonly bitmap: boolean;
   readonly encryption: 'none' | 'luks' | 'aes';
+  /** Where the guest's bytes lie: `raw` reads as the disk by itself. */
+  readonly dataFile: 'none' | 'plain' | 'raw';
 }
 
 /** Every two options that QEMU lets meet are in one of these. */
@@ -27,6 +29,7 @@ export const matrixCases: readonly MatrixCase[] = pairwise<MatrixCase>(
     snapshot: [false, true],
     bitmap: [false, true],
     encryption: ['none', 'luks', 'aes'],
+    dataFile: ['none', 'plain', 'raw'],
   },
   isAllowed,
 );
@@ -53,7 +56,8 @@ export function createOptions(choice: MatrixCase): string {
 
 /** A name for people: what is not usual about it. */
 export function nameOf(choice: MatrixCase): string {
-  const { version, clusterBits, refcountBits, extended, compression, backing, snapshot, bitmap, encryption } = choice;
+  const { version, clusterBits, refcountBits, extended, compression, backing, snapshot, bitmap } = choice;
+  const { encryption, dataFile } = choice;
   return [
     `v${version}`,
     `clusters of ${2 ** clusterBits}`,
@@ -64,6 +68,7 @@ export function nameOf(choice: MatrixCase): string {
     snapshot ? 'a snapshot' : '',
     bitmap ? 'a bitmap' : '',
     encryption === 'none' ? '' : encryption,
+    dataFile === 'none' ? '' : `a ${dataFile} data file`,
   ]
     .filter((word) => word !== '')
     .join(', ');
@@ -116,13 +121,17 @@ export function commandsOf(story: readonly StoryStep[]): readonly string[] {
 const clustersOf = 24;
 
 function isAllowed(choice: MatrixCase): boolean {
-  const { version, clusterBits, refcountBits, extended, compression, snapshot, bitmap, encryption } = choice;
+  const { version, clusterBits, refcountBits, extended, compression, backing, snapshot, bitmap } = choice;
+  const { encryption, dataFile } = choice;
   if (version === 2 && (refcountBits !== 16 || extended || compression === 'zstd' || bitmap)) return false;
   // QEMU: subclusters have at least a sector.
   if (extended && clusterBits < 14) return false;
   // Small counts have no room for a snapshot's references, nor for the blobs that share a cluster.
   if (refcountBits === 1 && (snapshot || compression !== 'none')) return false;
   if (refcountBits === 2 && snapshot && compression !== 'none') return false;
+  // QEMU: neither snapshots nor blobs in a data file, and one that reads as the disk by itself has nothing below.
+  if (dataFile !== 'none' && (version === 2 || snapshot || compression !== 'none')) return false;
+  if (dataFile === 'raw' && backing !== 'none') return false;
   return compression === 'none' || encryption === 'none';
 }
 

@@ -4,7 +4,7 @@ import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { Image, oldAesKeyOf } from '../../../src/engine/image.ts';
-import type { BackingFile, CreateSpec } from '../../../src/engine/image.ts';
+import type { BackingFile, CreateSpec, DataFileSource } from '../../../src/engine/image.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import {
   createEncrypted,
@@ -45,6 +45,12 @@ export class MatrixImage {
     return [{ fileName, format: backing, path: join(this.#folder, fileName) }];
   }
 
+  /** QEMU and we store its whole path. */
+  get #dataFile(): DataFileSource {
+    const path = join(this.#folder, 'image.data');
+    return { fileName: path, path };
+  }
+
   get #isEncrypted(): boolean {
     return this.#choice.encryption !== 'none';
   }
@@ -65,9 +71,12 @@ export class MatrixImage {
   }
 
   createWithQemu(): void {
-    const { encryption } = this.#choice;
+    const { encryption, dataFile } = this.#choice;
+    const { path: dataPath } = this.#dataFile;
+    const data =
+      dataFile === 'none' ? [] : [`data_file=${dataPath},data_file_raw=${dataFile === 'raw' ? 'on' : 'off'}`];
     const below = this.backing.map(({ fileName, format }) => `backing_file=${fileName},backing_fmt=${format}`);
-    const options = [createOptions(this.#choice), ...below].join(',');
+    const options = [createOptions(this.#choice), ...below, ...data].join(',');
     const size = String(sizeOf(this.#choice));
     if (encryption === 'none') {
       qemuImg('create', '-q', '-f', 'qcow2', '-o', options, this.path, size);
@@ -78,7 +87,7 @@ export class MatrixImage {
   }
 
   createWithOurs(): void {
-    const { version, clusterBits, refcountBits, extended, compression, encryption } = this.#choice;
+    const { version, clusterBits, refcountBits, extended, compression, encryption, dataFile } = this.#choice;
     const [below] = this.backing;
     const spec: CreateSpec = {
       virtualSize: sizeOf(this.#choice),
@@ -91,6 +100,7 @@ export class MatrixImage {
       preallocation: 'off',
       backing: below === undefined ? undefined : { fileName: below.fileName, format: below.format },
       encryption: encryptionOf(encryption),
+      dataFile: dataFile === 'none' ? undefined : { ...this.#dataFile, raw: dataFile === 'raw' },
     };
     runToEnd(Image.create(this.path, spec));
   }
@@ -130,9 +140,17 @@ export class MatrixImage {
     return bytes;
   }
 
-  openOurs(use: { readonly writable: boolean }): Image {
-    if (this.#isEncrypted) return openUnlocked(this.path, { ...use, backing: this.backing });
-    return Image.open({ path: this.path, ...use, locks: 'qemu', backing: this.backing, caches: undefined });
+  /** The data file that is the disk by itself; undefined where there is none. */
+  dataByItself(): Uint8Array | undefined {
+    const { dataFile, encryption } = this.#choice;
+    return dataFile === 'raw' && encryption === 'none' ? readFileSync(this.#dataFile.path) : undefined;
+  }
+
+  openOurs({ writable }: { readonly writable: boolean }): Image {
+    const dataFile = this.#choice.dataFile === 'none' ? undefined : this.#dataFile;
+    const use = { writable, backing: this.backing, dataFile };
+    if (this.#isEncrypted) return openUnlocked(this.path, use);
+    return Image.open({ path: this.path, ...use, locks: 'qemu', caches: undefined });
   }
 
   /** How a verb of qemu-img is told the image. */

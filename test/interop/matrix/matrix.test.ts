@@ -31,6 +31,7 @@ describe('an image that QEMU made', () => {
 
       assert.equal(made.check(), 0, 'qemu-img check finds nothing');
       assertSame(made.content(), changed.end, 'what QEMU reads');
+      assertSame(made.dataByItself() ?? changed.end, changed.end, 'the data file by itself');
       if (choice.snapshot) {
         assertSame(made.content(theirs), before, "QEMU's own snapshot");
         assertSame(made.content(ours), changed.atSnapshot, 'our snapshot');
@@ -47,6 +48,7 @@ describe('an image that we made', () => {
       const bytes = makeWithOurs(made, choice);
       assert.equal(made.check(), 0, 'qemu-img check finds nothing');
       assertSame(made.content(), bytes, 'what QEMU reads');
+      assertSame(made.dataByItself() ?? bytes, bytes, 'the data file by itself');
       if (choice.bitmap) assert.deepEqual(made.bitmapNames(), [ours]);
       if (choice.snapshot) assertSame(made.content(ours), bytes, 'our snapshot');
 
