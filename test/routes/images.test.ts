@@ -85,6 +85,18 @@ describe('creating an image', () => {
   test('refuses what cannot be made, and leaves nothing', async () => {
     const geometry = await service.post('/v1/images', { name: 'odd', virtualSize: MiB, clusterSize: 1000 });
     assert.deepEqual([geometry.status, codeOf(geometry)], [422, 'invalid-geometry']);
+    await service.create({ name: 'below', virtualSize: MiB });
+    for (const [options, detail] of [
+      [{ compat: '0.10', refcountBits: 8 }, /^refcountBits needs compat 1\.1 unless it is 16\./],
+      [
+        { backing: { image: 'below' }, preallocation: 'full' },
+        /^preallocation needs extendedL2 where there is a backing/,
+      ],
+    ] as const) {
+      const answer = await service.post('/v1/images', { name: 'odd', virtualSize: MiB, ...options });
+      assert.deepEqual([answer.status, codeOf(answer)], [422, 'unsupported-option']);
+      assert.match((answer.body as { detail: string }).detail, detail);
+    }
     assert.equal((await service.get('/v1/images/odd')).status, 404);
   });
 

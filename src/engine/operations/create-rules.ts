@@ -64,7 +64,7 @@ function judgeVersion(spec: CreateSpec): void {
   if (spec.compat === '1.1') return;
   const needed = 'needs compat 1.1';
   if (spec.lazyRefcounts) throw unsupported('lazyRefcounts', true, needed);
-  if (spec.refcountBits !== 16) throw unsupported('refcountBits', spec.refcountBits, `a width other than 16 ${needed}`);
+  if (spec.refcountBits !== 16) throw unsupported('refcountBits', spec.refcountBits, `${needed} unless it is 16`);
   if (spec.extendedL2) throw unsupported('extendedL2', true, needed);
   if (spec.compressionType !== 'zlib') throw unsupported('compressionType', spec.compressionType, needed);
 }
@@ -78,7 +78,7 @@ function judgeBacking(spec: CreateSpec): void {
   }
   // SUB-10: only an extended entry can have a place and still let the file below show through.
   if (spec.preallocation !== 'off' && !spec.extendedL2) {
-    throw unsupported('preallocation', spec.preallocation, 'with a backing file needs extendedL2');
+    throw unsupported('preallocation', spec.preallocation, 'needs extendedL2 where there is a backing image');
   }
 }
 
