@@ -35,7 +35,10 @@ export function listOf(context: FaultContext, key: string): readonly unknown[] {
 
 /** One violation of `unsafe-image` as a sentence: what its code says, and which file or reason it names. */
 export function violationOf(violation: unknown): string {
-  const { code, fileName, reason } = violation as Readonly<Record<'code' | 'fileName' | 'reason', unknown>>;
+  const { code, fileName, reason, ...facts } = violation as FaultContext;
+  if (code === 'image-corrupt') {
+    return `A check finds ${textOf(facts, 'corruptions')} corruptions and ${textOf(facts, 'checkErrors')} check errors.`;
+  }
   const title = typeof code === 'string' && isFaultCode(code) ? faultCodes[code].title : String(code);
   const fact = typeof fileName === 'string' ? fileName : reason;
   return typeof fact === 'string' ? `${title}: ${fact}.` : `${title}.`;

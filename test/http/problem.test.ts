@@ -58,7 +58,16 @@ describe('a problem', () => {
     const violations = [{ code: 'encryption-unsupported' }, { code: 'backing-refused', fileName: 'base.img' }];
     const { body } = toProblem(new Fault('unsafe-image', { violations }), request);
     assert.deepEqual(body['violations'], violations);
-    assert.match(body.detail, /^The image is encrypted in a way that is unknown here\. The image names a backing file .*: base\.img\. See /);
+    assert.match(
+      body.detail,
+      /^The image is encrypted in a way that is unknown here\. The image names a backing file .*: base\.img\. See /,
+    );
+  });
+
+  test('of a damaged file says in words what a check finds', () => {
+    const violations = [{ code: 'image-corrupt', corruptions: 3, checkErrors: 1 }];
+    const { body } = toProblem(new Fault('unsafe-image', { violations }), request);
+    assert.match(body.detail, /^A check finds 3 corruptions and 1 check errors\. See /);
   });
 
   test('of an error that nobody expected tells nothing of it', () => {
