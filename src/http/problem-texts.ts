@@ -271,8 +271,8 @@ export const problemTexts = {
       context['lengthMax'] === undefined ? undefined : `At most ${textOf(context, 'lengthMax')} bytes are taken here.`,
   },
   'uri-too-long': {
-    cause: 'The request line is longer than the service reads.',
-    cure: 'Shorten the query; move long values into a JSON body.',
+    cause: 'The request line, or a name in its path, is longer than the service reads.',
+    cure: 'Shorten the path or the query; move long values into a JSON body.',
     members: [],
     detail: undefined,
   },

@@ -250,8 +250,16 @@ function judgeHost({ rawHeaders, httpVersion }: IncomingMessage): Fault | undefi
 
 const hostHeader = 'host';
 
-/** Bytes are taken as they come: unpacking them is nobody's job here, and storing them packed nobody's wish. */
+/**
+ * Bytes are taken as they come: unpacking them is nobody's job here, and storing them packed nobody's wish. That goes for
+ * transfer codings too: the parser undoes `chunked`, and hands on what lies below another one (RFC 9112 §6.1).
+ */
 function judgeEncoding(request: FastifyRequest): Fault | undefined {
+  const transfer = request.headers['transfer-encoding'];
+  if (transfer !== undefined && transfer.trim().toLowerCase() !== 'chunked') {
+    const message = 'the only transfer coding that is taken is chunked';
+    return invalidRequest({ pointer: '/transfer-encoding', in: 'header', message });
+  }
   const encoding = request.headers['content-encoding'];
   if (encoding === undefined || encoding === 'identity') return undefined;
   return new Fault('unsupported-media-type', { contentEncoding: encoding });
@@ -370,6 +378,7 @@ function pathOf(request: FastifyRequest): string {
 const frameworkCodes: Readonly<Record<string, FaultCode>> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported-media-type',
   FST_ERR_CTP_BODY_TOO_LARGE: 'content-too-large',
+  FST_ERR_MAX_PARAM_LENGTH: 'uri-too-long',
 };
 
 /** Fastify's own refusals by our codes. */

@@ -223,11 +223,11 @@ describe('what the parser refuses', () => {
       'headers-too-large',
     );
     await expectProblem(`GET /${'x'.repeat(70_000)}`, 414, 'uri-too-long');
-    await expectProblem(
-      `GET /${'x'.repeat(20_000)} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`,
-      414,
-      'uri-too-long',
-    );
+    // The second is a name that the router does not even look at.
+    for (const path of [`/${'x'.repeat(20_000)}`, `/things/${'x'.repeat(12_000)}`]) {
+      const text = `GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`;
+      await expectProblem(text, 414, 'uri-too-long');
+    }
     await expectProblem('GET /things/1 HTTP/1.1\r\nConnection: close\r\n\r\n', 400, 'invalid-request');
     for (const version of ['1.1', '1.0']) {
       const twice = `GET /things/1 HTTP/${version}\r\nHost: localhost\r\nX: y\r\nhoST: localhost\r\n`;

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
+import { exchange } from '../support/raw-http.ts';
 import { codeOf, pointersOf, startTestService } from '../support/test-service.ts';
 import type { TestService } from '../support/test-service.ts';
 
@@ -90,6 +91,26 @@ test('packed bytes are refused, and nothing is written', async () => {
   assert.deepEqual([answer.status, codeOf(answer)], [415, 'unsupported-media-type']);
   const stored = await service.bytes('/v1/images/vm/data').set('Range', 'bytes=0-3');
   assert.deepEqual(stored.body, Buffer.alloc(4));
+});
+
+test('bytes under a transfer coding that nobody undoes are refused, and nothing is written', async () => {
+  const head = [
+    'PUT /v1/images/vm/data HTTP/1.1',
+    'Host: localhost',
+    'Connection: close',
+    'Content-Range: bytes 0-3/*',
+  ];
+  for (const [coding, status] of [
+    ['gzip, chunked', 400],
+    ['Chunked', 204],
+  ] as const) {
+    const text = [...head, `Transfer-Encoding: ${coding}`, '', '4', 'abcd', '0', '', ''].join('\r\n');
+    const answer = await exchange(service.application.server.server, text, { waitMs: 10_000 });
+    assert.equal(answer.status, status, coding);
+    const stored = await service.bytes('/v1/images/vm/data').set('Range', 'bytes=0-3');
+    assert.deepEqual(stored.body, status === 204 ? Buffer.from('abcd') : Buffer.alloc(4), coding);
+    if (status !== 204) assert.match(answer.body, /"pointer":"\/transfer-encoding"/);
+  }
 });
 
 test('problems name what they are about', async () => {
