@@ -61,7 +61,7 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
     return endPhases(phases.splice(0).toReversed());
   };
   try {
-    const directory = await DataDirectory.open(config.data.directory);
+    const directory = await openDirectory(config.data.directory);
     const { lock, warning } = ownDirectory(config.data.directory);
     phases.push({ name: 'give the data directory back', spareMs: 0, end: async () => lock?.[Symbol.dispose]() });
     const entrance = await Entrance.open({
@@ -182,6 +182,18 @@ async function dressServer(options: ServerOptions): Promise<App> {
 }
 
 /** Two processes over one directory would write to the same images. */
+async function openDirectory(path: string): Promise<DataDirectory> {
+  try {
+    return await DataDirectory.open(path);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new StartError(
+      `QCOWD_DATA_DIR: the folder cannot be made or used (${reason}). Give it to the user that runs the service, or choose another one.`,
+      { cause: error },
+    );
+  }
+}
+
 function ownDirectory(path: string): {
   readonly lock: DirectoryLock | undefined;
   readonly warning: string | undefined;

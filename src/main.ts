@@ -83,6 +83,9 @@ function explainListen(error: unknown, { http }: Config): unknown {
   if (code === 'EACCES') {
     return new StartError(`${address} may not be bound by this user. Set QCOWD_PORT to a port of 1024 or more.`);
   }
+  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
+    return new StartError(`${http.host} is no address of this machine. Set QCOWD_HOST to one of its addresses.`);
+  }
   return error;
 }
 

@@ -33,6 +33,26 @@ describe('the process', () => {
     assert.doesNotMatch(stderr, /\n {4}at /);
   });
 
+  test('says that it cannot listen on an address of another machine and exits 1', watchdog, async () => {
+    using folder = tempFolder();
+    // TEST-NET-1 of RFC 5737 belongs to nobody.
+    const { code, stderr } = await failToStart({
+      QCOWD_DATA_DIR: folder.path,
+      QCOWD_HOST: '192.0.2.1',
+      QCOWD_PORT: '0',
+    });
+    assert.equal(code, 1);
+    assert.match(stderr, /^qcowd: 192\.0\.2\.1 is no address of this machine\. Set QCOWD_HOST /m);
+    assert.doesNotMatch(stderr, /\n {4}at /);
+  });
+
+  test('says that its data directory cannot be made and exits 1', watchdog, async () => {
+    const { code, stderr } = await failToStart({ QCOWD_DATA_DIR: '/dev/null', QCOWD_PORT: '0' });
+    assert.equal(code, 1);
+    assert.match(stderr, /^qcowd: QCOWD_DATA_DIR: the folder cannot be made or used \(E/m);
+    assert.doesNotMatch(stderr, /\n {4}at /);
+  });
+
   test('says that another process owns its data directory and exits 1', watchdog, async () => {
     using folder = tempFolder();
     await using service = await startService({ QCOWD_DATA_DIR: folder.path });
