@@ -34,7 +34,9 @@ describe('the service', () => {
   test('says what it can do', async () => {
     const answer = await service.get('/v1').expect(200);
     const info = answer.body as { features: string[]; formats: string[]; limits: Record<string, number> };
-    assert.ok(info.features.includes('snapshots'));
+    for (const feature of ['snapshots', 'leases', 'jobs', 'bitmaps'])
+      assert.ok(info.features.includes(feature), feature);
+    assert.deepEqual(info.features, info.features.toSorted());
     assert.deepEqual(info.formats, ['qcow2', 'raw']);
     assert.equal(info.limits['virtualSizeMax'], 2 ** 53 - 512);
     assert.ok(answer.text.endsWith('}\n'));
