@@ -184,7 +184,10 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
     }),
   ],
   ['checkImage', longWork(200)],
-  ['amendImage', longWork(200, { sends: ['ETag'], problems: ['refcount-overflow', 'header-full'] })],
+  [
+    'amendImage',
+    longWork(200, { takes: ['Image-Passphrase'], sends: ['ETag'], problems: ['refcount-overflow', 'header-full'] }),
+  ],
   ['emptyImage', longWork(200, { sends: ['ETag'], problems: ['image-protected'] })],
   [
     'rebaseImage',

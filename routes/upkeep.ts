@@ -1,11 +1,12 @@
 // Upkeep of an image: resize, check and repair, amending, emptying, and what it tells of itself.
 
+import { sendAnswer } from '../src/http/answer.ts';
 import type { Services } from '../src/services/services.ts';
-import { refuseOption } from './answers.ts';
-import { answerWork, jobResponse } from './long-work.ts';
+import { answerWork, jobResponse, performWork } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
 import { ClaimHeaders } from './schemas/leases.ts';
 import { ImageParams } from './schemas/common.ts';
+import { toSlotChange } from './schemas/encryption.ts';
 import { AmendImage, Image, ResizeImage } from './schemas/images.ts';
 import { json, problemResponse } from './schemas/problem.ts';
 import { CheckImage, CheckReport, ImageInfo, printInfo } from './schemas/upkeep.ts';
@@ -80,7 +81,18 @@ export function upkeepRoutes(services: Services): Routes {
       },
       async (request, reply) => {
         const { params, body } = request;
-        refuseOption('encryption', body.encryption);
+        const { encryption } = body;
+        if (encryption !== undefined) {
+          const answer = await performWork(services, request, {
+            kind: 'amend',
+            image: params.image,
+            options: {},
+            waitsFrom: 'never',
+            key: undefined,
+            work: (control) => services.locks.changeSlots(params.image, toSlotChange(encryption), control),
+          });
+          return sendAnswer(reply, answer);
+        }
         const { compat, refcountBits, lazyRefcounts, dataFileRaw } = body;
         const wish = { compat, refcountBits, lazyRefcounts, dataFileRaw };
         return answerWork(

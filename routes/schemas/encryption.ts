@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 
-import type { CreateOptions, ImageDescription } from '../../src/services/services.ts';
+import type { CreateOptions, ImageDescription, KeySlotChange as SlotChange } from '../../src/services/services.ts';
 import { Size } from './common.ts';
 
 /** More than anybody types or generates. */
@@ -43,6 +43,38 @@ export const NewEncryption = z
     error: 'the old AES scheme has no options beside its passphrase',
   })
   .meta({ id: 'NewEncryption', description: "The members after `passphrase` are qemu-img's options for LUKS" });
+
+const keySlotMax = 7;
+
+export const KeySlotChange = z
+  .strictObject({
+    state: z.enum(['active', 'inactive']).meta({ description: 'A passphrase more, or one less' }),
+    slot: z.int().min(0).max(keySlotMax).optional().meta({
+      description: 'When left out: the first that is free, or those that `passphrase` opens',
+    }),
+    passphrase: Passphrase.optional().meta({
+      description: 'One that opens the image; not needed while it is unlocked',
+    }),
+    newPassphrase: Passphrase.optional(),
+    iterTimeMs: z.int().min(1).max(iterTimeMsMax).optional().meta({ description: '2000 when left out' }),
+  })
+  .refine((body) => (body.newPassphrase !== undefined) === (body.state === 'active'), {
+    path: ['newPassphrase'],
+    error: 'a key slot becomes active with `newPassphrase`, and inactive without',
+  })
+  .meta({ id: 'KeySlotChange', description: 'Of an image that is encrypted with LUKS' });
+
+/** A change of key slots, with qemu-img's defaults. */
+export function toSlotChange(asked: z.output<typeof KeySlotChange>): SlotChange {
+  const { state, slot, passphrase, newPassphrase, iterTimeMs } = asked;
+  return {
+    state,
+    slot,
+    passphrase: passphrase === undefined ? undefined : Buffer.from(passphrase),
+    newPassphrase: newPassphrase === undefined ? undefined : Buffer.from(newPassphrase),
+    iterTimeMs: iterTimeMs ?? iterTimeMsDefault,
+  };
+}
 
 const aesMembers = ['format', 'passphrase'];
 const iterTimeMsDefault = 2000;

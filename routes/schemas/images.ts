@@ -17,7 +17,7 @@ import {
   Size,
   Time,
 } from './common.ts';
-import { NewEncryption } from './encryption.ts';
+import { KeySlotChange, NewEncryption } from './encryption.ts';
 import { LeaseHolder, printHolder } from './leases.ts';
 
 export const Preallocation = z.enum(['off', 'metadata', 'falloc', 'full']);
@@ -196,7 +196,11 @@ export const AmendImage = z
       .meta({ description: '1, 2, 4, 8, 16, 32 or 64', examples: [16] }),
     lazyRefcounts: z.boolean().optional(),
     dataFileRaw: z.boolean().optional().meta({ description: 'Can only be given up' }),
-    encryption: NotYet,
+    encryption: KeySlotChange.optional(),
+  })
+  .refine((body) => body.encryption === undefined || Object.keys(body).length === 1, {
+    path: ['encryption'],
+    error: 'key slots are changed by themselves',
   })
   .meta({ id: 'AmendImage', description: 'What is left out stays' });
 

@@ -8,6 +8,7 @@ import { overwrites, write } from './data/writer.ts';
 import { writeDetectingZeroes } from './data/zero-detection.ts';
 import type { ByteFile } from './file/byte-file.ts';
 import { NodeFile } from './file/node-file.ts';
+import type { LuksHeader } from './format/luks-header.ts';
 import type { GuestOffset } from './format/offsets.ts';
 import type { ReadParts } from './image-parts.ts';
 import { admit } from './operations/admit.ts';
@@ -22,6 +23,8 @@ import { createFile } from './operations/create-file.ts';
 import type { CreateSpec } from './operations/create-spec.ts';
 import { describe, describeSnapshots, findSnapshot } from './operations/describe.ts';
 import type { ExtentPage, ExtentQuery } from './operations/extent-item.ts';
+import { changeKeySlots, luksHash, planKeySlots } from './operations/key-slots.ts';
+import type { KeySlotPlan, KeySlotWish } from './operations/key-slots.ts';
 import { listExtents } from './operations/extents.ts';
 import type {
   FoundSnapshot,
@@ -66,6 +69,7 @@ export type {
 export type { AdmitOptions, ExportWish, OpenFileOptions, OpenOptions } from './operations/image-options.ts';
 export type { ImageInspection } from './operations/inspect.ts';
 export type { Progress, Steps } from './operations/steps.ts';
+export type { KeySlotPlan, KeySlotWish } from './operations/key-slots.ts';
 export { judgeHead } from './operations/judge-head.ts';
 export { measureNew } from './operations/measure.ts';
 export type { MeasuredSize, MeasureSpec } from './operations/measure.ts';
@@ -76,7 +80,7 @@ export type { PackNeed } from './transform/pack-need.ts';
 export { packClusters } from './transform/packing.ts';
 export type { PackedClusters, PackTask } from './transform/packing.ts';
 export { oldAesKeyOf } from './operations/unlock.ts';
-export { chanceLength, judgeLuksWish, keyCostFor, makeLuks } from './transform/new-luks.ts';
+export { chanceLength, judgeLuksWish, keyCostFor, makeLuks, slotIterationsFor } from './transform/new-luks.ts';
 export type { KeyCost, LuksCipher, LuksWish, NewLuks } from './transform/new-luks.ts';
 
 /**
@@ -157,6 +161,23 @@ export class Image extends BitmapVerbs {
   /** As {@link unlock} for the encrypted layers below, nearest first; one without a key is locked. */
   unlockBelow(volumeKeys: readonly (Uint8Array | undefined)[]): void {
     this.#session.unlockBelow(volumeKeys);
+  }
+
+  /** What is to be written for a change of the key slots; as {@link findVolumeKey}, other verbs may run meanwhile. */
+  planKeySlots(wish: KeySlotWish): WithKeys<KeySlotPlan> {
+    return planKeySlots(this.#session.parts, wish);
+  }
+
+  /** What a slot's key is hashed with, and how long it is. Faults `luks-header-invalid`, `unsupported-option`. */
+  luksHash(): Pick<LuksHeader, 'hash' | 'keyLength'> {
+    return luksHash(this.#session.parts);
+  }
+
+  /** Durable when it returns; a crash leaves every passphrase but the one that changes. */
+  changeKeySlots(plan: KeySlotPlan): void {
+    this.#session.changeBitmaps((parts) => {
+      changeKeySlots(parts, plan);
+    });
   }
 
   read(offset: GuestOffset, target: Uint8Array): void {

@@ -68,6 +68,13 @@ const calls: { readonly [Name in PlainCallName]: CallRow<Name> } = {
       return { generation: image.generation };
     },
   },
+  changeKeySlots: {
+    reads: false,
+    perform: (image, { plan }) => {
+      image.file.changeKeySlots(plan);
+      return {};
+    },
+  },
   flush: {
     reads: false,
     perform: (image) => {

@@ -128,6 +128,7 @@ export class Dispatcher {
         break;
       case 'useKeys':
       case 'findKey':
+      case 'planSlots':
       case 'makeKey':
         void this.#keys.take(body, id, this.#images);
         break;

@@ -1,6 +1,6 @@
 // The pool as services see it: handles on open images, calls and runs on them. Says nothing about threads.
 
-import type { CheckReport, ImageDescription, MeasuredSize } from '../engine/image.ts';
+import type { CheckReport, ImageDescription, MeasuredSize, KeySlotPlan } from '../engine/image.ts';
 import type {
   AdmitRequest,
   CallName,
@@ -9,6 +9,7 @@ import type {
   EngineCalls,
   EngineRuns,
   JudgeHeadRequest,
+  KeySlotRequest,
   MeasureRequest,
   OpenRequest,
   RunName,
@@ -71,6 +72,8 @@ export interface EngineHandle {
    * image does. Faults `wrong-passphrase`, `unsupported-option`, `engine-busy` after some seconds more.
    */
   findVolumeKey(passphrase: Uint8Array, options: CallOptions): Promise<Uint8Array>;
+  /** What is to be written for a change of key slots, computed as {@link findVolumeKey} does it; `changeKeySlots` writes it. */
+  planKeySlots(request: KeySlotRequest, options: CallOptions): Promise<KeySlotPlan>;
   /** Unlocks the image for everybody with these keys, and locks it where there is none; until then, and at the end, they are wiped by the thread. */
   useKeys(keys: ChainKeys): Promise<void>;
   /** Ends the handle, and the exports planned with it. Repeated releases are no harm; calls after it are a bug. */

@@ -3,19 +3,20 @@
 import { pbkdf2 } from 'node:crypto';
 import { promisify } from 'node:util';
 
+import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
-import { judgeLuksWish, keyCostFor, makeLuks, oldAesKeyOf } from '../engine/image.ts';
-import type { KeyNeed, NewEncryption, WithKeys } from '../engine/image.ts';
+import { judgeLuksWish, keyCostFor, makeLuks, oldAesKeyOf, slotIterationsFor } from '../engine/image.ts';
+import type { KeyNeed, KeySlotPlan, KeySlotWish, NewEncryption, WithKeys } from '../engine/image.ts';
 import { failureOf, stackOf } from './failures.ts';
 import type { Answer, ImageNumber, RequestBody } from './messages.ts';
 import type { OpenImage } from './open-image.ts';
-import type { EncryptionRequest } from './protocol.ts';
+import type { EncryptionRequest, KeySlotRequest } from './protocol.ts';
 
 /** Computes what is needed on a thread of the system's own; what has begun cannot be stopped. */
 export type DeriveKey = (need: KeyNeed) => Promise<Uint8Array>;
 
 /** What is asked of the desk. */
-export type KeyRequest = Extract<RequestBody, { readonly kind: 'useKeys' | 'findKey' | 'makeKey' }>;
+export type KeyRequest = Extract<RequestBody, { readonly kind: 'useKeys' | 'findKey' | 'planSlots' | 'makeKey' }>;
 
 const derive = promisify(pbkdf2);
 
@@ -76,6 +77,7 @@ export class KeyDesk {
     const image = images.get(body.image);
     if (image === undefined) throw new Fault('image-failed', {});
     if (body.kind === 'findKey') return this.#find(image, body.passphrase, id);
+    if (body.kind === 'planSlots') return this.#planSlots(image, body.request, id);
     image.useKeys(body.keys);
     return {};
   }
@@ -91,6 +93,28 @@ export class KeyDesk {
       return bytes && { bytes };
     } finally {
       passphrase.fill(0);
+    }
+  }
+
+  async #planSlots(image: OpenImage, request: KeySlotRequest, id: number): Promise<KeySlotPlan | undefined> {
+    const { state, slot, passphrase, newPassphrase, iterTimeMs, chance } = request;
+    try {
+      const luks = image.file.luksHash();
+      if (state === 'inactive') return await this.#work(image.file.planKeySlots({ state, slot, passphrase }), id);
+      const roundsPerSecond = await this.#measure(luks.hash);
+      const wish: KeySlotWish = {
+        state,
+        slot,
+        passphrase,
+        volumeKey: image.key,
+        newPassphrase: present(newPassphrase, 'a slot becomes active with a passphrase'),
+        iterations: slotIterationsFor(luks, { roundsPerSecond, iterTimeMs }),
+        chance,
+      };
+      return await this.#work(image.file.planKeySlots(wish), id);
+    } finally {
+      passphrase?.fill(0);
+      newPassphrase?.fill(0);
     }
   }
 

@@ -13,6 +13,7 @@ import type {
   EngineCalls,
   EngineRuns,
   JudgeHeadRequest,
+  KeySlotRequest,
   MeasureRequest,
   OpenRequest,
   RunName,
@@ -76,6 +77,8 @@ export type RequestBody =
   | { readonly kind: 'useKeys'; readonly image: ImageNumber; readonly keys: ChainKeys }
   /** Passes everything that waits; answered when nothing of an older epoch is left. */
   | { readonly kind: 'fence'; readonly image: ImageNumber; readonly epoch: number }
+  /** Computes a change of key slots, as `findKey` does; answered with what is to be written. */
+  | { readonly kind: 'planSlots'; readonly image: ImageNumber; readonly request: KeySlotRequest }
   /** Makes the keys and the LUKS area of a new image; answered with them. */
   | { readonly kind: 'makeKey'; readonly request: EncryptionRequest }
   | { readonly kind: 'create'; readonly request: CreateFileRequest }

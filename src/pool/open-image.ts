@@ -72,6 +72,11 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
     this.#epoch = Math.max(this.#epoch, epoch);
   }
 
+  /** What the image itself is unlocked with for everybody. */
+  get key(): VolumeKey {
+    return this.#keys[0];
+  }
+
   /** Unlocks the image with these keys, which are its own from now on; it is locked where there is none. */
   useKeys(keys: ChainKeys): void {
     wipe(this.#keys);

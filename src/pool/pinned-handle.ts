@@ -3,12 +3,13 @@
 import { isMarkedAsUntransferable } from 'node:worker_threads';
 
 import { assert } from '../base/assert.ts';
+import type { KeySlotPlan } from '../engine/image.ts';
 import type { CallOptions, EngineHandle, RunOptions } from './engine-pool.ts';
 import type { KeySearches } from './key-searches.ts';
 import type { CallBody, RequestBody } from './messages.ts';
 import type { PinnedImage } from './pinned-image.ts';
 import { readLengthMax, writeLengthMax } from './protocol.ts';
-import type { CallName, ChainKeys, EngineCalls, EngineRuns, RunName } from './protocol.ts';
+import type { CallName, ChainKeys, EngineCalls, EngineRuns, KeySlotRequest, RunName } from './protocol.ts';
 import type { RequestOptions } from './lane.ts';
 import type { SpareBuffers } from './spare-buffers.ts';
 
@@ -105,6 +106,15 @@ export class PinnedHandle implements EngineHandle {
       return (found as { readonly bytes: Uint8Array }).bytes;
     };
     return this.#parts.searches.find(search, { signal: options.signal, wipe: (key) => key.fill(0) });
+  }
+
+  async planKeySlots(request: KeySlotRequest, options: CallOptions): Promise<KeySlotPlan> {
+    assert(!this.#released, 'a handle is used before its release');
+    const body = { kind: 'planSlots', image: this.#pin.number, request } as const;
+    const plan = (signal: AbortSignal): Promise<unknown> =>
+      this.#request(body, { signal, onProgress: undefined, buffer: undefined, bytes: 0 });
+    const found = await this.#parts.searches.find(plan, { signal: options.signal, wipe: () => undefined });
+    return found as KeySlotPlan;
   }
 
   async useKeys(keys: ChainKeys): Promise<void> {

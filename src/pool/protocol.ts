@@ -16,6 +16,7 @@ import type {
   FoundSnapshot,
   ImageDescription,
   ImageInspection,
+  KeySlotPlan,
   LuksWish,
   MeasuredSize,
   MeasureSpec,
@@ -108,6 +109,18 @@ export type EncryptionRequest =
       readonly chance: Uint8Array;
     };
 
+/** What is to become of the key slots of a LUKS image; the thread wipes its copies of the passphrases. */
+export interface KeySlotRequest {
+  readonly state: 'active' | 'inactive';
+  readonly slot: number | undefined;
+  readonly passphrase: Uint8Array | undefined;
+  /** Only to make a slot active. */
+  readonly newPassphrase: Uint8Array | undefined;
+  readonly iterTimeMs: number;
+  /** {@link keyChanceLength} random bytes. */
+  readonly chance: Uint8Array;
+}
+
 /** As many random bytes as keys and salts are made of. */
 export const keyChanceLength = 192;
 
@@ -178,6 +191,8 @@ export interface EngineCalls {
     args: { offset: number; bytes: Uint8Array; detectZeroes: boolean; expected?: ExpectedGeneration };
     result: Changed;
   };
+  /** What `planKeySlots` of the handle has computed; durable when answered. */
+  changeKeySlots: { args: { plan: KeySlotPlan }; result: Record<never, never> };
   /** Flushes that wait together are answered by one. */
   flush: { args: Record<never, never>; result: Changed };
   extents: {

@@ -1,16 +1,26 @@
 // Unlocking encrypted images for everybody, and locking them again.
 
+import { keyChanceLength } from '../pool/protocol.ts';
+import type { KeySlotRequest } from '../pool/protocol.ts';
 import type { ImageAccess } from './image-access.ts';
+import type { Image } from './image-facts.ts';
 import type { ImageKeys } from './image-keys.ts';
+import type { ServiceParts } from './service-parts.ts';
+import type { WorkControl } from './work-control.ts';
+
+/** What is to become of the key slots. */
+export type KeySlotChange = Omit<KeySlotRequest, 'chance'>;
 
 /** Faults everywhere: `image-not-found`, and of unlocking those of opening the image. */
 export class ImageLocks {
   readonly #access: ImageAccess;
   readonly #keys: ImageKeys;
+  readonly #entropy: ServiceParts['entropy'];
 
-  constructor(parts: { readonly access: ImageAccess; readonly keys: ImageKeys }) {
+  constructor(parts: Pick<ServiceParts, 'entropy'> & { readonly access: ImageAccess; readonly keys: ImageKeys }) {
     this.#access = parts.access;
     this.#keys = parts.keys;
+    this.#entropy = parts.entropy;
   }
 
   /**
@@ -25,6 +35,28 @@ export class ImageLocks {
     } finally {
       passphrase.fill(0);
     }
+  }
+
+  /**
+   * A passphrase more, or one less. Nothing is changed by a refusal. Faults `wrong-passphrase`, `passphrase-required`,
+   * `unsupported-option` {option, reason}, and as every change.
+   */
+  async changeSlots(image: string, wish: KeySlotChange, control: WorkControl): Promise<Image> {
+    const chance = this.#entropy(keyChanceLength);
+    const passphrase = wish.passphrase ?? control.passphrase;
+    const id = await this.#access.restructure(
+      image,
+      'amend',
+      async (visit) => {
+        const request = { ...wish, passphrase, chance };
+        const plan = await visit.during((handle, options) => handle.planKeySlots(request, options));
+        await visit.call('changeKeySlots', { plan });
+        return visit.imageId;
+      },
+      { ...control, passphrase: undefined },
+    );
+    this.#keys.forgetProven(id);
+    return this.#access.live(await this.#access.find(id));
   }
 
   /** Forgets the key. Locked already is no harm. */

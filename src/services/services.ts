@@ -45,6 +45,7 @@ export type { HealthReport } from './health.ts';
 export type { CreateOptions, ImageInfo, ImagePage, ListOptions, ResizeOptions } from './images.ts';
 export type { ImageChange } from './image-edits.ts';
 export type { Image } from './image-facts.ts';
+export type { KeySlotChange } from './image-locks.ts';
 export type { DirtyExtents, MadeBitmap } from './bitmaps.ts';
 export type { SnapshotList, SnapshotPosition } from './snapshots.ts';
 export type { Made } from './idempotency.ts';
@@ -103,7 +104,7 @@ export function createServices(parts: ServiceParts): Services {
   return {
     images,
     chains,
-    locks: new ImageLocks({ access, keys }),
+    locks: new ImageLocks({ ...parts, access, keys }),
     content: new Content({ ...parts, access, usage, ahead }),
     snapshots,
     vmStates: new VmStates({ ...parts, access, usage, ahead }),

@@ -11,9 +11,15 @@ import { InlinePool } from '../../src/pool/inline-pool.ts';
 import { poolLimits } from '../../src/pool/limits.ts';
 import { keyChanceLength } from '../../src/pool/protocol.ts';
 import type { CreateRequest, EncryptionRequest } from '../../src/pool/protocol.ts';
-import { checkEncrypted, passphrase, qemuImgConvert, qemuIoEncrypted } from '../support/encrypted-image.ts';
+import {
+  checkEncrypted,
+  passphrase,
+  qemuImgConvert,
+  qemuIoEncrypted,
+  qemuOptions,
+} from '../support/encrypted-image.ts';
 import { usualLuks } from '../support/luks-image.ts';
-import { infoJson } from '../support/qemu-img.ts';
+import { infoJson, qemuImg, runTool } from '../support/qemu-img.ts';
 import { houseEngine } from '../support/service-engine.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
@@ -115,4 +121,30 @@ describe('encrypted images that are made here', () => {
       );
     });
   }
+
+  it('take another passphrase from QEMU, and give QEMU another', async () => {
+    const path = paths.get('the defaults') ?? '';
+    const old = `secret,id=key,data=${passphrase}`;
+    const opts = ['--image-opts', '-o', 'encrypt.state=active,encrypt.new-secret=new,encrypt.iter-time=10'];
+    qemuImg('amend', '--object', old, '--object', 'secret,id=new,data=theirs', ...opts, qemuOptions(path));
+    const handle = await pool.open({ imageId: 'slots', path, writable: true, backing: [], generation: 0 }, nobody);
+    const key = await handle.findVolumeKey(Buffer.from('theirs'), nobody);
+    key.fill(0);
+    const chance = randomBytes(keyChanceLength);
+    const wish = { passphrase: Buffer.from('theirs'), newPassphrase: Buffer.from('ours'), iterTimeMs: 10, chance };
+    const plan = await handle.planKeySlots({ ...wish, state: 'active', slot: 5 }, nobody);
+    await handle.call('changeKeySlots', { plan }, nobody);
+    const less = { ...wish, newPassphrase: undefined, passphrase: Buffer.from(passphrase), slot: undefined };
+    const cleared = await handle.planKeySlots({ ...less, state: 'inactive' }, nobody);
+    await handle.call('changeKeySlots', { plan: cleared }, nobody);
+    handle.release();
+    await pool.evict('slots');
+    const readWith = (word: string): number =>
+      runTool(
+        'qemu-io',
+        ['-r', '--object', `secret,id=key,data=${word}`, '--image-opts', qemuOptions(path)],
+        'read -P 7 1000 100k\nquit\n',
+      ).exit;
+    assert.deepEqual([readWith('ours'), readWith('theirs'), readWith(passphrase)], [0, 0, 1]);
+  });
 });

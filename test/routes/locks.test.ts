@@ -209,6 +209,40 @@ describe('a new image', () => {
   });
 });
 
+describe('key slots', () => {
+  const amend = (encryption: object): Test => service.post('/v1/images/slots/amend', { encryption });
+  const opens = async (word: string): Promise<boolean> =>
+    (await service.post('/v1/images/slots/unlock', { passphrase: word })).status === 204;
+
+  test('take a passphrase more, and one less', async () => {
+    await take('slots');
+    const second = { state: 'active', newPassphrase: 'second', iterTimeMs: 1 };
+    await refuses('passphrase-required', [amend(second)]);
+    await refuses('wrong-passphrase', [amend({ ...second, passphrase: 'wrong' })]);
+    await amend({ ...second, passphrase }).expect(200);
+    assert.deepEqual([await opens('second'), await opens(passphrase)], [true, true]);
+    await amend({ ...second, newPassphrase: 'third', slot: 6 }).expect(200);
+    await refuses('unsupported-option', [
+      amend({ ...second, slot: 6 }),
+      service.post('/v1/images/plain/amend', { encryption: second }),
+    ]);
+    await read('slots').set(passphraseHeader).expect(206);
+    await amend({ state: 'inactive', passphrase }).expect(200);
+    await refuses('wrong-passphrase', [amend({ state: 'inactive', passphrase }), read('slots').set(passphraseHeader)]);
+    await amend({ state: 'inactive', slot: 6 }).expect(200);
+    assert.deepEqual([await opens('second'), await opens('third')], [true, false]);
+    await refuses('unsupported-option', [
+      amend({ state: 'inactive', passphrase: 'second' }),
+      amend({ state: 'inactive', slot: 1 }),
+      amend({ state: 'inactive' }),
+    ]);
+    assert.ok(await opens('second'));
+    const both = await service.post('/v1/images/slots/amend', { compat: '0.10', encryption: second });
+    assert.deepEqual([both.status, pointersOf(both)], [400, ['/encryption']]);
+    assert.deepEqual(pointersOf(await amend({ state: 'active' })), ['/encryption/newPassphrase']);
+  });
+});
+
 describe('a passphrase', () => {
   test('is nowhere in the data folder and in no line of the log, and forgotten by a restart', async () => {
     using folder = tempFolder();

@@ -12,6 +12,7 @@ import type { TrialRecord } from './crash-trials.ts';
 import { liveEmptying, liveRebase } from './chain-changes.ts';
 import { liveCreation } from './creation.ts';
 import { liveHeaderChange } from './header-change.ts';
+import { liveKeySlots } from './key-slots.ts';
 import { live } from './life.ts';
 import { kindNames, planLife } from './life-plan.ts';
 import { liveAdmission, liveMending } from './mending.ts';
@@ -33,6 +34,7 @@ const others = [
   ['the admission of a foreign file', liveAdmission, 4],
   ['another header', liveHeaderChange, 40],
   ['an amendment', liveAmendment, 24],
+  ['a change of key slots', liveKeySlots, 2],
 ] as const;
 
 const wish = wishOf(process.env);

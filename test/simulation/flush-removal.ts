@@ -14,6 +14,7 @@ import { liveBitmapSwitch } from './bitmap-switch.ts';
 import { liveEmptying, liveRebase } from './chain-changes.ts';
 import type { TrialOptions, TrialRecord } from './crash-trials.ts';
 import { liveCreation } from './creation.ts';
+import { liveKeySlots } from './key-slots.ts';
 import { flushPlaces } from './flush-places.ts';
 import { liveHeaderChange } from './header-change.ts';
 import { live } from './life.ts';
@@ -69,6 +70,7 @@ function allRuns(lives: number): readonly Run[] {
     ...seeds(4).map((seed) => small('admission', seed, liveAdmission)),
     ...seeds(40).map((seed) => small('header', seed, liveHeaderChange)),
     ...seeds(24).map((seed) => small('amendment', seed, liveAmendment)),
+    ...seeds(2).map((seed) => small('key slots', seed, liveKeySlots)),
   ];
 }
 

@@ -194,7 +194,14 @@ async function use(
       using session = await services.content.openWrite(image, { signal: undefined, claim });
       const bytes = Buffer.alloc(512);
       bytes.writeUInt32LE(id, 0);
-      const options = { bodyLength: 512, flush: false, detectZeroes: false, compress: false, sha256: undefined, expected: undefined };
+      const options = {
+        bodyLength: 512,
+        flush: false,
+        detectZeroes: false,
+        compress: false,
+        sha256: undefined,
+        expected: undefined,
+      };
       const offset = (id % clusterCount) * clusterLength;
       await session.write({ offset, length: bytes.length }, bodyIn(bytes, bytes.length), options);
       return;

@@ -30,22 +30,22 @@ export function quickLuks(wish: LuksWish): NewLuks {
   );
 }
 
+/** What an image is, beside its encryption. */
+export const plainSpec: CreateSpec = {
+  virtualSize: 1024 * 1024,
+  clusterSize: 65_536,
+  compat: '1.1',
+  refcountBits: 16,
+  lazyRefcounts: false,
+  extendedL2: false,
+  compressionType: 'zlib',
+  preallocation: 'off',
+  backing: undefined,
+};
+
 /** Makes an encrypted image; returns its volume key. */
 export function makeLuksImage(path: string, change: Partial<CreateSpec>): Uint8Array {
   const luks = quickLuks(usualLuks);
-  const spec: CreateSpec = {
-    virtualSize: 1024 * 1024,
-    clusterSize: 65_536,
-    compat: '1.1',
-    refcountBits: 16,
-    lazyRefcounts: false,
-    extendedL2: false,
-    compressionType: 'zlib',
-    preallocation: 'off',
-    backing: undefined,
-    encryption: { format: 'luks', ...luks },
-    ...change,
-  };
-  runToEnd(Image.create(path, spec));
+  runToEnd(Image.create(path, { ...plainSpec, encryption: { format: 'luks', ...luks }, ...change }));
   return luks.volumeKey;
 }

@@ -9,6 +9,19 @@ export class PlainImage {
     throw new Fault('unsupported-option', { option: 'passphrase' });
   }
 
+  // oxlint-disable-next-line require-yield
+  *planKeySlots(): WithKeys<never> {
+    throw new Fault('unsupported-option', { option: 'encryption' });
+  }
+
+  luksHash(): never {
+    throw new Fault('unsupported-option', { option: 'encryption' });
+  }
+
+  changeKeySlots(): void {
+    throw new Error('a plain image has no key slots');
+  }
+
   unlock(): void {
     throw new Error('a plain image has no key');
   }

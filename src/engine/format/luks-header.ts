@@ -61,6 +61,11 @@ export interface LuksHeader {
   readonly keySlots: readonly LuksKeySlot[];
 }
 
+/** Where the entry of a key slot begins, in bytes from the start of the header: with its state, four bytes in one sector. */
+export function luksKeySlotAt(index: number): number {
+  return keySlotsAt + index * keySlotLength;
+}
+
 /** Bytes of one slot's key material, before it is rounded up to sectors. */
 export function keyMaterialLength(keyLength: number): number {
   return keyLength * stripesPerSlot;

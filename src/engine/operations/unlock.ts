@@ -86,7 +86,8 @@ export function readLuksHeader(parts: LockedParts): LuksHeader {
   return decodeLuksHeader(bytes, length);
 }
 
-function readLuks(parts: LockedParts): { readonly header: LuksHeader; readonly area: Uint8Array } {
+/** The header, and the whole area with it. Fault `luks-header-invalid`. */
+export function readLuks(parts: LockedParts): { readonly header: LuksHeader; readonly area: Uint8Array } {
   const { offset, length } = areaOf(parts);
   const area = new Uint8Array(length);
   parts.file.readAt(offset, area);
@@ -94,7 +95,7 @@ function readLuks(parts: LockedParts): { readonly header: LuksHeader; readonly a
 }
 
 /** Where header and key material lie: inside the file. */
-function areaOf(parts: LockedParts): EncryptionExtension {
+export function areaOf(parts: LockedParts): EncryptionExtension {
   const place = parts.header.extensions.encryption;
   if (place === undefined) throw new Fault('luks-header-invalid', { reason: 'place' });
   if (place.length > luksAreaLengthMax || place.offset + place.length > parts.file.size) {

@@ -2,7 +2,7 @@
 
 import { timingSafeEqual } from 'node:crypto';
 
-import { assert } from '../../base/assert.ts';
+import { assert, present } from '../../base/assert.ts';
 import { Fault } from '../../base/fault.ts';
 import { alignUp } from '../../base/integers.ts';
 import { sectorSize } from '../../base/units.ts';
@@ -20,21 +20,32 @@ export function* openVolumeKey(
   luks: { readonly header: LuksHeader; readonly area: Uint8Array },
   passphrase: Uint8Array,
 ): WithKeys<Uint8Array> {
-  const { header } = luks;
-  assert(isKnownHash(header.hash), 'the hash of the header is known');
-  for (const slot of header.keySlots) {
-    if (!slot.active) continue;
-    const key = yield* openSlot(luks, slot, passphrase);
-    const digest = yield* deriveFor(header, {
-      passphrase: key,
-      salt: header.digestSalt,
-      iterations: header.digestIterations,
-      length: digestLength,
-    });
-    if (timingSafeEqual(digest, header.digest)) return key;
-    key.fill(0);
+  for (const [index, { active }] of luks.header.keySlots.entries()) {
+    const key = active ? yield* openSlotWith(luks, index, passphrase) : undefined;
+    if (key !== undefined) return key;
   }
   throw new Fault('wrong-passphrase', {});
+}
+
+/** The volume key that the passphrase opens in one active slot, or undefined. */
+export function* openSlotWith(
+  luks: { readonly header: LuksHeader; readonly area: Uint8Array },
+  index: number,
+  passphrase: Uint8Array,
+): WithKeys<Uint8Array | undefined> {
+  const { header } = luks;
+  assert(isKnownHash(header.hash), 'the hash of the header is known');
+  const slot = present(header.keySlots[index], 'a slot has a place in the header');
+  const key = yield* openSlot(luks, slot, passphrase);
+  const digest = yield* deriveFor(header, {
+    passphrase: key,
+    salt: header.digestSalt,
+    iterations: header.digestIterations,
+    length: digestLength,
+  });
+  if (timingSafeEqual(digest, header.digest)) return key;
+  key.fill(0);
+  return undefined;
 }
 
 function* openSlot(

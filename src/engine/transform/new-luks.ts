@@ -42,6 +42,13 @@ export interface KeyCost {
   readonly digestIterations: number;
 }
 
+/** How fast a machine is, and how long one try may take. */
+export interface Machine {
+  /** Rounds of PBKDF2 for one digest. */
+  readonly roundsPerSecond: number;
+  readonly iterTimeMs: number;
+}
+
 /** Random bytes of the caller, for one use: {@link chanceLength} of them. */
 export type Chance = Uint8Array;
 
@@ -88,15 +95,16 @@ export function judgeLuksWish(wish: LuksWish): void {
 
 /**
  * What a passphrase is to cost, as QEMU reckons it: so many milliseconds for a key slot, an eighth of that for the digest.
- * `roundsPerSecond`: for one digest of the hash.
  */
-export function keyCostFor(
-  { cipher, hashAlg }: LuksWish,
-  machine: { readonly roundsPerSecond: number; readonly iterTimeMs: number },
-): KeyCost {
-  const rounds = (machine.roundsPerSecond * machine.iterTimeMs) / 1000;
-  const digests = divideUp(volumeKeyLengthOf(cipher), digestLengthOf(hashAlg));
-  return { slotIterations: bounded(rounds / digests), digestIterations: bounded(rounds / 8) };
+export function keyCostFor({ cipher, hashAlg }: LuksWish, machine: Machine): KeyCost {
+  const slotIterations = slotIterationsFor({ hash: hashAlg, keyLength: volumeKeyLengthOf(cipher) }, machine);
+  return { slotIterations, digestIterations: bounded((machine.roundsPerSecond * machine.iterTimeMs) / 8000) };
+}
+
+/** Rounds for one more key slot. */
+export function slotIterationsFor(luks: Pick<LuksHeader, 'hash' | 'keyLength'>, machine: Machine): number {
+  const digests = divideUp(luks.keyLength, digestLengthOf(luks.hash));
+  return bounded((machine.roundsPerSecond * machine.iterTimeMs) / 1000 / digests);
 }
 
 function bounded(iterations: number): number {
