@@ -140,10 +140,11 @@ export class MatrixImage {
     return bytes;
   }
 
-  /** The data file that is the disk by itself; undefined where there is none. */
+  /** The data file that is the disk by itself; undefined where there is none. QEMU makes it as long as whole clusters. */
   dataByItself(): Uint8Array | undefined {
     const { dataFile, encryption } = this.#choice;
-    return dataFile === 'raw' && encryption === 'none' ? readFileSync(this.#dataFile.path) : undefined;
+    if (dataFile !== 'raw' || encryption !== 'none') return undefined;
+    return readFileSync(this.#dataFile.path).subarray(0, sizeOf(this.#choice));
   }
 
   openOurs({ writable }: { readonly writable: boolean }): Image {
