@@ -16,6 +16,7 @@ import { liveKeySlots } from './key-slots.ts';
 import { live } from './life.ts';
 import { kindNames, planLife } from './life-plan.ts';
 import { liveAdmission, liveMending } from './mending.ts';
+import { liveTwoFiles } from './two-files.ts';
 
 /** Every run of the suite judges at least so many different files. */
 const statesMin = 20_000;
@@ -35,6 +36,7 @@ const others = [
   ['another header', liveHeaderChange, 40],
   ['an amendment', liveAmendment, 24],
   ['a change of key slots', liveKeySlots, 2],
+  ['the life of an image with a data file', liveTwoFiles, 30],
 ] as const;
 
 const wish = wishOf(process.env);

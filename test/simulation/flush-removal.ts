@@ -20,6 +20,7 @@ import { liveHeaderChange } from './header-change.ts';
 import { live } from './life.ts';
 import { planLife } from './life-plan.ts';
 import { liveAdmission, liveMending } from './mending.ts';
+import { liveTwoFiles } from './two-files.ts';
 
 /** A run from a seed, as the script prints it: `SEED=17` of the lives, or another sort with its own seeds. */
 interface Run {
@@ -71,6 +72,7 @@ function allRuns(lives: number): readonly Run[] {
     ...seeds(40).map((seed) => small('header', seed, liveHeaderChange)),
     ...seeds(24).map((seed) => small('amendment', seed, liveAmendment)),
     ...seeds(2).map((seed) => small('key slots', seed, liveKeySlots)),
+    ...seeds(30).map((seed) => small('data file', seed, liveTwoFiles)),
   ];
 }
 

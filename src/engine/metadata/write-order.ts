@@ -101,9 +101,9 @@ export class WriteOrder {
   /** When this returns, everything that was changed before it survives a crash. */
   flush(): void {
     const { file, dataFile, mapping, mappingCache } = this.#parts;
+    this.beforeMapping();
     // What was overwritten in its place needs no entry, but a flush promises it, too (OPS-13).
     dataFile?.flush();
-    this.beforeMapping();
     mappingCache.writeBack();
     // The tables that new L1 entries name are durable as they were made: their own entries may come before or after.
     if (mapping.hasUnwrittenL1) mapping.writeL1();
