@@ -10,6 +10,8 @@ import type { SectorCipher, SectorTweak } from './sector-cipher.ts';
 
 const wordsPerBlock = blockLength / 4;
 const blocksPerSector = sectorSize / blockLength;
+const wordsPerSector = blocksPerSector * wordsPerBlock;
+const sectorsPerPiece = 64;
 /** The reduction of GF(2^128): x^7 + x^2 + x + 1. */
 const polynomial = 0x87;
 
@@ -17,6 +19,8 @@ export class XtsCipher implements SectorCipher {
   readonly #data: BlockCipher;
   readonly #tweak: BlockCipher;
   readonly #numbers: SectorTweak;
+  readonly #tweaks = new Int32Array(sectorsPerPiece * wordsPerSector);
+  readonly #masked = new Int32Array(sectorsPerPiece * wordsPerSector);
 
   /** `key`: the key of the data, then the one of the tweaks, equally long. */
   constructor(key: Uint8Array, numbers: SectorTweak) {
@@ -33,26 +37,33 @@ export class XtsCipher implements SectorCipher {
     this.#apply(sectors, firstSector, (blocks) => this.#data.decrypt(blocks));
   }
 
+  /** Piece by piece, so that tweaks, masked and worked words stay in the processor's cache. */
   #apply(sectors: Uint8Array, firstSector: number, work: (blocks: Uint8Array) => Uint8Array): void {
     const count = sectorsIn(sectors);
-    if (count === 0) return;
-    const tweaks = expand(wordsOf(this.#tweak.encrypt(this.#numbers(firstSector, count))));
-    const masked = mixed(wordsOf(sectors), tweaks);
-    const worked = wordsOf(work(bytesOfWords(masked)));
-    sectors.set(bytesOfWords(mixed(worked, tweaks)));
+    for (let done = 0; done < count; done += sectorsPerPiece) {
+      const pieceCount = Math.min(sectorsPerPiece, count - done);
+      const piece = sectors.subarray(done * sectorSize, (done + pieceCount) * sectorSize);
+      const words = pieceCount * wordsPerSector;
+      expand(wordsOf(this.#tweak.encrypt(this.#numbers(firstSector + done, pieceCount))), this.#tweaks);
+      const target = piece.byteOffset % 4 === 0 ? new Int32Array(piece.buffer, piece.byteOffset, words) : undefined;
+      const masked = this.#masked.subarray(0, words);
+      mix(target ?? wordsOf(piece), this.#tweaks, masked);
+      const worked = wordsOf(work(bytesOfWords(masked)));
+      mix(worked, this.#tweaks, target ?? masked);
+      if (target === undefined) piece.set(bytesOfWords(masked));
+    }
   }
 }
 
-function mixed(words: Int32Array, mask: Int32Array): Int32Array<ArrayBuffer> {
-  const result = new Int32Array(words.length);
-  for (let index = 0; index < words.length; index += 1) result[index] = (words[index] ?? 0) ^ (mask[index] ?? 0);
-  return result;
+/** `target` may be `words`; the mask may be longer. */
+function mix(words: Int32Array, mask: Int32Array, target: Int32Array): void {
+  const { length } = words;
+  for (let index = 0; index < length; index += 1) target[index] = (words[index] ?? 0) ^ (mask[index] ?? 0);
 }
 
 /** From one tweak a sector to one a block. Tweaks are little-endian numbers, as are the words of every machine we run on. */
-function expand(first: Int32Array): Int32Array {
+function expand(first: Int32Array, tweaks: Int32Array): void {
   const count = first.length / wordsPerBlock;
-  const tweaks = new Int32Array(count * blocksPerSector * wordsPerBlock);
   let at = 0;
   for (let sector = 0; sector < count; sector += 1) {
     let a = first[sector * wordsPerBlock] ?? 0;
@@ -72,5 +83,4 @@ function expand(first: Int32Array): Int32Array {
       a = (a << 1) ^ carry;
     }
   }
-  return tweaks;
 }
