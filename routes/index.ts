@@ -1,6 +1,7 @@
 // The table of contents: mounts every resource.
 
 import { logRequest } from '../src/http/server.ts';
+import { compactRoutes } from './compactions.ts';
 import { copyRoutes } from './copies.ts';
 import { chainRoutes } from './chains.ts';
 import { dataRoutes } from './data.ts';
@@ -36,6 +37,7 @@ function controlRoutes(parts: RouteParts): Routes {
     await app.register(usageRoutes(parts));
     await app.register(imageRoutes(parts.services), { prefix: '/v1' });
     await app.register(copyRoutes(parts.services), { prefix: '/v1' });
+    await app.register(compactRoutes(parts.services), { prefix: '/v1' });
     await app.register(handOverRoutes(parts.services), { prefix: '/v1' });
     await app.register(lockRoutes(parts.services), { prefix: '/v1' });
     await app.register(measureRoutes(parts.services), { prefix: '/v1' });

@@ -76,6 +76,7 @@ const answers: { readonly [Kind in JobKind]: (value: JobResults[Kind], imageId: 
   'create': createdAnswer,
   'import': createdAnswer,
   'copy': createdAnswer,
+  'compact': (compacted) => ({ status: 200, headers: {}, body: { ...compacted } }),
   'resize': imageAnswer,
   'check': (report) => ({ status: 200, headers: {}, body: printReport(report) }),
   'repair': (report) => ({ status: 200, headers: {}, body: printReport(report) }),

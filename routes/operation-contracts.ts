@@ -188,6 +188,7 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
     'amendImage',
     longWork(200, { takes: ['Image-Passphrase'], sends: ['ETag'], problems: ['refcount-overflow', 'header-full'] }),
   ],
+  ['compactImage', longWork(200, { takes: ['Image-Passphrase'] })],
   ['emptyImage', longWork(200, { sends: ['ETag'], problems: ['image-protected'] })],
   [
     'rebaseImage',

@@ -35,6 +35,7 @@ const read = [
 const write = [
   'createImage',
   'copyImage',
+  'compactImage',
   'updateImage',
   'deleteImage',
   'resizeImage',

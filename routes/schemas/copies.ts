@@ -1,4 +1,4 @@
-// Copies on the wire.
+// Copies and smaller files on the wire.
 
 import { z } from 'zod';
 
@@ -17,3 +17,16 @@ export const CopyImage = z
     }),
   })
   .meta({ id: 'CopyImage' });
+
+export const CompactImage = z
+  .strictObject({
+    detectZeroes: z
+      .boolean()
+      .default(true)
+      .meta({ description: 'Whether clusters that hold zeroes only are given up' }),
+  })
+  .meta({ id: 'CompactImage' });
+
+export const CompactReport = z
+  .object({ reclaimedBytes: Size.meta({ description: 'How many bytes fewer the file occupies' }) })
+  .meta({ id: 'CompactReport' });

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { waitSecondsMax } from '../../src/http/preferences.ts';
 import type { Job as JobValue } from '../../src/services/services.ts';
 import { Cursor, Limit, printTime, queryNumber, Size, Time } from './common.ts';
+import { CompactReport } from './copies.ts';
 import { Image } from './images.ts';
 import { Problem } from './problem.ts';
 import { Snapshot } from './snapshots.ts';
@@ -42,6 +43,7 @@ export const Job = z
       'create',
       'import',
       'copy',
+      'compact',
       'resize',
       'check',
       'repair',
@@ -60,7 +62,7 @@ export const Job = z
     progress: JobProgress,
     cancellable: z.boolean(),
     result: z
-      .union([Image, CheckReport, Snapshot])
+      .union([Image, CheckReport, CompactReport, Snapshot])
       .optional()
       .meta({ description: 'The body that the request would have had; not there for one without a body' }),
     problem: Problem.optional().meta({ description: 'Why the job failed' }),

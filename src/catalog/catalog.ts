@@ -72,6 +72,7 @@ export type StructuralOperation =
   | 'empty'
   | 'amend'
   | 'rebase'
+  | 'compact'
   | 'snapshot-create'
   | 'snapshot-delete'
   | 'snapshot-revert'

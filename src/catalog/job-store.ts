@@ -15,6 +15,7 @@ export type JobKind =
   | 'discard'
   | 'snapshot-create'
   | 'copy'
+  | 'compact'
   | 'snapshot-delete'
   | 'snapshot-revert';
 

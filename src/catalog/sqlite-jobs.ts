@@ -98,6 +98,7 @@ const kinds: readonly JobKind[] = [
   'copy',
   'rebase',
   'flatten',
+  'compact',
 ];
 
 const states: readonly JobState[] = ['queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled'];

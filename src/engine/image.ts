@@ -17,6 +17,8 @@ import type { AmendWish } from './operations/amend-rules.ts';
 import { check } from './operations/check.ts';
 import type { CheckReport } from './operations/check-report.ts';
 import { discardInSteps, zeroInSteps } from './operations/clear.ts';
+import { compact } from './operations/compact.ts';
+import type { Compacted } from './operations/compact.ts';
 import { copyToFile } from './operations/copy.ts';
 import type { CopyWish } from './operations/copy.ts';
 import { createFile } from './operations/create-file.ts';
@@ -68,6 +70,7 @@ export type {
 } from './operations/image-description.ts';
 export type { AdmitOptions, ExportWish, OpenFileOptions, OpenOptions } from './operations/image-options.ts';
 export type { ImageInspection } from './operations/inspect.ts';
+export type { Compacted } from './operations/compact.ts';
 export type { Progress, Steps } from './operations/steps.ts';
 export type { KeySlotPlan, KeySlotWish } from './operations/key-slots.ts';
 export { judgeHead } from './operations/judge-head.ts';
@@ -336,6 +339,12 @@ export class Image extends BitmapVerbs {
   measure(wish: { readonly snapshot: string | undefined; readonly spec: MeasureSpec }): Steps<MeasuredSize> {
     const { parts, size } = this.#view(wish.snapshot);
     return measureImage(this.#session.parts, { layer: layerOver(parts, size), spec: wish.spec });
+  }
+
+  /** Makes the file smaller; the guest's bytes stay. See {@link compact}. */
+  compact(wish: { readonly detectZeroes: boolean }): Steps<Compacted> {
+    this.#session.admitKeys('image');
+    return this.#session.changeInSteps((parts) => compact(parts, wish));
   }
 
   /** A standalone file of what the image, or a snapshot, holds; nothing may change meanwhile. See {@link copyToFile}. */

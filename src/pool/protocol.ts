@@ -7,6 +7,7 @@ import type {
   BitmapList,
   BitmapListQuery,
   CheckReport,
+  Compacted,
   CreateSpec,
   DataFileSource,
   DirtyExtentPage,
@@ -32,6 +33,7 @@ export type {
   BitmapListQuery,
   CheckFinding,
   CheckReport,
+  Compacted,
   CreateSpec,
   DataFileSource,
   DirtyExtent,
@@ -259,6 +261,8 @@ export interface EngineRuns {
   amend: { args: AmendWish; result: Changed };
   check: { args: Record<never, never>; result: CheckReport };
   repair: { args: { mode: 'leaks' | 'all' }; result: CheckReport };
+  /** Makes the file smaller; the guest's bytes stay. */
+  compact: { args: { detectZeroes: boolean }; result: Compacted };
   /** Makes a standalone file of the image, or of a snapshot by its id; `spec` is as large as its disk. */
   copy: { args: { path: string; spec: CreateSpec; compress: boolean; snapshot?: string }; result: ImageDescription };
   /** How large a copy of the image, or of a snapshot (by id or name, the id first), will be. */

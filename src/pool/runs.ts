@@ -93,6 +93,11 @@ const runs: { readonly [Name in RunName]: RunRow<Name> } = {
     changes: true,
     start: (image, { mode }) => image.file.repair(mode),
   },
+  compact: {
+    admits: 'reads',
+    changes: false,
+    start: (image, wish) => image.file.compact(wish),
+  },
   copy: {
     admits: 'reads',
     changes: false,

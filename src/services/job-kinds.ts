@@ -3,10 +3,12 @@
 import { assert } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import type { JobKind, JobRecord } from '../catalog/catalog.ts';
+import type { CompactOptions, Compactions } from './compactions.ts';
 import type { Image } from './image-facts.ts';
 import type {
   AmendWish,
   CheckReport,
+  Compacted,
   EngineCalls,
   ExtentItem,
   ImageDescription,
@@ -26,6 +28,7 @@ export interface JobResults {
   'create': Image;
   'import': Image;
   'copy': Image;
+  'compact': Compacted;
   'resize': Image;
   'check': CheckReport;
   'repair': CheckReport;
@@ -53,6 +56,7 @@ export interface JobKindParts {
   readonly chains: Chains;
   readonly access: ImageAccess;
   readonly images: Images;
+  readonly compactions: Compactions;
 }
 
 interface JobKindRow {
@@ -74,6 +78,15 @@ export const jobKinds: { readonly [Kind in JobKind]: JobKindRow } = {
   },
   'check': { unit: 'bytes', afterCrash: async (job, parts) => checkAgain(job, parts, 'none') },
   'repair': { unit: 'bytes', afterCrash: async (job, parts) => checkAgain(job, parts, repairOf(job)) },
+  'compact': {
+    unit: 'bytes',
+    // What was moved stays moved: it has less to do the second time.
+    afterCrash: async ({ imageId, options }, { compactions }) => {
+      if (imageId === undefined) return undone;
+      const wish = options as CompactOptions;
+      return { kind: 'again', work: (control) => compactions.compact(imageId, wish, control) };
+    },
+  },
   'empty': {
     unit: 'clusters',
     afterCrash: (job, parts) =>

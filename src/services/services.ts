@@ -2,6 +2,7 @@
 
 import { Chains } from './chains.ts';
 import { Content } from './content.ts';
+import { Compactions } from './compactions.ts';
 import { Copies } from './copies.ts';
 import { Exports } from './exports.ts';
 import { Health } from './health.ts';
@@ -28,6 +29,7 @@ export type { ImageFacts, ImageReference, ImageState, JobKind, Labels } from '..
 export type {
   CheckFinding,
   CheckReport,
+  Compacted,
   ExpectedGeneration,
   ExtentItem,
   ImageDescription,
@@ -72,6 +74,7 @@ export interface Services {
   readonly vmStates: VmStates;
   readonly bitmaps: Bitmaps;
   readonly copies: Copies;
+  readonly compactions: Compactions;
   readonly imports: Imports;
   readonly exports: Exports;
   readonly jobs: Jobs;
@@ -98,7 +101,8 @@ export function createServices(parts: ServiceParts): Services {
   const bitmaps = new Bitmaps({ ...parts, access });
   const snapshots = new Snapshots({ ...parts, access });
   const chains = new Chains({ ...parts, access, images });
-  const jobs = new Jobs({ ...parts, access, images, chains });
+  const compactions = new Compactions({ access });
+  const jobs = new Jobs({ ...parts, access, images, chains, compactions });
   const ahead = new ReadAhead({ bytesMax: readAheadMax });
   const janitor = new Janitor({ ...parts, access, jobs });
   return {
@@ -109,6 +113,7 @@ export function createServices(parts: ServiceParts): Services {
     snapshots,
     vmStates: new VmStates({ ...parts, access, usage, ahead }),
     bitmaps,
+    compactions,
     copies: new Copies({ access, images, newImages, usage }),
     imports: new Imports({ ...parts, newImages, usage }),
     exports: new Exports({ ...parts, access, ahead }),

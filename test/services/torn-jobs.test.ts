@@ -12,6 +12,7 @@ const ends: Readonly<Record<TornKind, readonly string[]>> = {
   'create': ['failed'],
   'import': ['failed'],
   'copy': ['failed'],
+  'compact': ['succeeded'],
   'grow': ['failed'],
   'shrink': ['failed', 'succeeded'],
   'check': ['succeeded'],

@@ -15,6 +15,7 @@ export type Action =
   | { readonly kind: 'zero'; readonly offset: number; readonly length: number; readonly unmap: boolean }
   | { readonly kind: 'discard'; readonly offset: number; readonly length: number }
   | { readonly kind: 'flush' }
+  | { readonly kind: 'compact' }
   | { readonly kind: 'createSnapshot' }
   /** Of the snapshots there are, the one at this index modulo their number. */
   | { readonly kind: 'deleteSnapshot' | 'revertSnapshot'; readonly index: number }
@@ -160,7 +161,7 @@ function someAction(
   }
   if (draw < 48) return { kind: 'zero', ...someSpan(chance, disk), unmap: chance.chance(50) };
   if (draw < 58) return { kind: 'discard', ...someSpan(chance, disk) };
-  if (draw < 74) return { kind: 'flush' };
+  if (draw < 74) return disk.packs && chance.chance(25) ? { kind: 'compact' } : { kind: 'flush' };
   if (draw < 80) return { kind: 'createSnapshot' };
   if (draw < 84) return { kind: 'deleteSnapshot', index: chance.below(8) };
   if (draw < 86) return { kind: 'vmState', index: chance.below(8), length: chance.below(8 * kind.clusterSize) };

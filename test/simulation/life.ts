@@ -169,6 +169,10 @@ class Life {
         const steps = image.discard(guestOffset(span.offset), span.length);
         return this.#clear(this.#wholeClusters(span), steps, cancelAfter);
       }
+      case 'compact':
+        if (!runUntil(image.compact({ detectZeroes: true }), cancelAfter)) return false;
+        this.#flush();
+        return true;
       case 'flush':
         this.#flush();
         return true;

@@ -43,6 +43,7 @@ const runNames: ReadonlySet<string | symbol> = new Set([
   'repair',
   'empty',
   'amend',
+  'compact',
   'copyTo',
   'rebase',
   'createSnapshot',

@@ -265,6 +265,11 @@ class MemoryImage extends AbsentVerbs implements EngineImage {
   readonly readVmState = noVmState;
   readonly writeVmState = noVmState;
 
+  *compact(): Steps<{ reclaimedBytes: number }> {
+    yield { done: 0, total: 1 };
+    return { reclaimedBytes: 0 };
+  }
+
   *copyTo(): Steps<ImageDescription> {
     yield { done: 0, total: 1 };
     return this.describe();

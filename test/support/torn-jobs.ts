@@ -77,6 +77,7 @@ const requests = {
   'create': (service) => service.post('/v1/images', { name: 'new', virtualSize: 12 * MiB, preallocation: 'full' }),
   'import': (service, { file }) => service.put('/v1/imports/new').send(file),
   'copy': (service) => service.post(`${at}/copy`, { name: 'new', compress: true }),
+  'compact': (service) => service.post(`${at}/compact`),
   'grow': (service) => service.post(`${at}/resize`, { virtualSize: virtualSize + 2 * MiB, preallocation: 'metadata' }),
   'shrink': (service) => service.post(`${at}/resize`, { virtualSize: 4 * MiB, allowShrink: true }),
   'check': (service) => service.post(`${at}/check`),

@@ -4,10 +4,13 @@ import { assert } from '../../base/assert.ts';
 import { alignUp } from '../../base/integers.ts';
 import { sectorSize } from '../../base/units.ts';
 import { placeBlob, unplaceBlob } from '../allocation/blob-places.ts';
+import { clusterAt } from '../allocation/refcount-growth.ts';
 import { encodeCompressed } from '../format/l2-entry.ts';
+import { hostOffset } from '../format/offsets.ts';
 import type { GuestOffset, HostOffset } from '../format/offsets.ts';
 import type { WriteParts } from '../image-parts.ts';
-import { readEntry, writeEntry } from './l2-entries.ts';
+import { blobOf, readEntry, writeEntry } from './l2-entries.ts';
+import type { L2Entry } from './l2-entries.ts';
 import { judgeOld, sliceAt } from './mapper.ts';
 import type { Place } from './mapper.ts';
 import { dropReferences } from './references.ts';
@@ -41,6 +44,36 @@ export function writeBlobs(parts: WriteParts, at: GuestOffset, blobs: Blobs): vo
     done += lengths.length;
     from = end;
   }
+}
+
+/**
+ * Stores a blob once more, before cluster `end`, and points its entry there; false where there is no room for it, or when
+ * it does not unpack: it stays as it is then.
+ */
+export function moveBlob(
+  parts: WriteParts,
+  blob: { readonly place: Place; readonly entry: L2Entry; readonly end: number },
+): boolean {
+  const { geometry, file } = parts;
+  const { offset, length } = blobOf(blob.entry, geometry);
+  // Where it ends is not known to the byte (CMP-02); it has fewer bytes than a cluster (CMP-03).
+  const bytes = new Uint8Array(Math.min(length, geometry.clusterSize - 1));
+  file.readAt(hostOffset(offset), bytes);
+  if (!parts.unpacked.unpacks(bytes)) return false;
+  const host = placeBlob(parts, bytes.length);
+  if (clusterAt(host + bytes.length - 1, geometry) >= blob.end) {
+    unplaceBlob(parts, host, bytes.length);
+    return false;
+  }
+  try {
+    writeBytes(parts, [host], { bytes, lengths: [bytes.length] });
+  } catch (error) {
+    unplaceBlob(parts, host, bytes.length);
+    throw error;
+  }
+  parts.order.dataWritten();
+  link(parts, blob.place, { hosts: [host], lengths: [bytes.length] });
+  return true;
 }
 
 function writeInSlice(parts: WriteParts, place: Place, blobs: Blobs): void {

@@ -231,7 +231,7 @@ function* shrink(parts: WriteParts, virtualSize: number): Generator<Progress, vo
 const clustersPerStep = 100_000;
 
 /** The file ends with its last used cluster (OPS-19); durable with the next flush, which nothing needs to hurry. */
-function* cutFile(parts: WriteParts): Generator<Progress, void, undefined> {
+export function* cutFile(parts: WriteParts): Generator<Progress, void, undefined> {
   const { file, geometry, refcounts } = parts;
   let end = divideUp(file.size, geometry.clusterSize);
   const total = end;

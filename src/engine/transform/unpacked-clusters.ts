@@ -1,5 +1,6 @@
 // Compressed clusters as guest bytes; the last ones are kept, so that small reads in a row unpack once.
 
+import { Fault } from '../../base/fault.ts';
 import type { HostOffset } from '../format/offsets.ts';
 import { unpackCluster } from './compression.ts';
 
@@ -42,6 +43,17 @@ export class UnpackedClusters {
     unpackCluster(this.#parts.compressionType, packed, cluster);
     this.#keep(blob.host, cluster);
     return cluster;
+  }
+
+  /** Whether bytes of the file are a blob, or begin with one. */
+  unpacks(packed: Uint8Array): boolean {
+    try {
+      unpackCluster(this.#parts.compressionType, packed, new Uint8Array(this.#parts.clusterSize));
+      return true;
+    } catch (error) {
+      if (error instanceof Fault && error.code === 'compressed-data-invalid') return false;
+      throw error;
+    }
   }
 
   /** Another blob begins there from now on. */
