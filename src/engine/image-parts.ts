@@ -1,6 +1,7 @@
 // The parts of one open image, as records: what reading needs, and what changing needs on top.
 
 import type { Allocator } from './allocation/allocator.ts';
+import type { GivingBack } from './allocation/giving-back.ts';
 import type { OverlapCheck } from './allocation/overlap-check.ts';
 import type { DataFile } from './file/data-file.ts';
 import type { TrackedFile } from './file/tracked-file.ts';
@@ -51,4 +52,5 @@ export interface WriteParts extends ImageParts {
   readonly order: WriteOrder;
   readonly overlap: OverlapCheck;
   readonly allocator: Allocator;
+  readonly givingBack: GivingBack;
 }

@@ -187,6 +187,10 @@ class MemoryImage extends AbsentVerbs implements EngineImage {
     this.#content.bytes = bytes;
   }
 
+  chooseDiscarding(): void {
+    this.#use();
+  }
+
   *amend(): Steps<void> {
     this.#change();
     yield { done: 0, total: 1 };

@@ -1,13 +1,22 @@
 // Zeroes and discards: entries instead of bytes wherever the format can say it (OPS-14…OPS-17, SUB-08, SUB-09, T07–T11).
 
-import { guestOffset } from '../format/offsets.ts';
-import type { GuestOffset } from '../format/offsets.ts';
+import { guestOffset, hostOffset } from '../format/offsets.ts';
+import type { GuestOffset, HostOffset } from '../format/offsets.ts';
 import { isCompressed, zeroBit } from '../format/l2-entry.ts';
 import { alignDown, alignUp } from '../../base/integers.ts';
 import type { ByteSpan } from '../../base/byte-span.ts';
 import { endOf } from '../../base/byte-span.ts';
 import type { WriteParts } from '../image-parts.ts';
-import { allSubclusters, emptyEntry, judgeEntry, readEntry, sameEntry, writeEntry } from '../mapping/l2-entries.ts';
+import {
+  allSubclusters,
+  emptyEntry,
+  isOwnedPlace,
+  judgeEntry,
+  placeOf,
+  readEntry,
+  sameEntry,
+  writeEntry,
+} from '../mapping/l2-entries.ts';
 import type { L2Entry } from '../mapping/l2-entries.ts';
 import { lookup } from '../mapping/lookup.ts';
 import { entryAt, setEntry } from '../mapping/mapper.ts';
@@ -196,6 +205,8 @@ function changeSlice(
   const slice = mapping.slice(table, l2Index);
   const count = Math.ceil((work.end - at) / clusterSize);
   const lost: ByteSpan[] = [];
+  const emptied: ByteSpan[] = [];
+  const isGivenBack = work.dataFile === 'given back';
   for (let step = 0; step < count; step += 1) {
     const index = (l2Index % mapping.entriesPerSlice) + step;
     const before = readEntry(slice.view, geometry, index);
@@ -205,10 +216,15 @@ function changeSlice(
     referencesOf(before, parts);
     writeEntry(slice.view, geometry, index, after);
     mapping.markDirty(slice);
-    if (!losesPlace(before, after)) continue;
-    if (parts.dataFile === undefined) dropReferences(parts, before, { punch: true });
+    if (!losesPlace(before, after)) {
+      const place = isGivenBack ? emptiedPlace(parts, before) : undefined;
+      if (place !== undefined) appendSpan(emptied, { offset: place, length: clusterSize });
+      continue;
+    }
+    if (parts.dataFile === undefined) dropReferences(parts, before, { punch: !isGivenBack || parts.givingBack.passes });
     else if (hasPlace(before)) appendSpan(lost, { offset: at + step * clusterSize, length: clusterSize });
   }
+  for (const { offset, length } of emptied) parts.file.punch(hostOffset(offset), length);
   if (work.dataFile !== 'left' && !parts.header.isDataFileRaw) giveBack(parts, lost);
 }
 
@@ -237,13 +253,31 @@ function giveBack(parts: WriteParts, lost: readonly ByteSpan[]): void {
   for (const span of lost) parts.dataFile?.clear(span, { keep: false });
 }
 
+/**
+ * Where a kept cluster lies whose space goes back to the file system (OPT-10). At once: a crash before the entry is durable
+ * finds zeroes, as after it. Not where a snapshot reads there, too, nor where zeroes would be noise to the guest.
+ */
+function emptiedPlace(parts: WriteParts, entry: L2Entry): HostOffset | undefined {
+  if (!parts.givingBack.passes || parts.encryption !== undefined || parts.dataFile !== undefined) return undefined;
+  if (!keepsPlace(parts, entry) || !isOwnedPlace(entry, parts.geometry)) return undefined;
+  const place = placeOf(entry, parts.geometry);
+  if (place !== undefined) parts.overlap.admitData(place, parts.geometry.clusterSize);
+  return place;
+}
+
+/** OPT-10: whether a cluster that is given up stays where it is, as a zero cluster. */
+function keepsPlace(parts: WriteParts, entry: L2Entry): boolean {
+  if (!parts.givingBack.keepsPlaces || parts.version === 2 || parts.dataFile !== undefined) return false;
+  return !isCompressed(entry.high) && placeOf(entry, parts.geometry) !== undefined;
+}
+
 function losesPlace(before: L2Entry, after: L2Entry): boolean {
   return isCompressed(before.high) || (after.high === 0 && (after.low & ~zeroBit) === 0);
 }
 
 /** OPS-15: without `unmap` the place stays with the zero flag; a compressed cluster always goes (T10). */
 function zeroed(parts: WriteParts, entry: L2Entry, options: ZeroOptions): L2Entry {
-  const gone = isCompressed(entry.high) || (options.unmap && hasPlace(entry));
+  const gone = isCompressed(entry.high) || (options.unmap && hasPlace(entry) && !keepsPlace(parts, entry));
   const place = gone ? { high: 0, low: 0 } : { high: entry.high, low: entry.low };
   if (parts.geometry.extendedL2) return { ...place, zeroes: allSubclusters, allocated: 0 };
   return { high: place.high, low: (place.low | zeroBit) >>> 0, zeroes: 0, allocated: 0 };
@@ -252,6 +286,7 @@ function zeroed(parts: WriteParts, entry: L2Entry, options: ZeroOptions): L2Entr
 /** OPS-16: what was allocated, or could show through, becomes zero; what is absent without a layer below stays. */
 function discarded(parts: WriteParts, entry: L2Entry): L2Entry {
   if (parts.backing === undefined && !isCompressed(entry.high) && !hasPlace(entry)) return entry;
+  if (keepsPlace(parts, entry)) return zeroed(parts, entry, { unmap: false });
   if (parts.geometry.extendedL2) return { high: 0, low: 0, zeroes: allSubclusters, allocated: 0 };
   return { ...emptyEntry, low: parts.version === 3 ? zeroBit : 0 };
 }

@@ -1,6 +1,7 @@
 // One open image from open to close: its parts, whether they may be changed, and what became of them.
 
 import { Fault } from '../../base/fault.ts';
+import { GivingBack } from '../allocation/giving-back.ts';
 import type { ByteFile } from '../file/byte-file.ts';
 import type { SnapshotRecord } from '../format/snapshot-table.ts';
 import type { ImageParts, ReadParts, WriteParts } from '../image-parts.ts';
@@ -53,6 +54,8 @@ export class ImageSession {
   #volumeKey: Uint8Array | undefined;
   /** The header said so when it was read, so nothing was changed since. */
   #openedCorrupt = false;
+  /** Outlives the parts, which are made anew when tables move. */
+  readonly #givingBack = new GivingBack();
   /** By place in the table, which only a change in steps or a repair moves: both forget what is kept here. */
   readonly #views = new Map<number, SnapshotView>();
 
@@ -315,7 +318,8 @@ export class ImageSession {
     try {
       const header = HeaderArea.read(this.#files.file, { forCheck: false });
       this.#header = header;
-      if (this.writable) this.#write = writeParts(this.#files.file, header, this.#files.beside);
+      const beside = { ...this.#files.beside, givingBack: this.#givingBack };
+      if (this.writable) this.#write = writeParts(this.#files.file, header, beside);
       else this.#read = readParts(this.#files.file, header, this.#files.beside);
       const parts = this.#write ?? this.#read;
       if (parts !== undefined) this.#files.caches?.join(cachesOf(parts));

@@ -5,6 +5,7 @@ import { Fault } from '../../base/fault.ts';
 import type { FaultCode } from '../../base/fault-codes.ts';
 import { OverlapCheck } from '../allocation/overlap-check.ts';
 import { Allocator } from '../allocation/allocator.ts';
+import { GivingBack } from '../allocation/giving-back.ts';
 import { clusterAt } from '../allocation/refcount-growth.ts';
 import { divideUp } from '../../base/integers.ts';
 import { ImageLayer } from '../data/image-layer.ts';
@@ -138,6 +139,8 @@ export interface Beside {
   readonly backing: Layer | undefined;
   /** Open exactly if the header says that there is one. */
   readonly dataFile: DataFile | undefined;
+  /** What outlives the parts when they are made anew; undefined for QEMU's defaults. */
+  readonly givingBack?: GivingBack | undefined;
 }
 
 /** What reading needs. Faults of the tables. */
@@ -202,7 +205,8 @@ export function writeParts(file: TrackedFile, header: HeaderArea, beside: Beside
     order: writeOrder,
     overlap,
   });
-  return { ...shared, refcounts, refcountCache, order: writeOrder, overlap, allocator };
+  const givingBack = beside.givingBack ?? new GivingBack();
+  return { ...shared, refcounts, refcountCache, order: writeOrder, overlap, allocator, givingBack };
 }
 
 function sharedParts(
