@@ -40,6 +40,24 @@ test('a staged file is counted, digested and published under its id', async () =
   assert.deepEqual(await directory.list('images'), [id]);
 });
 
+test('a data file is published, known and removed with its image', async () => {
+  using folder = tempFolder();
+  const directory = await DataDirectory.open(folder.path);
+  const [id, alone] = [someId(1), someId(2)];
+  writeFileSync(directory.stagingPath(id), 'image');
+  writeFileSync(directory.dataPath('staging', id), randomBytes(100_000));
+  writeFileSync(directory.dataPath('staging', alone), 'left behind');
+  await directory.publish(id);
+  assert.deepEqual([await directory.listData('staging'), await directory.listData('images')], [[alone], [id]]);
+  assert.ok((await directory.occupied('images')) >= 100_000);
+  const before = await directory.identify(id);
+  utimesSync(directory.dataPath('images', id), 1, 1);
+  assert.notEqual(await directory.identify(id), before);
+  await directory.remove('images', id);
+  await directory.remove('staging', alone);
+  assert.deepEqual([await directory.listData('staging'), await directory.listData('images')], [[], []]);
+});
+
 test('what was written is skipped, wherever it ends', () => {
   const pieces = ['abc', '', 'de', 'f'].map((text) => Buffer.from(text));
   for (let length = 0; length <= 6; length += 1) {

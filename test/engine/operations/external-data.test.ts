@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
+import { Fault } from '../../../src/base/fault.ts';
 import { MemoryFile } from '../../../src/engine/file/memory-file.ts';
 import { guestOffset, hostOffset } from '../../../src/engine/format/offsets.ts';
 import { Image } from '../../../src/engine/image.ts';
@@ -10,6 +11,7 @@ import type { CreateSpec } from '../../../src/engine/image.ts';
 import { check } from '../../../src/engine/operations/check.ts';
 import { createImage } from '../../../src/engine/operations/create.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
+import { FaultyFile } from '../../support/faulty-file.ts';
 import { faultCodeOf } from '../../support/faults.ts';
 import { clean, countsOf, fileBytes, fillGuest, guestBytes, imageOver, plainSpec } from '../../support/memory-parts.ts';
 
@@ -140,6 +142,30 @@ describe('an image with a data file', () => {
       faultCodeOf(() => imageOver(file.fork(), undefined)),
       'data-file-invalid',
     );
+  });
+
+  it('stays as it was when its data file finds the disk full', () => {
+    const pair = newPair(false);
+    const data = new FaultyFile(pair.data, { observer: undefined, ignoresFlush: () => false });
+    const image = Image.openFile(pair.file, { writable: true, backing: undefined, dataFile: data });
+    fillGuest(image, 0, cluster, 5);
+    image.flush();
+    const fault = new Fault('insufficient-storage', { reason: 'simulated' });
+    data.failLater({ call: 'write', after: 0, fault });
+    assert.equal(
+      faultCodeOf(() => fillGuest(image, cluster, cluster, 6)),
+      'insufficient-storage',
+    );
+    assert.deepEqual(guestBytes(image, cluster - 1, 2), Uint8Array.of(5, 0));
+    data.failLater({ call: 'write', after: 0, fault });
+    const grown = { virtualSize: 2 * plainSpec.virtualSize, allowShrink: false, preallocation: 'off' } as const;
+    assert.equal(
+      faultCodeOf(() => runToEnd(image.resize(grown))),
+      'insufficient-storage',
+    );
+    assert.deepEqual([image.virtualSize, data.size], [plainSpec.virtualSize, plainSpec.virtualSize]);
+    image.close();
+    assert.deepEqual(countsOf(pair.file), clean);
   });
 
   it('is emptied with its data file', () => {
