@@ -53,7 +53,6 @@ describe('amending', () => {
       [{ dataFileRaw: true }, 422, 'unsupported-option', 'dataFileRaw'],
       [{ refcountBits: 5 }, 422, 'unsupported-option', 'refcountBits'],
       [{ compat: '0.10', lazyRefcounts: true }, 422, 'unsupported-option', 'lazyRefcounts'],
-      [{ encryption: { state: 'active' } }, 422, 'unsupported-option', 'encryption'],
       [{ refcountBits: 1 }, 409, 'refcount-overflow', undefined],
       [{ compat: '1.2' }, 400, 'invalid-request', undefined],
       [{ clusterSize: 512 }, 400, 'invalid-request', undefined],
