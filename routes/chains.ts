@@ -1,9 +1,9 @@
-// What an image stands on: changed, or given up.
+// What is done to a layer as a whole: put on another base, flattened, summed up.
 
 import type { Services } from '../src/services/services.ts';
 import { answerWork, jobResponse } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
-import { RebaseImage } from './schemas/chains.ts';
+import { DigestImage, ImageDigest, RebaseImage } from './schemas/chains.ts';
 import { ImageParams } from './schemas/common.ts';
 import { Image } from './schemas/images.ts';
 import { ClaimHeaders } from './schemas/leases.ts';
@@ -31,6 +31,34 @@ export function chainRoutes(services: Services): Routes {
           services,
           { request, reply },
           { kind: 'rebase', image, options, work: (control) => services.chains.rebase(image, options, control) },
+        );
+      },
+    );
+
+    app.post(
+      '/images/:image/digest',
+      {
+        schema: {
+          operationId: 'digestImage',
+          tags: ['data'],
+          summary: 'The SHA-256 of all guest bytes',
+          params: ImageParams,
+          headers: ClaimHeaders,
+          body: DigestImage.optional(),
+          response: {
+            200: json('The digest, and of which generation', ImageDigest),
+            ...jobResponse(),
+            ...problemResponse(),
+          },
+        },
+      },
+      async (request, reply) => {
+        const { image } = request.params;
+        const options = { snapshot: request.body?.snapshot };
+        return answerWork(
+          services,
+          { request, reply },
+          { kind: 'digest', image, options, work: (control) => services.chains.digest(image, options, control) },
         );
       },
     );

@@ -78,6 +78,11 @@ const answers: { readonly [Kind in JobKind]: (value: JobResults[Kind], imageId: 
   'copy': createdAnswer,
   'compact': (compacted) => ({ status: 200, headers: {}, body: { ...compacted } }),
   'resize': imageAnswer,
+  'digest': ({ digest, generation }) => ({
+    status: 200,
+    headers: {},
+    body: { algorithm: 'sha256', digest, generation },
+  }),
   'check': (report) => ({ status: 200, headers: {}, body: printReport(report) }),
   'repair': (report) => ({ status: 200, headers: {}, body: printReport(report) }),
   'empty': imageAnswer,

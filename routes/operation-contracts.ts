@@ -195,6 +195,7 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
     longWork(200, { sends: ['ETag'], problems: ['snapshots-need-backing', 'chain-too-deep', 'header-full'] }),
   ],
   ['flattenImage', longWork(200, { sends: ['ETag'], problems: ['snapshots-need-backing', 'header-full'] })],
+  ['digestImage', { ...longWork(200), problems: [...openProblems, ...bodyProblems, 'snapshot-not-found'] }],
   ['measureImage', shows(...openProblems, ...bodyProblems, 'invalid-geometry', 'snapshot-not-found')],
   ['getImageInfo', shows(...openProblems)],
   ['unlockImage', shows(...openProblems, ...bodyProblems, 'wrong-passphrase')],

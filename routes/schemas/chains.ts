@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 
-import { ImageKey } from './common.ts';
+import { ImageKey, Size, SnapshotKey } from './common.ts';
 
 export const RebaseImage = z
   .strictObject({
@@ -16,3 +16,18 @@ export const RebaseImage = z
     }),
   })
   .meta({ id: 'RebaseImage' });
+
+export const DigestImage = z
+  .strictObject({
+    algorithm: z.literal('sha256').default('sha256'),
+    snapshot: SnapshotKey.optional().meta({ description: 'Of this snapshot, by id or name' }),
+  })
+  .meta({ id: 'DigestImage' });
+
+export const ImageDigest = z
+  .object({
+    algorithm: z.literal('sha256'),
+    digest: z.string().meta({ description: 'Of all guest bytes, in hexadecimal digits' }),
+    generation: Size,
+  })
+  .meta({ id: 'ImageDigest' });

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { waitSecondsMax } from '../../src/http/preferences.ts';
 import type { Job as JobValue } from '../../src/services/services.ts';
 import { Cursor, Limit, printTime, queryNumber, Size, Time } from './common.ts';
+import { ImageDigest } from './chains.ts';
 import { CompactReport } from './copies.ts';
 import { Image } from './images.ts';
 import { Problem } from './problem.ts';
@@ -46,6 +47,7 @@ export const Job = z
       'compact',
       'resize',
       'check',
+      'digest',
       'repair',
       'empty',
       'amend',
@@ -62,7 +64,7 @@ export const Job = z
     progress: JobProgress,
     cancellable: z.boolean(),
     result: z
-      .union([Image, CheckReport, CompactReport, Snapshot])
+      .union([Image, CheckReport, CompactReport, Snapshot, ImageDigest])
       .optional()
       .meta({ description: 'The body that the request would have had; not there for one without a body' }),
     problem: Problem.optional().meta({ description: 'Why the job failed' }),

@@ -6,6 +6,7 @@ export type JobKind =
   | 'import'
   | 'resize'
   | 'check'
+  | 'digest'
   | 'repair'
   | 'empty'
   | 'amend'

@@ -87,6 +87,7 @@ const kinds: readonly JobKind[] = [
   'import',
   'resize',
   'check',
+  'digest',
   'repair',
   'zero',
   'discard',

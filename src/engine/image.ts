@@ -25,6 +25,7 @@ import type { CopyWish } from './operations/copy.ts';
 import { createFile } from './operations/create-file.ts';
 import type { CreateSpec } from './operations/create-spec.ts';
 import { describe, describeSnapshots, findSnapshot } from './operations/describe.ts';
+import { digest } from './operations/digest.ts';
 import type { ExtentPage, ExtentQuery } from './operations/extent-item.ts';
 import { changeKeySlots, luksHash, planKeySlots } from './operations/key-slots.ts';
 import type { KeySlotPlan, KeySlotWish } from './operations/key-slots.ts';
@@ -351,6 +352,13 @@ export class Image extends BitmapVerbs {
   compact(wish: { readonly detectZeroes: boolean }): Steps<Compacted> {
     this.#session.admitKeys('image');
     return this.#session.changeInSteps((parts) => compact(parts, wish));
+  }
+
+  /** The SHA-256 of the guest bytes of the image, or of a snapshot, in hexadecimal digits; nothing may change meanwhile. */
+  digest(snapshot: string | undefined): Steps<string> {
+    this.#session.admitKeys('chain');
+    const { parts, size } = this.#view(snapshot);
+    return digest(layerOver(parts, size));
   }
 
   /** A standalone file of what the image, or a snapshot, holds; nothing may change meanwhile. See {@link copyToFile}. */

@@ -266,6 +266,8 @@ export interface EngineRuns {
   /** Makes a standalone file of the image, or of a snapshot by its id; `spec` is as large as its disk. */
   copy: { args: { path: string; spec: CreateSpec; compress: boolean; snapshot?: string }; result: ImageDescription };
   /** How large a copy of the image, or of a snapshot (by id or name, the id first), will be. */
+  /** The SHA-256 of all guest bytes, in hexadecimal digits. */
+  digest: { args: { snapshot?: string }; result: { digest: string; generation: number } };
   measure: { args: { snapshot?: string; spec: MeasureSpec }; result: MeasuredSize };
   createSnapshot: {
     args: { name: string; seconds: number; nanoseconds: number; idFloor: number };

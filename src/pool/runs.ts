@@ -103,6 +103,13 @@ const runs: { readonly [Name in RunName]: RunRow<Name> } = {
     changes: false,
     start: (image, { snapshot, ...wish }) => image.file.copyTo({ ...wish, snapshot }),
   },
+  digest: {
+    admits: 'reads',
+    changes: false,
+    *start(image, { snapshot }) {
+      return { digest: yield* image.file.digest(snapshot), generation: image.generation };
+    },
+  },
   measure: {
     admits: 'overwrites',
     changes: false,

@@ -1,7 +1,7 @@
 // What is done to a layer as a whole, and to what it stands on: emptied, put on another base, merged, compared.
 
 import { Fault } from '../base/fault.ts';
-import type { BackingSource } from '../pool/protocol.ts';
+import type { BackingSource, EngineRuns } from '../pool/protocol.ts';
 import type { ImageAccess } from './image-access.ts';
 import type { Image } from './image-facts.ts';
 import type { Images } from './images.ts';
@@ -63,6 +63,18 @@ export class Chains {
   /** The image holds everything itself then, and stands on none. */
   async flatten(image: string, control?: WorkControl): Promise<Image> {
     return this.rebase(image, { backing: undefined, mode: 'safe' }, control);
+  }
+
+  /** The SHA-256 of all guest bytes, of a snapshot by id or name where one is named. Faults `snapshot-not-found`. */
+  async digest(
+    image: string,
+    { snapshot }: { readonly snapshot: string | undefined },
+    control?: WorkControl,
+  ): Promise<EngineRuns['digest']['result']> {
+    const visitor = { changes: false, claim: control?.claim };
+    const work = (visit: Visit): Promise<EngineRuns['digest']['result']> =>
+      visit.run('digest', snapshot === undefined ? {} : { snapshot }, control);
+    return this.#parts.access.use(image, visitor, work, control);
   }
 
   /** The other image is immutable before the file may name it; the row is told when it does. */

@@ -36,4 +36,4 @@ export function callOptionsOf({ signal, epoch, key }: CallerOptions): CallOption
 }
 
 /** Runs that leave the image as it is. */
-export const readingRuns: readonly RunName[] = ['check', 'measure', 'copy'];
+export const readingRuns: readonly RunName[] = ['check', 'digest', 'measure', 'copy'];

@@ -6,6 +6,7 @@ import type { JobKind, JobRecord } from '../catalog/catalog.ts';
 import type { CompactOptions, Compactions } from './compactions.ts';
 import type { Image } from './image-facts.ts';
 import type {
+  EngineRuns,
   AmendWish,
   CheckReport,
   Compacted,
@@ -31,6 +32,7 @@ export interface JobResults {
   'compact': Compacted;
   'resize': Image;
   'check': CheckReport;
+  'digest': EngineRuns['digest']['result'];
   'repair': CheckReport;
   'empty': Image;
   'amend': Image;
@@ -75,6 +77,14 @@ export const jobKinds: { readonly [Kind in JobKind]: JobKindRow } = {
         if (visit.pulse.virtualSize !== job.trace.virtualSize) return undone;
         return { kind: 'done', value: await parts.images.show(visit.imageId) };
       }),
+  },
+  'digest': {
+    unit: 'bytes',
+    afterCrash: async ({ imageId, options }, { chains }) => {
+      const { snapshot } = options as { readonly snapshot?: string };
+      if (imageId === undefined) return undone;
+      return { kind: 'again', work: (control) => chains.digest(imageId, { snapshot }, control) };
+    },
   },
   'check': { unit: 'bytes', afterCrash: async (job, parts) => checkAgain(job, parts, 'none') },
   'repair': { unit: 'bytes', afterCrash: async (job, parts) => checkAgain(job, parts, repairOf(job)) },

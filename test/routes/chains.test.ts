@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 
 import { codeOf, pattern, startTestService } from '../support/test-service.ts';
@@ -134,5 +135,25 @@ describe('flattening', () => {
     assert.ok(content.equals(await disk('mover')));
     // Once more is no harm.
     await service.post('/v1/images/mover/flatten').expect(200);
+  });
+});
+
+describe('a digest', () => {
+  test('is the SHA-256 of what a guest reads, live and of a snapshot', async () => {
+    const sumOf = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
+    await service.create({ name: 'ground', virtualSize: 3 * MiB + 512 });
+    await service.write('ground', MiB, pattern(300_000, 10));
+    await service.create({ name: 'summed', backing: { image: 'ground' } });
+    await service.post('/v1/images/summed/snapshots', { name: 's' }).expect(201);
+    const old = sumOf(await disk('summed'));
+    await service.write('summed', 2 * MiB - 7, pattern(100_000, 11));
+    const { generation } = await show('summed');
+    const live = await service.post('/v1/images/summed/digest').expect(200);
+    assert.deepEqual(live.body, { algorithm: 'sha256', digest: sumOf(await disk('summed')), generation });
+    const kept = await service.post('/v1/images/summed/digest', { snapshot: 's' }).expect(200);
+    assert.equal((kept.body as ImageBody)['digest'], old);
+    const unknown = await service.post('/v1/images/summed/digest', { snapshot: 'none' });
+    assert.deepEqual([unknown.status, codeOf(unknown)], [404, 'snapshot-not-found']);
+    assert.equal((await service.post('/v1/images/summed/digest', { algorithm: 'md5' })).status, 400);
   });
 });

@@ -67,6 +67,7 @@ async function ended(id: string): Promise<JobBody> {
 
 const verbs = {
   'resize': (name: string) => service.post(`/v1/images/${name}/resize`, { virtualSize: 2 * MiB }),
+  'digest': (name: string) => service.post(`/v1/images/${name}/digest`),
   'check': (name: string) => service.post(`/v1/images/${name}/check`),
   'repair': (name: string) => service.post(`/v1/images/${name}/check`, { repair: 'all' }),
   'amend': (name: string) => service.post(`/v1/images/${name}/amend`, { refcountBits: 64, lazyRefcounts: true }),
@@ -83,6 +84,7 @@ const verbs = {
 
 const results: Readonly<Record<keyof typeof verbs, string | undefined>> = {
   'resize': 'virtualSize',
+  'digest': 'digest',
   'check': 'clean',
   'repair': 'clean',
   'amend': 'refcountBits',
