@@ -10,6 +10,7 @@ import { parseArgs } from 'node:util';
 
 import type { Claim } from './claim.ts';
 import { check } from './claims/check.ts';
+import { copyImage } from './claims/copy.ts';
 import { create } from './claims/create.ts';
 import { durableWrite } from './claims/durable-write.ts';
 import { features } from './claims/features.ts';
@@ -33,6 +34,7 @@ const claims: readonly Claim[] = [
   sharedFlushes,
   features,
   importImage,
+  copyImage,
   check,
   info,
   create,
