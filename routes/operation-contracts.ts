@@ -198,6 +198,7 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
   ['digestImage', { ...longWork(200), problems: [...openProblems, ...bodyProblems, 'snapshot-not-found'] }],
   ['measureImage', shows(...openProblems, ...bodyProblems, 'invalid-geometry', 'snapshot-not-found')],
   ['getImageInfo', shows(...openProblems)],
+  ['updateImageRuntime', shows(...changeProblems)],
   ['unlockImage', shows(...openProblems, ...bodyProblems, 'wrong-passphrase')],
   ['lockImage', shows(...bodyProblems, 'image-not-found')],
   ['detachImage', { takes: [], sends: { 200: ['ETag'] }, problems: changeProblems }],

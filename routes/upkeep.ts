@@ -2,6 +2,8 @@
 
 import { sendAnswer } from '../src/http/answer.ts';
 import type { Services } from '../src/services/services.ts';
+import { refuseOption } from './answers.ts';
+import { claimOf } from './claims.ts';
 import { answerWork, jobResponse, performWork } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
 import { ClaimHeaders } from './schemas/leases.ts';
@@ -9,7 +11,7 @@ import { ImageParams } from './schemas/common.ts';
 import { toSlotChange } from './schemas/encryption.ts';
 import { AmendImage, Image, ResizeImage } from './schemas/images.ts';
 import { json, problemResponse } from './schemas/problem.ts';
-import { CheckImage, CheckReport, ImageInfo, printInfo } from './schemas/upkeep.ts';
+import { CheckImage, CheckReport, ImageInfo, printInfo, UpdateRuntime } from './schemas/upkeep.ts';
 
 export function upkeepRoutes(services: Services): Routes {
   return async (app) => {
@@ -127,6 +129,32 @@ export function upkeepRoutes(services: Services): Routes {
           { request, reply },
           { kind: 'empty', image, options: {}, work: (control) => services.chains.empty(image, control) },
         );
+      },
+    );
+
+    app.patch(
+      '/images/:image/runtime',
+      {
+        schema: {
+          operationId: 'updateImageRuntime',
+          tags: ['images'],
+          summary: 'Run an image by other caches and rules, all of them or none, while the service runs',
+          params: ImageParams,
+          headers: ClaimHeaders,
+          body: UpdateRuntime,
+          response: { 200: json('What the image tells of itself now', ImageInfo), ...problemResponse() },
+        },
+      },
+      async (request) => {
+        const { image } = request.params;
+        const { cacheCleanSeconds, overlapCheck, passDiscard, discardNoUnref, ...options } = request.body;
+        // What the engine does anyway can be asked for.
+        refuseOption('cacheCleanSeconds', (cacheCleanSeconds ?? 0) > 0);
+        refuseOption('overlapCheck', (overlapCheck ?? 'cached') !== 'cached');
+        refuseOption('passDiscard', passDiscard === false);
+        refuseOption('discardNoUnref', discardNoUnref);
+        await services.runtimes.update(image, options, claimOf(request));
+        return printInfo(await services.images.info(image));
       },
     );
 

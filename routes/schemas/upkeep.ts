@@ -114,6 +114,24 @@ export const ImageCaches = z
   })
   .meta({ id: 'ImageCaches' });
 
+export const UpdateRuntime = z
+  .strictObject({
+    l2CacheBytes: Size.optional().meta({ description: 'The most that L2 tables take in memory; 16 entries or more' }),
+    l2CacheEntryBytes: Size.optional().meta({
+      description: 'What of an L2 table is read at once: a power of two from 512 to the cluster size',
+    }),
+    refcountCacheBytes: Size.optional().meta({ description: 'The most that refcounts take in memory' }),
+    cacheCleanSeconds: Size.optional().meta({ description: 'Only 0, never, can be honoured' }),
+    lazyRefcounts: z.boolean().optional().meta({ description: 'Whatever the header says' }),
+    overlapCheck: z
+      .enum(['none', 'constant', 'cached', 'all'])
+      .optional()
+      .meta({ description: 'Only `cached` can be honoured' }),
+    passDiscard: z.boolean().optional().meta({ description: 'Only `true` can be honoured' }),
+    discardNoUnref: z.boolean().optional().meta({ description: 'Only `false` can be honoured' }),
+  })
+  .meta({ id: 'UpdateRuntime', description: 'What is left out stays as it is; QCOWD_CACHE_BYTES bounds all caches' });
+
 export const ImageInfo = z
   .object({
     virtualSize: Size,

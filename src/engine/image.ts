@@ -45,6 +45,7 @@ import type { MeasuredSize, MeasureSpec } from './operations/measure.ts';
 import type { RebaseWish } from './operations/rebase.ts';
 import { resize } from './operations/resize.ts';
 import type { NewSize } from './operations/resize.ts';
+import type { RuntimeOptions } from './operations/runtime-options.ts';
 import { createSnapshot, deleteSnapshot, revertSnapshot } from './operations/snapshot.ts';
 import type { NewSnapshot } from './operations/snapshot.ts';
 import type { Steps } from './operations/steps.ts';
@@ -73,6 +74,7 @@ export type {
 export type { AdmitOptions, ExportWish, OpenFileOptions, OpenOptions } from './operations/image-options.ts';
 export type { ImageInspection } from './operations/inspect.ts';
 export type { Compacted } from './operations/compact.ts';
+export type { RuntimeOptions } from './operations/runtime-options.ts';
 export type { Progress, Steps } from './operations/steps.ts';
 export type { KeySlotPlan, KeySlotWish } from './operations/key-slots.ts';
 export { judgeHead } from './operations/judge-head.ts';
@@ -102,9 +104,9 @@ export class Image extends BitmapVerbs {
 
   /** Faults of file and format, `backing-refused`, and what this engine does not support, by name. */
   static open(options: OpenOptions): Image {
-    const { path, writable, locks, caches, backing: chain, dataFile } = options;
+    const { path, writable, locks, caches, backing: chain, dataFile, runtime } = options;
     const file = NodeFile.open(path, { writable, locks });
-    return new Image(ImageSession.open(file, { writable, chain, dataFile, locks, caches }));
+    return new Image(ImageSession.open(file, { writable, chain, dataFile, locks, caches, runtime }));
   }
 
   /** Over a file that is open already, which the image closes. */
@@ -251,6 +253,11 @@ export class Image extends BitmapVerbs {
 
   describe(): ImageDescription {
     return describe(this.#session.parts);
+  }
+
+  /** Other caches and rules from now on; durable is everything before it. Fault `unsupported-option`: nothing is changed. */
+  setRuntime(options: RuntimeOptions): void {
+    this.#session.setRuntime(options);
   }
 
   inspect(): ImageInspection {

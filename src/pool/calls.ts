@@ -101,6 +101,15 @@ const calls: { readonly [Name in PlainCallName]: CallRow<Name> } = {
     reads: true,
     perform: ({ file }) => file.inspect(),
   },
+  setRuntime: {
+    reads: false,
+    perform: (image, options) => {
+      image.raise();
+      image.plans.forgetFiles();
+      image.file.setRuntime(options);
+      return { generation: image.generation };
+    },
+  },
   snapshots: {
     reads: true,
     perform: ({ file }, page) => {

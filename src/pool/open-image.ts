@@ -194,6 +194,6 @@ function wipe(keys: ChainKeys): void {
 }
 
 function optionsOf(request: OpenRequest): EngineOpenOptions {
-  const { path, writable, backing, dataFile } = request;
-  return { path, writable, backing, dataFile };
+  const { path, writable, backing, dataFile, runtime } = request;
+  return { path, writable, backing, dataFile, runtime };
 }

@@ -22,6 +22,7 @@ import type {
   MeasuredSize,
   MeasureSpec,
   RepairMode,
+  RuntimeOptions,
   SnapshotDescription,
   SnapshotPageQuery,
 } from '../engine/image.ts';
@@ -49,6 +50,7 @@ export type {
   MeasureSpec,
   NewDataFile,
   RepairMode,
+  RuntimeOptions,
   SnapshotDescription,
 } from '../engine/image.ts';
 
@@ -85,6 +87,8 @@ export interface OpenRequest {
   readonly dataFile?: DataFileSource | undefined;
   /** The generation to go on counting from; see {@link Changed}. */
   readonly generation: number;
+  /** How it is run, if not by the engine's own measure; for a file that is opened now. */
+  readonly runtime?: RuntimeOptions | undefined;
 }
 
 /** What a thread needs to make an image file. */
@@ -203,6 +207,8 @@ export interface EngineCalls {
   };
   describe: { args: Record<never, never>; result: ImageDescription & { generation: number } };
   inspect: { args: Record<never, never>; result: ImageInspection };
+  /** All options anew; see {@link RuntimeOptions}. The generation is another one afterwards, though the bytes are not. */
+  setRuntime: { args: RuntimeOptions; result: Changed };
   /** At most {@link snapshotsPerPageMax}, in the order of the file; `total`: how many the image has. */
   snapshots: { args: SnapshotPageQuery; result: { items: readonly SnapshotDescription[]; total: number } };
   /** By id in the file or by name, the id first. */

@@ -180,6 +180,7 @@ export class ImageAccess {
     const known = this.#images.get(image) ?? this.#keep(await this.find(image));
     await known.retire(this.#judged(known.id, deletionOf(this.#parts, known), claim));
     this.#parts.leases.forget(known.id);
+    this.#parts.runtimes.forget(known.id);
     this.#parts.keys.forget(known.id);
   }
 

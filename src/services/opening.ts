@@ -4,7 +4,7 @@ import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import type { ImageRecord, ImageUpdate } from '../catalog/catalog.ts';
 import type { EngineHandle } from '../pool/engine-pool.ts';
-import type { BackingSource, ChainKeys, DataFileSource } from '../pool/protocol.ts';
+import type { BackingSource, ChainKeys, DataFileSource, RuntimeOptions } from '../pool/protocol.ts';
 import { factsOf } from './image-facts.ts';
 import { keysOfMade } from './made-things.ts';
 import type { ServiceParts } from './service-parts.ts';
@@ -22,7 +22,10 @@ export interface Opening {
   readonly earlier: readonly EngineHandle[];
 }
 
-export type OpeningParts = Pick<ServiceParts, 'catalog' | 'directory' | 'pool' | 'clock' | 'report'>;
+export type OpeningParts = Pick<ServiceParts, 'catalog' | 'directory' | 'pool' | 'clock' | 'report'> & {
+  /** How images are run. */
+  readonly runtimes: { of(imageId: string): RuntimeOptions | undefined; forget(imageId: string): void };
+};
 
 /**
  * Opens a ready image. What a structural operation may have left half done is mended first, and a file that is not as
@@ -51,7 +54,8 @@ export async function openImage(
   const reserved = writable || !known;
   const generation = reserved ? await catalog.reserveGenerations(id, { jump: !known }) : record.generation;
   const dataFile = dataFileOf(parts, id);
-  const request = { imageId: id, path: directory.imagePath(id), writable, dataFile, generation };
+  const runtime = parts.runtimes.of(id);
+  const request = { imageId: id, path: directory.imagePath(id), writable, dataFile, generation, runtime };
   // An opening is for everybody: it goes on when the one who asked leaves, or nobody would know that the file is open.
   const openOver = (images: readonly ImageRecord[]): Promise<EngineHandle> =>
     pool.open({ ...request, backing: images.map((image) => sourceOf(parts, image)) }, { signal: undefined });

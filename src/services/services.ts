@@ -21,6 +21,7 @@ import { Measures } from './measures.ts';
 import { ReadAhead, readAheadMax } from './read-ahead.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { Bitmaps } from './bitmaps.ts';
+import { RuntimeBook, Runtimes } from './runtimes.ts';
 import { Snapshots } from './snapshots.ts';
 import { Usage } from './usage.ts';
 import { VmStates } from './vm-states.ts';
@@ -83,6 +84,7 @@ export interface Services {
   readonly measures: Measures;
   readonly health: Health;
   readonly usage: Usage;
+  readonly runtimes: Runtimes;
   /** Settles what an earlier process left half done. Before the first request. */
   start(): Promise<void>;
   /** Flushes and closes every image that is open. After the last request, before the pool and the catalog close. */
@@ -94,9 +96,10 @@ export function createServices(parts: ServiceParts): Services {
   const usage = new Usage(parts);
   const keys = new ImageKeys(parts);
   const book = new LeaseBook(parts);
-  const access = new ImageAccess({ ...parts, graceMs, processToken, leases: book, keys });
+  const runtimes = new RuntimeBook();
+  const access = new ImageAccess({ ...parts, runtimes, graceMs, processToken, leases: book, keys });
   const leases = new Leases({ ...parts, access, book });
-  const newImages = new NewImages({ ...parts, access });
+  const newImages = new NewImages({ ...parts, access, runtimes });
   const images = new Images({ ...parts, access, newImages, usage });
   const bitmaps = new Bitmaps({ ...parts, access });
   const snapshots = new Snapshots({ ...parts, access });
@@ -123,6 +126,7 @@ export function createServices(parts: ServiceParts): Services {
     measures: new Measures({ ...parts, access }),
     health: new Health(parts),
     usage,
+    runtimes: new Runtimes({ access, book: runtimes }),
     start: async () => {
       await leases.start();
       await janitor.settle();

@@ -58,6 +58,65 @@ describe('checking', () => {
   });
 });
 
+describe('the runtime of an image', () => {
+  const cachesOf = async (image: string): Promise<Record<string, Record<string, number>>> =>
+    (
+      (await service.get(`/v1/images/${image}/info`).expect(200)).body as {
+        caches: Record<string, Record<string, number>>;
+      }
+    ).caches;
+
+  test('takes other caches at once, keeps them over a closing, and answers with the info', async () => {
+    await service.create({ name: 'run', virtualSize: 64 * MiB });
+    const bytes = Buffer.alloc(3 * MiB, 7);
+    await service.write('run', 0, bytes);
+    const wish = { l2CacheBytes: 65_536, l2CacheEntryBytes: 512, refcountCacheBytes: 131_072, passDiscard: true };
+    const answer = await service.patch('/v1/images/run/runtime', wish).expect(200);
+    const { l2 } = (answer.body as { caches: Record<string, Record<string, number>> }).caches;
+    assert.deepEqual([l2?.['bytesMax'], l2?.['entryBytes']], [65_536, 512]);
+    await service.write('run', 40 * MiB, bytes);
+    await service.post('/v1/images/run/detach', {}).expect(200);
+    await service.post('/v1/images/run/attach', {}).expect(200);
+    await service.patch('/v1/images/run/runtime', { lazyRefcounts: true }).expect(200);
+    const caches = await cachesOf('run');
+    assert.deepEqual([caches['l2']?.['bytesMax'], caches['refcounts']?.['bytesMax']], [65_536, 131_072]);
+    const read = await service
+      .bytes('/v1/images/run/data')
+      .set('Range', `bytes=${40 * MiB}-${43 * MiB - 1}`)
+      .expect(206);
+    assert.ok(bytes.equals(read.body as Buffer));
+    await service.write('run', 20 * MiB, bytes);
+    const info = (await service.get('/v1/images/run/info').expect(200)).body as Record<string, unknown>;
+    assert.equal(info['dirtyFlag'], true, 'refcounts lag behind');
+    const report = (await service.post('/v1/images/run/check', {}).expect(200)).body as { readonly clean: boolean };
+    assert.equal(report.clean, true);
+  });
+
+  test('is not changed by options of which one cannot be honoured', async () => {
+    await service.create({ name: 'stay', virtualSize: MiB });
+    const before_ = await cachesOf('stay');
+    for (const change of [
+      { l2CacheBytes: 131_072, l2CacheEntryBytes: 131_072 },
+      { l2CacheEntryBytes: 600 },
+      { l2CacheBytes: 65_535 },
+      { refcountCacheBytes: 1, l2CacheBytes: 131_072 },
+      { discardNoUnref: true, l2CacheBytes: 131_072 },
+      { passDiscard: false },
+      { overlapCheck: 'all' },
+      { cacheCleanSeconds: 60 },
+    ]) {
+      const answer = await service.patch('/v1/images/stay/runtime', change);
+      assert.deepEqual([answer.status, codeOf(answer)], [422, 'unsupported-option'], JSON.stringify(change));
+    }
+    assert.equal((await cachesOf('stay'))['l2']?.['bytesMax'], before_['l2']?.['bytesMax']);
+    await service.create({ name: 'two', virtualSize: MiB, compat: '0.10' });
+    assert.equal((await service.patch('/v1/images/two/runtime', { lazyRefcounts: true })).status, 422);
+    assert.deepEqual(pointersOf(await service.patch('/v1/images/stay/runtime', { overlapCheck: 'some' })), [
+      '/overlapCheck',
+    ]);
+  });
+});
+
 describe('the info of an image', () => {
   test("has qemu-img's words in camelCase", async () => {
     await service.create({ name: 'above', backing: { image: 'vm' } });

@@ -177,6 +177,7 @@ class MemoryImage extends AbsentVerbs implements EngineImage {
   }
 
   readonly inspect = inspection;
+  readonly setRuntime = noVmState;
 
   *resize(options: { virtualSize: number; allowShrink: boolean }): Steps<void> {
     this.#change();

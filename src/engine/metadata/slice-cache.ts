@@ -39,7 +39,7 @@ export interface CacheFigures {
 }
 
 /** Fewer would let a slice leave while its caller still fills it. */
-const slicesMin = 16;
+export const slicesMin = 16;
 
 class CachedSlice implements Slice {
   readonly offset: HostOffset;
@@ -71,6 +71,10 @@ export class SliceCache implements LimitedCache {
   constructor(parts: SliceCacheParts) {
     this.#parts = parts;
     this.#slicesMax = Math.max(slicesMin, parts.slicesMax);
+  }
+
+  get sliceLength(): number {
+    return this.#parts.sliceLength;
   }
 
   get lengthWanted(): number {

@@ -35,6 +35,8 @@ export interface WriteOrderParts {
   readonly refcountCache: SliceCache;
   readonly mapping: MappingTables;
   readonly mappingCache: SliceCache;
+  /** Whether refcounts may lag behind; undefined for what the header says (OPT-06). */
+  readonly lazyRefcounts: boolean | undefined;
 }
 
 /** References that are gone in memory and given back after the next flush. */
@@ -73,7 +75,8 @@ export class WriteOrder {
   beforeRaise(): void {
     this.#mappingWaits = true;
     // A dirty bit that is not ours stays for the recovery: refcounts are kept in order meanwhile.
-    if (!this.#parts.header.isLazy || this.#parts.header.isDirty) return;
+    const { header, lazyRefcounts } = this.#parts;
+    if (!(lazyRefcounts ?? header.isLazy) || header.isDirty) return;
     // Durable before the first L2 entry: that waits for a flush as of the line above.
     this.#parts.header.setIncompatible('dirty', true);
     this.#lazy = true;

@@ -6,6 +6,7 @@ import type { Layer } from '../layer/layer.ts';
 import type { BackingFile, DataFileSource } from '../layer/open-gate.ts';
 import type { CacheBudget } from '../metadata/cache-budget.ts';
 import type { RepairMode } from './check-report.ts';
+import type { RuntimeOptions } from './runtime-options.ts';
 
 export interface OpenOptions {
   readonly path: string;
@@ -16,6 +17,8 @@ export interface OpenOptions {
   readonly backing: readonly BackingFile[];
   /** The only data file that the image may name, else it is refused (`data-file-refused`); left out for none. */
   readonly dataFile?: DataFileSource | undefined;
+  /** How it is run; left out for what the engine does by itself, as are options that do not fit the image. */
+  readonly runtime?: RuntimeOptions | undefined;
   /** What the caches of all images that are opened with it share; undefined for as much as they want. */
   readonly caches?: CacheBudget | undefined;
 }

@@ -17,6 +17,8 @@ import { cachesOf, readParts, snapshotTree, writeParts } from './open.ts';
 import { rebase, sharedLayers } from './rebase.ts';
 import type { RebaseWish } from './rebase.ts';
 import { repair } from './repair.ts';
+import { fittingRuntime, judgeRuntime } from './runtime-options.ts';
+import type { RuntimeOptions } from './runtime-options.ts';
 import { SessionFiles } from './session-files.ts';
 import type { OpenChain, SessionOptions } from './session-files.ts';
 import { refuseDataFile } from './snapshot-switch.ts';
@@ -42,6 +44,7 @@ export class ImageSession {
   readonly writable: boolean;
   readonly #files: SessionFiles;
   #header: HeaderArea;
+  #runtime: RuntimeOptions | undefined;
   #read: ImageParts | undefined;
   #write: WriteParts | undefined;
   /** Why there are no parts. */
@@ -59,10 +62,19 @@ export class ImageSession {
   /** By place in the table, which only a change in steps or a repair moves: both forget what is kept here. */
   readonly #views = new Map<number, SnapshotView>();
 
-  private constructor(files: SessionFiles, options: { readonly header: HeaderArea; readonly writable: boolean }) {
+  private constructor(
+    files: SessionFiles,
+    options: {
+      readonly header: HeaderArea;
+      readonly writable: boolean;
+      readonly runtime: RuntimeOptions | undefined;
+    },
+  ) {
     this.writable = options.writable;
     this.#files = files;
     this.#header = options.header;
+    const { geometry, header } = options.header;
+    this.#runtime = fittingRuntime(options.runtime, { geometry, version: header.version });
     this.#load();
   }
 
@@ -70,7 +82,8 @@ export class ImageSession {
   static open(file: ByteFile, options: SessionOptions): ImageSession {
     const { files, header } = SessionFiles.open(file, options);
     try {
-      return new ImageSession(files, { header, writable: options.writable });
+      const runtime = 'chain' in options ? options.runtime : undefined;
+      return new ImageSession(files, { header, writable: options.writable, runtime });
     } catch (error) {
       files.close();
       throw error;
@@ -247,6 +260,22 @@ export class ImageSession {
     }
   }
 
+  /** Over caches that are empty then. Faults `unsupported-option` and those of the file leave the options of before. */
+  setRuntime(runtime: RuntimeOptions): void {
+    judgeRuntime(runtime, this.parts);
+    if (this.writable) this.#changeable();
+    this.#settle();
+    this.#views.clear();
+    const before = this.#runtime;
+    this.#runtime = runtime;
+    try {
+      this.#reload();
+    } catch (error) {
+      this.#runtime = before;
+      throw error;
+    }
+  }
+
   /** By id first, then by name. Faults `snapshot-not-found`, `unsupported-option` (DAT-01). */
   snapshot(name: string): SnapshotView {
     const parts = this.parts;
@@ -318,9 +347,9 @@ export class ImageSession {
     try {
       const header = HeaderArea.read(this.#files.file, { forCheck: false });
       this.#header = header;
-      const beside = { ...this.#files.beside, givingBack: this.#givingBack };
+      const beside = { ...this.#files.beside, givingBack: this.#givingBack, runtime: this.#runtime };
       if (this.writable) this.#write = writeParts(this.#files.file, header, beside);
-      else this.#read = readParts(this.#files.file, header, this.#files.beside);
+      else this.#read = readParts(this.#files.file, header, beside);
       const parts = this.#write ?? this.#read;
       if (parts !== undefined) this.#files.caches?.join(cachesOf(parts));
       this.#useKey();

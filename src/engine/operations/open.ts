@@ -13,6 +13,7 @@ import { DataFile } from '../file/data-file.ts';
 import { NodeFile } from '../file/node-file.ts';
 import type { FileLocks } from '../file/node-file.ts';
 import { TrackedFile } from '../file/tracked-file.ts';
+import type { Geometry } from '../format/geometry.ts';
 import { l1EntrySize } from '../format/header.ts';
 import { hostCluster } from '../format/offsets.ts';
 import type { HostOffset } from '../format/offsets.ts';
@@ -35,6 +36,7 @@ import { SnapshotList } from '../metadata/snapshot-list.ts';
 import { WriteOrder } from '../metadata/write-order.ts';
 import { UnpackedClusters } from '../transform/unpacked-clusters.ts';
 import type { ChainKeys } from './chain-keys.ts';
+import type { RuntimeOptions } from './runtime-options.ts';
 import { useVolumeKey } from './unlock.ts';
 
 /** Bytes of L2 slices and of refcount slices that an open image keeps. */
@@ -141,16 +143,18 @@ export interface Beside {
   readonly dataFile: DataFile | undefined;
   /** What outlives the parts when they are made anew; undefined for QEMU's defaults. */
   readonly givingBack?: GivingBack | undefined;
+  /** How it is run; left out for what the engine does by itself. */
+  readonly runtime?: RuntimeOptions | undefined;
 }
 
 /** What reading needs. Faults of the tables. */
 export function readParts(file: TrackedFile, header: HeaderArea, beside: Beside): ImageParts {
   const { geometry } = header;
-  const sliceLength = sliceLengthOf(geometry.clusterSize);
+  const sliceLength = l2SliceLength(geometry, beside.runtime);
   const mappingCache = new SliceCache({
     file,
     sliceLength,
-    slicesMax: mappingCacheLength / sliceLength,
+    slicesMax: (beside.runtime?.l2CacheBytes ?? mappingCacheLength) / sliceLength,
     beforeWrite: nothingToWrite,
   });
   return sharedParts({ file, header, ...beside, mappingCache });
@@ -159,18 +163,19 @@ export function readParts(file: TrackedFile, header: HeaderArea, beside: Beside)
 /** What changing needs on top; `file` is writable. */
 export function writeParts(file: TrackedFile, header: HeaderArea, beside: Beside): WriteParts {
   const { geometry } = header;
-  const sliceLength = sliceLengthOf(geometry.clusterSize);
+  const sliceLength = l2SliceLength(geometry, beside.runtime);
   const order: { current: WriteOrder | undefined } = { current: undefined };
   const mappingCache = new SliceCache({
     file,
     sliceLength,
-    slicesMax: mappingCacheLength / sliceLength,
+    slicesMax: (beside.runtime?.l2CacheBytes ?? mappingCacheLength) / sliceLength,
     beforeWrite: () => order.current?.beforeMapping(),
   });
+  const refcountSliceLength = sliceLengthOf(geometry.clusterSize);
   const refcountCache = new SliceCache({
     file,
-    sliceLength,
-    slicesMax: refcountCacheLength / sliceLength,
+    sliceLength: refcountSliceLength,
+    slicesMax: (beside.runtime?.refcountCacheBytes ?? refcountCacheLength) / refcountSliceLength,
     // Refcounts may be written at any time: they were raised before their references, and are lowered after.
     beforeWrite: () => undefined,
   });
@@ -179,7 +184,7 @@ export function writeParts(file: TrackedFile, header: HeaderArea, beside: Beside
     file,
     geometry,
     cache: refcountCache,
-    sliceLength,
+    sliceLength: refcountSliceLength,
     tableOffset: header.header.refcountTableOffset,
     tableClusters: header.header.refcountTableClusters,
   });
@@ -193,6 +198,7 @@ export function writeParts(file: TrackedFile, header: HeaderArea, beside: Beside
     refcountCache,
     mapping,
     mappingCache,
+    lazyRefcounts: beside.runtime?.lazyRefcounts,
   });
   order.current = writeOrder;
   const overlap = claimTables({ ...shared, refcounts });
@@ -209,6 +215,11 @@ export function writeParts(file: TrackedFile, header: HeaderArea, beside: Beside
   return { ...shared, refcounts, refcountCache, order: writeOrder, overlap, allocator, givingBack };
 }
 
+/** OPT-02. */
+function l2SliceLength(geometry: Geometry, runtime: RuntimeOptions | undefined): number {
+  return runtime?.l2CacheEntryBytes ?? sliceLengthOf(geometry.clusterSize);
+}
+
 function sharedParts(
   open: Beside & {
     readonly file: TrackedFile;
@@ -219,7 +230,7 @@ function sharedParts(
   const { file, header, backing, dataFile, mappingCache } = open;
   const { geometry } = header;
   assert(geometry.externalData === (dataFile !== undefined), 'a data file is open if there is one');
-  const sliceLength = sliceLengthOf(geometry.clusterSize);
+  const { sliceLength } = mappingCache;
   const { l1TableOffset, l1Entries, compressionType, encryptionMethod, version } = header.header;
   const encryption =
     encryptionMethod === 0 ? undefined : new EncryptedData(dataFile ?? file, encryptionMethod === 2 ? 'host' : 'guest');
@@ -260,7 +271,7 @@ export function snapshotTree(parts: ImageParts, record: SnapshotRecord): Mapping
   const { file, geometry, mappingCache } = parts;
   const entriesInside = divideUp(Math.max(0, file.size - record.l1TableOffset), l1EntrySize);
   return MappingTables.read(
-    { file, geometry, cache: mappingCache, sliceLength: sliceLengthOf(geometry.clusterSize) },
+    { file, geometry, cache: mappingCache, sliceLength: mappingCache.sliceLength },
     { offset: record.l1TableOffset, entries: Math.min(record.l1Entries, entriesInside) },
   );
 }

@@ -12,12 +12,14 @@ import { HeaderArea } from '../metadata/header-area.ts';
 import { ChainKeys } from './chain-keys.ts';
 import { openBacking, openChain, openDataFile } from './open.ts';
 import type { Beside, LayerOptions } from './open.ts';
+import type { RuntimeOptions } from './runtime-options.ts';
 
 export type SessionOptions =
   | ({
       readonly writable: boolean;
       readonly chain: readonly BackingFile[];
       readonly dataFile: DataFileSource | undefined;
+      readonly runtime: RuntimeOptions | undefined;
     } & Omit<LayerOptions, 'keys' | 'depth'>)
   | { readonly writable: boolean; readonly layer: Layer | undefined; readonly openDataFile: ByteFile | undefined };
 

@@ -9,7 +9,6 @@ import { readEntry, writeEntry } from '../mapping/l2-entries.ts';
 import { referencesOf } from '../mapping/references.ts';
 import { MappingTables } from '../metadata/mapping-tables.ts';
 import type { ClusterRun } from '../metadata/refcount-tables.ts';
-import { sliceLengthOf } from '../metadata/slice-cache.ts';
 import type { Progress } from './steps.ts';
 
 /** L2 slices that one step visits. */
@@ -143,7 +142,7 @@ export function* dropTree(
 export function treeOver(parts: WriteParts, offset: HostOffset, l1: Uint8Array): MappingTables {
   const { file, geometry, mappingCache } = parts;
   return new MappingTables(
-    { file, geometry, cache: mappingCache, sliceLength: sliceLengthOf(geometry.clusterSize) },
+    { file, geometry, cache: mappingCache, sliceLength: mappingCache.sliceLength },
     { offset, entries: l1.length / 8 },
     l1,
   );

@@ -1,0 +1,62 @@
+// What of an open image is a matter of running it, and not of its file (OPT-01, OPT-02, OPT-03, OPT-06).
+
+import { Fault } from '../../base/fault.ts';
+import { isPowerOfTwo } from '../../base/integers.ts';
+import type { Geometry } from '../format/geometry.ts';
+import { sliceLengthOf, slicesMin } from '../metadata/slice-cache.ts';
+
+/** Each undefined for what the engine does by itself. Lengths in bytes. */
+export interface RuntimeOptions {
+  /** The most that L2 slices take. */
+  readonly l2CacheBytes?: number | undefined;
+  /** What of an L2 table is read and written at once. */
+  readonly l2CacheEntryBytes?: number | undefined;
+  /** The most that refcounts take. */
+  readonly refcountCacheBytes?: number | undefined;
+  /** Whether refcounts may lag behind under the dirty bit, whatever the header says. */
+  readonly lazyRefcounts?: boolean | undefined;
+}
+
+/** The options, or none of them for an image that they do not fit: its file is another one than they were made for. */
+export function fittingRuntime(
+  options: RuntimeOptions | undefined,
+  image: { readonly geometry: Geometry; readonly version: 2 | 3 },
+): RuntimeOptions | undefined {
+  if (options === undefined) return undefined;
+  try {
+    judgeRuntime(options, image);
+    return options;
+  } catch (error) {
+    if (error instanceof Fault && error.code === 'unsupported-option') return undefined;
+    throw error;
+  }
+}
+
+/** A slice is at least so long, as in QEMU. */
+const l2EntryBytesMin = 512;
+
+/** Fault `unsupported-option` {option, value, reason}; QEMU's rules, but for the fewest entries. */
+export function judgeRuntime(
+  options: RuntimeOptions,
+  image: { readonly geometry: Geometry; readonly version: 2 | 3 },
+): void {
+  const { clusterSize } = image.geometry;
+  const { l2CacheBytes, refcountCacheBytes, lazyRefcounts } = options;
+  const entry = options.l2CacheEntryBytes ?? sliceLengthOf(clusterSize);
+  const refuse = (option: keyof RuntimeOptions, reason: string): never => {
+    throw new Fault('unsupported-option', { option, value: options[option], reason });
+  };
+  if (!isPowerOfTwo(entry) || entry < l2EntryBytesMin || entry > clusterSize) {
+    refuse('l2CacheEntryBytes', `it is a power of two from ${l2EntryBytesMin} to the cluster size, ${clusterSize}`);
+  }
+  if (l2CacheBytes !== undefined && l2CacheBytes < slicesMin * entry) {
+    refuse('l2CacheBytes', `the cache holds at least ${slicesMin} entries of ${entry} bytes`);
+  }
+  const refcountEntry = sliceLengthOf(clusterSize);
+  if (refcountCacheBytes !== undefined && refcountCacheBytes < slicesMin * refcountEntry) {
+    refuse('refcountCacheBytes', `the cache holds at least ${slicesMin} entries of ${refcountEntry} bytes`);
+  }
+  if (lazyRefcounts === true && image.version === 2) {
+    refuse('lazyRefcounts', 'a version 2 image has no dirty bit');
+  }
+}
