@@ -64,6 +64,7 @@ test('an image is found by id and by name, with everything that was stored', asy
     generationCeiling: 1,
     snapshotIdCeiling: 0,
     structural: undefined,
+    nextBackingId: undefined,
     identity: undefined,
   });
   assert.equal(await catalog.findImage('vm2'), undefined);

@@ -14,6 +14,7 @@ import { MiB } from '../../base/units.ts';
 import { write } from '../data/writer.ts';
 import { isZeroes } from '../data/zero-detection.ts';
 import { drain, zero } from '../data/zeroing.ts';
+import { autoclearBits, hasBit } from '../format/features.ts';
 import { guestOffset } from '../format/offsets.ts';
 import type { WriteParts } from '../image-parts.ts';
 import type { Layer, LayerExtent } from '../layer/layer.ts';
@@ -68,6 +69,10 @@ export function sharedLayers(old: readonly BackingFile[], next: readonly Backing
 export function* rebase(parts: WriteParts, wish: Rebase): Steps<void> {
   const { header, order, snapshots } = parts;
   header.judgeBacking(wish.backing);
+  if (wish.backing !== undefined && hasBit(header.header.autoclear, autoclearBits.rawExternalData)) {
+    const reason = 'a raw data file is the whole disk, and leaves nothing to an image below';
+    throw new Fault('unsupported-option', { option: 'backing', reason });
+  }
   const hasBelow = parts.backing !== undefined || wish.layer !== undefined;
   if (wish.mode === 'safe' && hasBelow) {
     if (snapshots.count > 0) throw new Fault('snapshots-need-backing', { snapshotCount: snapshots.count });
