@@ -144,7 +144,8 @@ export class Dispatcher {
       this.#fail(undefined, id, { code: 'image-failed', context: {} });
       return;
     }
-    const entry = entryOf(image, body, { id, deadlineMs: this.#clock() + this.#limits.gateWaitMs });
+    const deadlineMs = body.kind === 'run' ? Infinity : this.#clock() + this.#limits.gateWaitMs;
+    const entry = entryOf(image, body, { id, deadlineMs });
     // Whoever was let in later may come before the news that its epoch has begun.
     if (entry.epoch !== undefined) this.#beginEpoch(image, entry.epoch);
     if (isStale(entry, image.epoch)) {
