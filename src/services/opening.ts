@@ -50,7 +50,7 @@ export async function openImage(
   if (identity === undefined) return loseImage(parts, record);
 
   const known = record.settled && identity === record.identity;
-  const writable = options.changes || record.structural !== undefined;
+  const writable = options.changes || record.structural !== undefined || (!known && mayBeDirty(record));
   const reserved = writable || !known;
   const generation = reserved ? await catalog.reserveGenerations(id, { jump: !known }) : record.generation;
   const dataFile = dataFileOf(parts, id);
@@ -110,6 +110,11 @@ export async function closeImage(parts: OpeningParts, opening: Opening): Promise
 export async function abandonImage(parts: OpeningParts, opening: Opening): Promise<void> {
   releaseAll(opening);
   await parts.pool.evict(opening.record.id);
+}
+
+/** Refcounts that are written later are behind after a crash: opening for writing recounts them. */
+function mayBeDirty({ facts, dependentCount }: ImageRecord): boolean {
+  return facts?.lazyRefcounts === true && dependentCount === 0;
 }
 
 /** Asks the open file what it is now, and stores it. */

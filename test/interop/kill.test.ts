@@ -46,7 +46,9 @@ describe(`a process that is killed, seed ${seed}`, () => {
     for (let round = 0; round <= rounds; round += 1) {
       await using service = await startService(settings);
       if (round === 0) {
-        for (const name of names) await post(service, '/v1/images', { name, virtualSize: slotLength * slotCount });
+        for (const name of names) {
+          await post(service, '/v1/images', { name, virtualSize: slotLength * slotCount, lazyRefcounts: isLazy(name) });
+        }
       }
       for (const log of logs) await judge(service, log);
       for (const log of logs) await repeatUnanswered(service, log);
@@ -192,14 +194,22 @@ async function judgeFiles(service: ServiceProcess, data: string): Promise<void> 
     await answer.arrayBuffer();
     const report = await post(service, `/v1/images/${id}/check`, {});
     assert.deepEqual([report['corruptions'], report['checkErrors']], [0, 0], `seed ${seed}, ${id}`);
+    // While it is open, the refcounts of a lazy image may be behind.
+    if (isLazy(name)) await post(service, `/v1/images/${id}/detach`, {});
     const { exit, stderr } = runTool(
       'qemu-img',
       ['check', '-U', '-f', 'qcow2', join(data, 'images', `${id}.qcow2`)],
       '',
     );
     assert.ok(soundExits.includes(exit), `seed ${seed}, ${id}: ${exit} ${stderr}`);
+    if (isLazy(name)) await post(service, `/v1/images/${id}/attach`, {});
     if (name.startsWith('import-')) await fetch(`${service.url}/v1/images/${id}`, { method: 'DELETE' });
   }
+}
+
+/** One of the images has refcounts that are written later, and that a crash leaves behind. */
+function isLazy(name: string): boolean {
+  return name === names.at(-1);
 }
 
 async function post(
