@@ -259,8 +259,8 @@ export const problemTexts = {
   },
   'quota-exceeded': {
     cause: 'All image files together would occupy more than QCOWD_QUOTA_BYTES allows.',
-    cure: 'Delete images or snapshots, discard what guests no longer need, or ask the operator for more.',
-    members: ['required', 'occupiedBytes', 'quotaBytes'],
+    cure: 'Delete images or snapshots, discard what guests no longer need, or ask the operator for more. `written` says how many bytes from the start of a body were written.',
+    members: ['required', 'occupiedBytes', 'quotaBytes', 'written'],
     detail: (context) => `${textOf(context, 'occupiedBytes')} of ${textOf(context, 'quotaBytes')} bytes are occupied.`,
   },
   'content-too-large': {

@@ -356,7 +356,9 @@ export function answerError(error: unknown, request: FastifyRequest, reply: Fast
   if (problem.status >= logFromStatus && !(error instanceof ClientGone)) {
     const facts = fault instanceof Fault ? fault.context : undefined;
     const where = { requestId: request.id, path: pathOf(request), status: problem.status };
-    request.log.error({ ...where, err: error, facts }, 'failed');
+    // Too much to do is no bug: the client is told to come again, and a line says so.
+    if (problem.status === busyStatus) request.log.warn({ ...where, facts }, 'refused');
+    else request.log.error({ ...where, err: error, facts }, 'failed');
   }
   if (reply.raw.headersSent) {
     reply.raw.destroy();
@@ -366,6 +368,7 @@ export function answerError(error: unknown, request: FastifyRequest, reply: Fast
   sendProblem(request, reply, problem);
 }
 
+const busyStatus = 503;
 const logFromStatus = 500;
 
 /** The path without the query: queries may hold what no log should. */

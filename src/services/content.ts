@@ -97,6 +97,7 @@ export class Content {
     return new ImageWriteSession(visit, {
       clusterSize: clusterSizeOf(visit.record),
       receiptOf: () => this.#receiptOf(visit),
+      requireRoom: () => this.#usage.requireQuota(0),
     });
   }
 

@@ -71,10 +71,16 @@ export class ImageWriteSession implements WriteSession {
   readonly #visit: Visit;
   readonly #clusterSize: number;
   readonly #receiptOf: (visit: Visit) => WriteReceipt;
+  readonly #requireRoom: () => Promise<void> | undefined;
 
   constructor(
     visit: Visit,
-    options: { readonly clusterSize: number; readonly receiptOf: (visit: Visit) => WriteReceipt },
+    options: {
+      readonly clusterSize: number;
+      readonly receiptOf: (visit: Visit) => WriteReceipt;
+      /** Faults `quota-exceeded` once there is no room for more. */
+      readonly requireRoom: () => Promise<void> | undefined;
+    },
   ) {
     this.imageId = visit.imageId;
     this.size = visit.pulse.virtualSize;
@@ -82,6 +88,7 @@ export class ImageWriteSession implements WriteSession {
     this.#visit = visit;
     this.#clusterSize = options.clusterSize;
     this.#receiptOf = options.receiptOf;
+    this.#requireRoom = options.requireRoom;
   }
 
   async write(span: ByteSpan, body: AsyncIterable<Uint8Array>, options: WriteOptions): Promise<WriteReceipt> {
@@ -163,6 +170,9 @@ export class ImageWriteSession implements WriteSession {
     };
     let { expected: expectedGeneration } = options;
     for await (const { offset, bytes } of bodyChunks(body, rule)) {
+      // The first was let in; a long body must not get far beyond the quota.
+      const room = offset === span.offset ? undefined : this.#requireRoom();
+      if (room !== undefined) await room;
       const plain = { offset, bytes, detectZeroes: options.detectZeroes };
       const args = expectedGeneration === undefined ? plain : { ...plain, expected: expectedGeneration };
       await window.add(bytes.length, () =>

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { request } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { after, before, describe, test } from 'node:test';
 
 import { printMetrics } from '../../src/http/prometheus.ts';
+import { portOf } from '../support/raw-http.ts';
 import { codeOf, pattern, startTestService } from '../support/test-service.ts';
 import type { TestService } from '../support/test-service.ts';
 
@@ -29,8 +33,7 @@ describe('usage', () => {
   test('keeps what needs space out when the quota is used up, and lets deletes through', async () => {
     const large = await service.put('/v1/imports/large?format=raw').send(pattern(5 * MiB, 2));
     assert.deepEqual([large.status, codeOf(large)], [413, 'quota-exceeded']);
-    await service.write('a', 0, pattern(5 * MiB, 3));
-    await untilMeasured();
+    await untilRefused('a');
     const write = await service.put('/v1/images/a/data').set('Content-Range', 'bytes 0-511/*').send(pattern(512, 4));
     assert.deepEqual([write.status, codeOf(write)], [413, 'quota-exceeded']);
     const { quotaBytes } = write.body as { readonly quotaBytes: number };
@@ -40,6 +43,18 @@ describe('usage', () => {
     await service.delete('/v1/images/a').expect(204);
     await untilMeasured();
     await service.write('b', 0, pattern(512, 5));
+  });
+});
+
+describe('a long body', () => {
+  test('is refused soon after it has used up the quota, and the answer says what was written', async () => {
+    await service.create({ name: 'long', virtualSize: 16 * MiB });
+    const answer = await sendSlowly('/v1/images/long/data', { length: 16 * MiB, piece: 6 * MiB });
+    const problem = JSON.parse(answer.text) as { readonly code: string; readonly written: number };
+    assert.deepEqual([answer.status, problem.code], [413, 'quota-exceeded']);
+    assert.ok(problem.written > 0 && problem.written <= 6 * MiB, String(problem.written));
+    await service.delete('/v1/images/long').expect(204);
+    await untilMeasured();
   });
 });
 
@@ -76,6 +91,35 @@ function figuresOf(text: string): ReadonlyMap<string, number> {
 }
 
 /** What is occupied is measured once a second. */
+/** Fills an image until what is occupied was measured again. */
+async function untilRefused(image: string): Promise<void> {
+  for (let at = 0; ; at += MiB) {
+    const write = service.put(`/v1/images/${image}/data`).set('Content-Range', `bytes ${at}-${at + MiB - 1}/*`);
+    if ((await write.send(pattern(MiB, 3))).status === 413) return;
+    assert.ok(at < 60 * MiB, 'the quota ends this');
+    if (at >= 4 * MiB) await untilMeasured();
+  }
+}
+
+/** A piece of the body, a pause in which what is occupied can be measured again, and then the rest. */
+async function sendSlowly(
+  path: string,
+  { length, piece }: { readonly length: number; readonly piece: number },
+): Promise<{ readonly status: number | undefined; readonly text: string }> {
+  const port = portOf(service.application.server.server);
+  const headers = { 'content-length': length, 'content-range': `bytes 0-${length - 1}/*` };
+  const sending = request({ port, path, method: 'PUT', headers });
+  sending.on('error', () => undefined);
+  const answered = once(sending, 'response') as Promise<[IncomingMessage]>;
+  sending.write(pattern(piece, 6));
+  await untilMeasured();
+  sending.write(pattern(piece, 7));
+  const [response] = await answered;
+  const text = (await response.toArray()).join('');
+  sending.destroy();
+  return { status: response.statusCode, text };
+}
+
 async function untilMeasured(): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, 1_100));
 }
