@@ -147,12 +147,10 @@ export function upkeepRoutes(services: Services): Routes {
       },
       async (request) => {
         const { image } = request.params;
-        const { cacheCleanSeconds, overlapCheck, passDiscard, discardNoUnref, ...options } = request.body;
+        const { cacheCleanSeconds, overlapCheck, ...options } = request.body;
         // What the engine does anyway can be asked for.
         refuseOption('cacheCleanSeconds', (cacheCleanSeconds ?? 0) > 0);
         refuseOption('overlapCheck', (overlapCheck ?? 'cached') !== 'cached');
-        refuseOption('passDiscard', passDiscard === false);
-        refuseOption('discardNoUnref', discardNoUnref);
         await services.runtimes.update(image, options, claimOf(request));
         return printInfo(await services.images.info(image));
       },

@@ -127,8 +127,11 @@ export const UpdateRuntime = z
       .enum(['none', 'constant', 'cached', 'all'])
       .optional()
       .meta({ description: 'Only `cached` can be honoured' }),
-    passDiscard: z.boolean().optional().meta({ description: 'Only `true` can be honoured' }),
-    discardNoUnref: z.boolean().optional().meta({ description: 'Only `false` can be honoured' }),
+    passDiscard: z.boolean().optional().meta({ description: 'Whether discarded space goes back to the host' }),
+    discardNoUnref: z
+      .boolean()
+      .optional()
+      .meta({ description: 'Whether discarded clusters keep their place; not for `compat` 0.10' }),
   })
   .meta({ id: 'UpdateRuntime', description: 'What is left out stays as it is; QCOWD_CACHE_BYTES bounds all caches' });
 

@@ -238,10 +238,7 @@ export class Image extends BitmapVerbs {
     return this.#session.changeInSteps((parts) => discardInSteps(parts, span));
   }
 
-  /**
-   * When this returns, everything that was changed before it survives a crash. Fault `image-marked-corrupt` once
-   * corruption was met.
-   */
+  /** What was changed before it survives a crash when it returns. Fault `image-marked-corrupt` after corruption. */
   flush(): void {
     this.#session.flush();
   }

@@ -212,6 +212,8 @@ export function writeParts(file: TrackedFile, header: HeaderArea, beside: Beside
     overlap,
   });
   const givingBack = beside.givingBack ?? new GivingBack();
+  const { passDiscard = true, discardNoUnref = false } = beside.runtime ?? {};
+  if (beside.runtime !== undefined) givingBack.choose({ passDiscard, discardNoUnref });
   return { ...shared, refcounts, refcountCache, order: writeOrder, overlap, allocator, givingBack };
 }
 

@@ -15,6 +15,10 @@ export interface RuntimeOptions {
   readonly refcountCacheBytes?: number | undefined;
   /** Whether refcounts may lag behind under the dirty bit, whatever the header says. */
   readonly lazyRefcounts?: boolean | undefined;
+  /** Whether the space of discarded clusters goes back to the file system. */
+  readonly passDiscard?: boolean | undefined;
+  /** Whether discarded clusters keep their place (OPT-10). */
+  readonly discardNoUnref?: boolean | undefined;
 }
 
 /** The options, or none of them for an image that they do not fit: its file is another one than they were made for. */
@@ -58,5 +62,8 @@ export function judgeRuntime(
   }
   if (lazyRefcounts === true && image.version === 2) {
     refuse('lazyRefcounts', 'a version 2 image has no dirty bit');
+  }
+  if (options.discardNoUnref === true && image.version === 2) {
+    refuse('discardNoUnref', 'a version 2 image has no zero clusters');
   }
 }
