@@ -1,7 +1,7 @@
 // The face of the engine: one method a verb, no logic of its own. The only engine file that others import.
 
 import { Fault } from '../base/fault.ts';
-import { BitmapVerbs } from './bitmap-verbs.ts';
+import { ChainVerbs } from './chain-verbs.ts';
 import { layerOver } from './data/image-layer.ts';
 import { read } from './data/reader.ts';
 import { overwrites, write } from './data/writer.ts';
@@ -42,7 +42,6 @@ import { inspect } from './operations/inspect.ts';
 import type { ImageInspection } from './operations/inspect.ts';
 import { measureImage } from './operations/measure.ts';
 import type { MeasuredSize, MeasureSpec } from './operations/measure.ts';
-import type { RebaseWish } from './operations/rebase.ts';
 import { resize } from './operations/resize.ts';
 import type { NewSize } from './operations/resize.ts';
 import type { RuntimeOptions } from './operations/runtime-options.ts';
@@ -94,7 +93,7 @@ export type { KeyCost, LuksCipher, LuksWish, NewLuks } from './transform/new-luk
  * An open image. Spans lie inside the disk, or the verb faults `range-not-satisfiable` {size}. Changing verbs fault
  * `image-read-only` on an image that was opened for reading, and `image-marked-corrupt` once corruption was met.
  */
-export class Image extends BitmapVerbs {
+export class Image extends ChainVerbs {
   readonly #session: ImageSession;
 
   private constructor(session: ImageSession) {
@@ -266,23 +265,12 @@ export class Image extends BitmapVerbs {
     return this.#session.changeInSteps((parts) => resize(parts, options));
   }
 
-  /** Drops all guest data of this image: what lies below shows through. Snapshots and the size stay. */
-  empty(): Steps<void> {
-    return this.#session.emptyInSteps();
-  }
-
   /**
    * All of the wish, or nothing of it. Faults `unsupported-option` {option, value, reason}, `refcount-overflow`,
    * `header-full`, `image-full`; `passphrase-required` where zeroes are to be encrypted.
    */
   amend(wish: AmendWish): Steps<void> {
     return this.#session.amend(wish);
-  }
-
-  /** Puts the image on another chain, nearest first, or on none; see {@link RebaseWish}. */
-  rebase(wish: RebaseWish): Steps<void> {
-    if (wish.mode === 'safe') this.#session.admitKeys('chain');
-    return this.#session.rebaseInSteps(wish);
   }
 
   /** Judges the file as it is; nothing may change meanwhile. */

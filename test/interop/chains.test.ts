@@ -1,10 +1,11 @@
 // What changes an overlay as a whole, judged by qemu-img: the same bytes, the same map, and a sound file.
 
 import assert from 'node:assert/strict';
-import { statSync } from 'node:fs';
+import { mkdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
+import { guestOffset } from '../../src/engine/format/offsets.ts';
 import { Image } from '../../src/engine/image.ts';
 import type { BackingFile } from '../../src/engine/image.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
@@ -128,4 +129,80 @@ describe('an image that was put on another base', () => {
       ],
     );
   });
+});
+
+describe('an image that was committed', () => {
+  const rows = [
+    { top: 'compat=1.1', base: 'compat=1.1', into: undefined, isMapSame: true },
+    { top: 'cluster_size=4k', base: 'compat=0.10', into: 'base', isMapSame: false },
+    {
+      top: 'extended_l2=on,cluster_size=32k',
+      base: 'cluster_size=512,refcount_bits=64',
+      into: undefined,
+      isMapSame: false,
+    },
+    {
+      top: 'compression_type=zstd',
+      base: 'extended_l2=on,cluster_size=16k,lazy_refcounts=on',
+      into: 'base',
+      isMapSame: false,
+    },
+  ] as const;
+  for (const { top: options, base: baseOptions, into, isMapSame } of rows) {
+    test(`leaves the chain that qemu-img commit leaves: ${options} over ${baseOptions}, ${into ?? 'next'}`, () => {
+      using folder = tempFolder();
+      const chains = ['ours', 'twin'].map((name) => {
+        const path = join(folder.path, name);
+        mkdirSync(path);
+        const below = ['write -P 1 0 2500k', 'write -z 1M 100k'];
+        const base = make(path, 'base', { size: '2500k', options: baseOptions, commands: below });
+        const between = ['write -P 3 512k 300k', 'write -z 1200k 64k', 'write -P 6 2600k 64k'];
+        // Its own end lies before that of the base when it is between them.
+        const mid = make(path, 'mid', { size: '2700k', options: baseOptions, below: 'base', commands: between });
+        const commands = [
+          'write -P 4 100k 60k',
+          'write -z 1900k 300k',
+          'write -c -P 5 576k 64k',
+          'write -P 7 3999k 1k',
+        ];
+        return { path, base, mid, top: make(path, 'top', { size: '4M', options, below: 'mid', commands }) };
+      });
+      const [ours, twin] = chains;
+      assert.ok(ours !== undefined && twin !== undefined);
+      const before = join(folder.path, 'before.raw');
+      qemuImg('convert', '-O', 'raw', ours.top, before);
+      qemuImg('commit', '-q', ...(into === undefined ? [] : ['-b', into]), twin.top);
+      const image = openOurs(ours.top, chainOf(ours.path, 'mid', 'base'));
+      const bytes = new Uint8Array(image.virtualSize);
+      const steps = image.commit({ depth: into === undefined ? 1 : 2 });
+      for (let next = steps.next(); next.done !== true; next = steps.next()) {
+        // Between its steps the image reads as ever.
+        image.read(guestOffset(0), bytes);
+        assert.ok(readFileSync(before).equals(bytes));
+      }
+      if (into === undefined) runToEnd(image.empty());
+      image.close();
+      const target = into ?? 'mid';
+      for (const name of ['top', 'mid', 'base'] as const) {
+        assertSound(ours[name], name);
+        const both = [ours, twin].map((chain) => ({ path: chain[name], format: 'qcow2' }) as const);
+        assert.ok(both[0] !== undefined && both[1] !== undefined && compareImages(both[0], both[1]), name);
+        assert.equal(infoJson(ours[name])['virtual-size'], infoJson(twin[name])['virtual-size'], name);
+      }
+      const shown = { path: ours[target], format: 'qcow2' } as const;
+      assert.ok(compareImages(shown, { path: before, format: 'raw' }), 'the target shows what the top showed');
+      const facts = ({ depth, present }: MapRun): unknown => (present ? depth : 'absent');
+      const [map, twinMap] = [ours, twin].map(({ top }) => mergedMap(mapJson(top), facts));
+      if (isMapSame) assert.deepEqual(map, twinMap);
+      // QEMU copies 64 KiB at once: it may have more bytes as data, never less.
+      const dataIn = (path: string): number =>
+        mapJson(path).reduce((sum, { depth, data, length }) => sum + (depth === 0 && data ? length : 0), 0);
+      assert.ok(dataIn(ours[target]) <= dataIn(twin[target]));
+      const isZero = ({ data }: MapRun): unknown => !data;
+      const zeroes = mergedMap(mapJson(ours[target]), isZero).find(
+        ({ start, length }) => start <= 2_000_000 && start + length > 2_000_000,
+      );
+      assert.equal(zeroes?.facts, true, 'what is zero in the image is not stored');
+    });
+  }
 });

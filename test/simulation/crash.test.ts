@@ -10,6 +10,7 @@ import { liveBitmapSwitch } from './bitmap-switch.ts';
 import { liveAmendment } from './amendment.ts';
 import type { TrialRecord } from './crash-trials.ts';
 import { liveEmptying, liveRebase } from './chain-changes.ts';
+import { liveCommit } from './committing.ts';
 import { liveCreation } from './creation.ts';
 import { liveHeaderChange } from './header-change.ts';
 import { liveKeySlots } from './key-slots.ts';
@@ -32,6 +33,7 @@ const others = [
   ['the making and removal of bitmaps', liveBitmapSwitch, 24],
   ['the emptying of an overlay', liveEmptying, 16],
   ['a rebase', liveRebase, 10],
+  ['a commit', liveCommit, 6],
   ['the admission of a foreign file', liveAdmission, 4],
   ['another header', liveHeaderChange, 40],
   ['an amendment', liveAmendment, 24],

@@ -13,6 +13,7 @@ import { liveAmendment } from './amendment.ts';
 import { liveBitmapSwitch } from './bitmap-switch.ts';
 import { liveEmptying, liveRebase } from './chain-changes.ts';
 import type { TrialOptions, TrialRecord } from './crash-trials.ts';
+import { liveCommit } from './committing.ts';
 import { liveCreation } from './creation.ts';
 import { liveKeySlots } from './key-slots.ts';
 import { flushPlaces } from './flush-places.ts';
@@ -68,6 +69,7 @@ function allRuns(lives: number): readonly Run[] {
     ...seeds(24).map((seed) => small('bitmaps', seed, liveBitmapSwitch)),
     ...seeds(16).map((seed) => small('empty', seed, liveEmptying)),
     ...seeds(10).map((seed) => small('rebase', seed, liveRebase)),
+    ...seeds(6).map((seed) => small('commit', seed, liveCommit)),
     ...seeds(4).map((seed) => small('admission', seed, liveAdmission)),
     ...seeds(40).map((seed) => small('header', seed, liveHeaderChange)),
     ...seeds(24).map((seed) => small('amendment', seed, liveAmendment)),

@@ -6,6 +6,7 @@ import { PlainImage } from './plain-image.ts';
 export class AbsentVerbs extends PlainImage {
   readonly empty = notHere;
   readonly rebase = notHere;
+  readonly commit = notHere;
   readonly digest = notHere;
   readonly bitmaps = notHere;
   readonly bitmap = notHere;

@@ -22,6 +22,11 @@ export class ChainKeys {
     }
   }
 
+  /** Whether any of the layers is encrypted. */
+  get hasEncrypted(): boolean {
+    return this.#layers.size > 0;
+  }
+
   lock(): void {
     this.use([]);
   }

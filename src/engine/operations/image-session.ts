@@ -42,7 +42,7 @@ const snapshotViewsMax = 8;
  */
 export class ImageSession {
   readonly writable: boolean;
-  readonly #files: SessionFiles;
+  readonly files: SessionFiles;
   #header: HeaderArea;
   #runtime: RuntimeOptions | undefined;
   #read: ImageParts | undefined;
@@ -71,7 +71,7 @@ export class ImageSession {
     },
   ) {
     this.writable = options.writable;
-    this.#files = files;
+    this.files = files;
     this.#header = options.header;
     const { geometry, header } = options.header;
     this.#runtime = fittingRuntime(options.runtime, { geometry, version: header.version });
@@ -116,7 +116,7 @@ export class ImageSession {
   admitKeys(of: 'image' | 'chain'): void {
     const { encryption } = this.parts;
     if (encryption !== undefined && !encryption.isUnlocked) throw new Fault('passphrase-required', {});
-    if (of === 'chain') this.#files.chain.keys.admit();
+    if (of === 'chain') this.files.chain.keys.admit();
   }
 
   /** Puts the volume key to use, until {@link lock}, also over a repair. */
@@ -134,7 +134,7 @@ export class ImageSession {
 
   /** Gives the layers below their keys, nearest first; one without a key is locked. */
   unlockBelow(volumeKeys: readonly (Uint8Array | undefined)[]): void {
-    this.#files.chain.keys.use(volumeKeys);
+    this.files.chain.keys.use(volumeKeys);
   }
 
   /** One bounded look at the live disk. Corruption met on the way ends all changes, as with QEMU (CHK-17). */
@@ -220,7 +220,7 @@ export class ImageSession {
   /** Runs a check over the file, which holds everything then. */
   *checkWith(check: (file: ByteFile) => Steps<CheckReport>): Steps<CheckReport> {
     this.#settle();
-    return yield* check(this.#files.file);
+    return yield* check(this.files.file);
   }
 
   /** Repairs the file and loads it again. */
@@ -228,7 +228,7 @@ export class ImageSession {
     if (!this.writable) throw new Fault('image-read-only', {});
     this.#settle();
     try {
-      return yield* repair(this.#files.file, mode);
+      return yield* repair(this.files.file, mode);
     } finally {
       this.#reload();
     }
@@ -247,15 +247,15 @@ export class ImageSession {
   /** Puts the image on another chain; the layers of the old one are closed then. */
   *rebaseInSteps(wish: RebaseWish): Steps<void> {
     this.#changeable();
-    const before = this.#files.chain;
-    const chain = this.#files.openChain(wish.chain);
+    const before = this.files.chain;
+    const chain = this.files.openChain(wish.chain);
     try {
       if (wish.mode === 'safe') chain.keys.admit();
       const shared = sharedLayers(before.files, chain.files);
       const change = { backing: chain.files[0], layer: chain.layer, mode: wish.mode, shared };
-      yield* this.changeInSteps((parts) => rebase(parts, { ...change, switched: () => this.#standOn(chain) }));
+      yield* this.changeInSteps((parts) => rebase(parts, { ...change, switched: () => this.standOn(chain) }));
     } finally {
-      const unused = this.#files.chain === chain ? before : chain;
+      const unused = this.files.chain === chain ? before : chain;
       unused.layer?.close();
     }
   }
@@ -309,7 +309,7 @@ export class ImageSession {
   release(): void {
     this.lock();
     this.#leaveCaches();
-    this.#files.close();
+    this.files.close();
   }
 
   /** The file holds everything, bitmaps too; those that cannot be stored stay marked as in use. */
@@ -322,9 +322,9 @@ export class ImageSession {
     }
   }
 
-  /** The file names another chain. */
-  #standOn(chain: OpenChain): void {
-    this.#files.standOn(chain);
+  /** The image is read over another chain from now on; the old one is the caller's to close. */
+  standOn(chain: OpenChain): void {
+    this.files.standOn(chain);
     this.#settle();
     this.#reload();
   }
@@ -332,7 +332,7 @@ export class ImageSession {
   /** The file is another one now, by its tables. */
   #reload(): void {
     this.#views.clear();
-    this.#header = HeaderArea.read(this.#files.file, { forCheck: true });
+    this.#header = HeaderArea.read(this.files.file, { forCheck: true });
     this.#load();
   }
 
@@ -345,13 +345,13 @@ export class ImageSession {
     this.#corrupt = this.#header.isCorrupt;
     this.#openedCorrupt = this.#corrupt;
     try {
-      const header = HeaderArea.read(this.#files.file, { forCheck: false });
+      const header = HeaderArea.read(this.files.file, { forCheck: false });
       this.#header = header;
-      const beside = { ...this.#files.beside, givingBack: this.#givingBack, runtime: this.#runtime };
-      if (this.writable) this.#write = writeParts(this.#files.file, header, beside);
-      else this.#read = readParts(this.#files.file, header, beside);
+      const beside = { ...this.files.beside, givingBack: this.#givingBack, runtime: this.#runtime };
+      if (this.writable) this.#write = writeParts(this.files.file, header, beside);
+      else this.#read = readParts(this.files.file, header, beside);
       const parts = this.#write ?? this.#read;
-      if (parts !== undefined) this.#files.caches?.join(cachesOf(parts));
+      if (parts !== undefined) this.files.caches?.join(cachesOf(parts));
       this.#useKey();
     } catch (error) {
       if (!(error instanceof Fault) || error.kind !== 'corrupt') throw error;
@@ -373,7 +373,7 @@ export class ImageSession {
 
   #leaveCaches(): void {
     const parts = this.#write ?? this.#read;
-    if (parts !== undefined) this.#files.caches?.leave(cachesOf(parts));
+    if (parts !== undefined) this.files.caches?.leave(cachesOf(parts));
   }
 
   #changeable(): WriteParts {
@@ -394,7 +394,7 @@ export class ImageSession {
     this.#corrupt = true;
     if (this.#header.header.version === 2) return error;
     this.#header.setIncompatible('corrupt', true);
-    this.#files.file.flush();
+    this.files.file.flush();
     return error;
   }
 }

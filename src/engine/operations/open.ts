@@ -73,6 +73,17 @@ export function openChain(chain: readonly BackingFile[], options: LayerOptions):
 }
 
 function openLayer(source: BackingFile, below: readonly BackingFile[], options: LayerOptions): Layer {
+  return openLayerOver(source, options, (header) =>
+    openBacking(header, below, { ...options, depth: options.depth + 1 }),
+  );
+}
+
+/** A file as a layer, over what is opened for it once its header is read; the layer closes that, too. */
+export function openLayerOver(
+  source: BackingFile,
+  options: LayerOptions,
+  openBelowIt: (header: HeaderArea) => Layer | undefined,
+): Layer {
   const file = new TrackedFile(openBelow(source, options.locks));
   let backing: Layer | undefined;
   let dataFile: DataFile | undefined;
@@ -80,7 +91,7 @@ function openLayer(source: BackingFile, below: readonly BackingFile[], options: 
     if (source.format === 'raw') return new RawLayer(file);
     const header = HeaderArea.read(file, { forCheck: false });
     dataFile = openDataFile(header, source.dataFile, { writable: false, locks: options.locks });
-    backing = openBacking(header, below, { ...options, depth: options.depth + 1 });
+    backing = openBelowIt(header);
     const parts = readParts(file, header, { backing, dataFile });
     if (source.volumeKey !== undefined) useVolumeKey(parts, source.volumeKey);
     options.keys?.join(options.depth, parts);

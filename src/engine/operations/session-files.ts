@@ -84,6 +84,13 @@ export class SessionFiles {
     return 'chain' in this.#options ? this.#options.caches : undefined;
   }
 
+  /** How the files of the chain are opened. */
+  get layerOptions(): Pick<LayerOptions, 'locks' | 'caches'> {
+    const options = this.#options;
+    assert('chain' in options, 'the files of the chain are known');
+    return { locks: options.locks, caches: options.caches };
+  }
+
   get chain(): OpenChain {
     return this.#chain;
   }

@@ -1,0 +1,215 @@
+// Commits an image into one of those below it (OPS-40): what the image, with all layers between, has is copied down.
+//
+//   layers closed ─ target opened for writing ─ grown to the image's size ─ copies ─ flush ─ layers opened as before
+//
+// The image itself is not changed, and reads through the very session that writes the target. Whatever of the copies a
+// crash leaves, it reads the same: it still has them itself.
+
+import { assert } from '../../base/assert.ts';
+import { Fault } from '../../base/fault.ts';
+import { alignDown } from '../../base/integers.ts';
+import { MiB } from '../../base/units.ts';
+import { layerOver } from '../data/image-layer.ts';
+import { read } from '../data/reader.ts';
+import { write } from '../data/writer.ts';
+import { zero } from '../data/zeroing.ts';
+import { NodeFile } from '../file/node-file.ts';
+import { guestOffset } from '../format/offsets.ts';
+import type { GuestOffset } from '../format/offsets.ts';
+import type { WriteParts } from '../image-parts.ts';
+import type { Layer, LayerExtent } from '../layer/layer.ts';
+import type { BackingFile } from '../layer/open-gate.ts';
+import { ChainKeys } from './chain-keys.ts';
+import { ImageSession } from './image-session.ts';
+import { openLayerOver } from './open.ts';
+import type { LayerOptions } from './open.ts';
+import { resize } from './resize.ts';
+import type { OpenChain, SessionFiles } from './session-files.ts';
+import type { Progress, Steps } from './steps.ts';
+
+/**
+ * Afterwards the layer `depth` below the image (1 is the next one) shows what the image shows, durably, and is as large
+ * at least. Faults `unsupported-option` for another depth, a raw layer and encrypted layers, `snapshots-need-backing`;
+ * those of a resize and of writing. Cancelled or faulted, the image reads as before; the target has some of its bytes.
+ */
+export function* commit(top: ImageSession, depth: number): Steps<void> {
+  const chain = judged(top, depth);
+  top.flush();
+  chain.layer?.close();
+  let open: CommitChain | undefined;
+  try {
+    open = openCommitChain(top.files, depth);
+    top.standOn(open.chain);
+    yield* copyDown(top, open.target.session, depth);
+  } catch (error) {
+    // A broken assertion: nothing more is written.
+    if (!(error instanceof Fault)) open?.target.abandon();
+    throw error;
+  } finally {
+    try {
+      open?.chain.layer?.close();
+    } finally {
+      top.standOn(top.files.openChain(chain.files));
+    }
+  }
+}
+
+function judged(top: ImageSession, depth: number): OpenChain {
+  const { chain } = top.files;
+  const target = chain.files[depth - 1];
+  if (target === undefined) throw refusal('the image does not stand on it');
+  if (chain.files.slice(0, depth).some(({ format }) => format !== 'qcow2')) throw refusal('it is not a QCOW2 image');
+  if (chain.keys.hasEncrypted) throw refusal('it, or an image below or above it, is encrypted');
+  const { snapshots } = top.parts;
+  // They would read from the target what was written after them.
+  if (snapshots.count > 0) throw new Fault('snapshots-need-backing', { snapshotCount: snapshots.count });
+  return chain;
+}
+
+function refusal(reason: string): Fault {
+  return new Fault('unsupported-option', { option: 'into', reason });
+}
+
+/** A chain whose layer `target` is open for writing. */
+interface CommitChain {
+  readonly chain: OpenChain;
+  readonly target: SessionLayer;
+}
+
+function openCommitChain(files: SessionFiles, depth: number): CommitChain {
+  const chain = files.chain.files;
+  const [source, ...below] = chain.slice(depth - 1);
+  assert(source !== undefined, 'the target was judged');
+  const { locks, caches } = files.layerOptions;
+  const { dataFile } = source;
+  const file = NodeFile.open(source.path, { writable: true, locks });
+  const kind = { writable: true, chain: below, dataFile, runtime: undefined };
+  const target = new SessionLayer(ImageSession.open(file, { ...kind, locks, caches }));
+  const keys = new ChainKeys();
+  let layer: Layer = target;
+  for (const between of chain.slice(0, depth - 1).toReversed()) {
+    layer = openBetween(between, layer, { locks, caches, keys, depth: 1 });
+  }
+  return { chain: { files: chain, layer, keys }, target };
+}
+
+/** When it cannot be opened, what it was to stand on is closed. */
+function openBetween(file: BackingFile, layer: Layer, options: LayerOptions): Layer {
+  const taken = { is: false };
+  try {
+    return openLayerOver(file, options, () => {
+      taken.is = true;
+      return layer;
+    });
+  } catch (error) {
+    if (!taken.is) layer.close();
+    throw error;
+  }
+}
+
+/** An image that is open for writing, as the layer below another one: it may grow, and its tables may move. */
+export class SessionLayer implements Layer {
+  readonly session: ImageSession;
+  #isClosed = false;
+
+  constructor(session: ImageSession) {
+    this.session = session;
+  }
+
+  get size(): number {
+    return this.session.header.virtualSize;
+  }
+
+  read(offset: GuestOffset, target: Uint8Array): void {
+    this.session.look((parts) => {
+      read(parts, offset, target);
+    });
+  }
+
+  extentAt(offset: GuestOffset, lengthMax: number): LayerExtent {
+    return this.session.look((parts) => layerOver(parts, this.size).extentAt(offset, lengthMax));
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.session.close();
+  }
+
+  /** Closes it, and writes nothing more. */
+  abandon(): void {
+    this.#isClosed = true;
+    this.session.release();
+  }
+}
+
+/** How many extents one step passes over. */
+const extentsPerStep = 1024;
+
+/** How much is copied at once. */
+const windowLength = 1 * MiB;
+
+/** Copies what `top` and the layers between have into `target`, which `top` reads through; durable when it ends. */
+export function* copyDown(
+  top: ImageSession,
+  target: ImageSession,
+  depth: number,
+): Generator<Progress, void, undefined> {
+  if (target.header.isDirty) yield* target.repairWith('all');
+  const total = top.header.virtualSize;
+  const sizeBefore = target.header.virtualSize;
+  if (total > sizeBefore) {
+    const size = { virtualSize: total, allowShrink: false, preallocation: 'off' } as const;
+    yield* target.changeInSteps((parts) => resize(parts, size));
+  }
+  let extents = 0;
+  for (let at = 0; at < total;) {
+    const offset = guestOffset(at);
+    const found = top.look((parts) => layerOver(parts, total).extentAt(offset, total - at));
+    const isAbove = found.depth < depth;
+    const readsZero = found.kind !== 'data' || found.preallocated === true;
+    // Behind the old end of the target there is nothing yet that would have to be made zero.
+    const isNew = found.kind === 'absent' && at >= sizeBefore;
+    if (!isAbove || isNew) {
+      at += found.length;
+      extents += 1;
+      if (extents % extentsPerStep === 0) yield { done: at, total };
+    } else if (readsZero) {
+      const length = found.kind === 'absent' ? Math.min(found.length, sizeBefore - at) : found.length;
+      yield* zeroDown(target, { offset: at, length }, total);
+      at += length;
+    } else {
+      at = copyWindow(top, target, { at, end: at + found.length });
+      yield { done: at, total };
+    }
+  }
+  target.flush();
+}
+
+/** Nothing is read: what is known as zero becomes zero. */
+function* zeroDown(
+  target: ImageSession,
+  span: { readonly offset: number; readonly length: number },
+  total: number,
+): Generator<Progress, void, undefined> {
+  yield* target.changeInSteps(function* (parts: WriteParts) {
+    for (const done of zero(parts, span, { unmap: true })) yield { done, total };
+  });
+}
+
+/** Up to a border of the windows; returns where it ends. */
+function copyWindow(
+  top: ImageSession,
+  target: ImageSession,
+  { at, end }: { readonly at: number; readonly end: number },
+): number {
+  const stop = Math.min(end, alignDown(at, windowLength) + windowLength);
+  const bytes = new Uint8Array(stop - at);
+  top.look((parts) => {
+    read(parts, guestOffset(at), bytes);
+  });
+  target.change((parts) => {
+    write(parts, guestOffset(at), bytes);
+  });
+  return stop;
+}
