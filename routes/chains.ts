@@ -1,9 +1,9 @@
-// What is done to a layer as a whole: put on another base, flattened, summed up.
+// What is done to a layer as a whole: put on another base, flattened, summed up, compared.
 
 import type { Services } from '../src/services/services.ts';
 import { answerWork, jobResponse } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
-import { DigestImage, ImageDigest, RebaseImage } from './schemas/chains.ts';
+import { CompareImages, DigestImage, ImageComparison, ImageDigest, RebaseImage } from './schemas/chains.ts';
 import { ImageParams } from './schemas/common.ts';
 import { Image } from './schemas/images.ts';
 import { ClaimHeaders } from './schemas/leases.ts';
@@ -59,6 +59,34 @@ export function chainRoutes(services: Services): Routes {
           services,
           { request, reply },
           { kind: 'digest', image, options, work: (control) => services.chains.digest(image, options, control) },
+        );
+      },
+    );
+
+    app.post(
+      '/images/:image/compare',
+      {
+        schema: {
+          operationId: 'compareImages',
+          tags: ['data'],
+          summary: 'Whether another image holds the same',
+          params: ImageParams,
+          headers: ClaimHeaders,
+          body: CompareImages,
+          response: {
+            200: json('Whether they are identical, and where they differ first', ImageComparison),
+            ...jobResponse(),
+            ...problemResponse(),
+          },
+        },
+      },
+      async (request, reply) => {
+        const { image } = request.params;
+        const options = request.body;
+        return answerWork(
+          services,
+          { request, reply },
+          { kind: 'compare', image, options, work: (control) => services.chains.compare(image, options, control) },
         );
       },
     );

@@ -83,6 +83,7 @@ const answers: { readonly [Kind in JobKind]: (value: JobResults[Kind], imageId: 
     headers: {},
     body: { algorithm: 'sha256', digest, generation },
   }),
+  'compare': (comparison) => ({ status: 200, headers: {}, body: { ...comparison } }),
   'check': (report) => ({ status: 200, headers: {}, body: printReport(report) }),
   'repair': (report) => ({ status: 200, headers: {}, body: printReport(report) }),
   'empty': imageAnswer,

@@ -196,6 +196,13 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
   ],
   ['flattenImage', longWork(200, { sends: ['ETag'], problems: ['snapshots-need-backing', 'header-full'] })],
   ['digestImage', { ...longWork(200), problems: [...openProblems, ...bodyProblems, 'snapshot-not-found'] }],
+  [
+    'compareImages',
+    {
+      ...longWork(200, { takes: ['Image-Passphrase'] }),
+      problems: [...openProblems, ...bodyProblems, 'passphrase-required'],
+    },
+  ],
   ['measureImage', shows(...openProblems, ...bodyProblems, 'invalid-geometry', 'snapshot-not-found')],
   ['getImageInfo', shows(...openProblems)],
   ['updateImageRuntime', shows(...changeProblems)],

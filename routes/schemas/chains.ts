@@ -17,6 +17,26 @@ export const RebaseImage = z
   })
   .meta({ id: 'RebaseImage' });
 
+export const CompareImages = z
+  .strictObject({
+    with: ImageKey.meta({ description: 'The other image, by id or name' }),
+    strict: z.boolean().default(false).meta({
+      description:
+        'Whether sizes and allocation have to be the same, too; otherwise the rest of the longer disk has to be zero',
+    }),
+  })
+  .meta({ id: 'CompareImages' });
+
+export const ImageComparison = z
+  .object({
+    identical: z.boolean(),
+    firstDifference: Size.optional().meta({
+      description:
+        'Where the disks differ first, in bytes; not there when they are identical, or their sizes alone tell them apart',
+    }),
+  })
+  .meta({ id: 'ImageComparison' });
+
 export const DigestImage = z
   .strictObject({
     algorithm: z.literal('sha256').default('sha256'),

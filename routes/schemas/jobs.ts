@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { waitSecondsMax } from '../../src/http/preferences.ts';
 import type { Job as JobValue } from '../../src/services/services.ts';
 import { Cursor, Limit, printTime, queryNumber, Size, Time } from './common.ts';
-import { ImageDigest } from './chains.ts';
+import { ImageComparison, ImageDigest } from './chains.ts';
 import { CompactReport } from './copies.ts';
 import { Image } from './images.ts';
 import { Problem } from './problem.ts';
@@ -48,6 +48,7 @@ export const Job = z
       'resize',
       'check',
       'digest',
+      'compare',
       'repair',
       'empty',
       'amend',
@@ -64,7 +65,7 @@ export const Job = z
     progress: JobProgress,
     cancellable: z.boolean(),
     result: z
-      .union([Image, CheckReport, CompactReport, Snapshot, ImageDigest])
+      .union([Image, CheckReport, CompactReport, Snapshot, ImageDigest, ImageComparison])
       .optional()
       .meta({ description: 'The body that the request would have had; not there for one without a body' }),
     problem: Problem.optional().meta({ description: 'Why the job failed' }),

@@ -7,6 +7,7 @@ export type JobKind =
   | 'resize'
   | 'check'
   | 'digest'
+  | 'compare'
   | 'repair'
   | 'empty'
   | 'amend'

@@ -88,6 +88,7 @@ const kinds: readonly JobKind[] = [
   'resize',
   'check',
   'digest',
+  'compare',
   'repair',
   'zero',
   'discard',

@@ -1,12 +1,16 @@
 // What is done to an image as a layer of its chain, as a part of the face of the engine.
 
 import { BitmapVerbs } from './bitmap-verbs.ts';
+import { layerOver } from './data/image-layer.ts';
 import { commit } from './operations/commit.ts';
+import { compare } from './operations/compare.ts';
+import type { Comparison, ComparisonWish } from './operations/compare.ts';
 import type { ImageSession } from './operations/image-session.ts';
+import { sharedLayers } from './operations/rebase.ts';
 import type { RebaseWish } from './operations/rebase.ts';
 import type { Steps } from './operations/steps.ts';
 
-/** The verbs of an open image and of what it stands on. */
+/** The verbs of an open image and of what it stands on, or stands beside. */
 export class ChainVerbs extends BitmapVerbs {
   readonly #session: ImageSession;
 
@@ -33,5 +37,24 @@ export class ChainVerbs extends BitmapVerbs {
   commit({ depth }: { readonly depth: number }): Steps<void> {
     this.#session.admitKeys('chain');
     return commit(this.#session, depth);
+  }
+
+  /**
+   * Whether the disk is that of another image; nothing may change meanwhile. See {@link compare}. Fault
+   * `passphrase-required` {other: true} when something of the other one is locked.
+   */
+  compareWith(wish: ComparisonWish): Steps<Comparison> {
+    const { files, parts, header } = this.#session;
+    this.#session.admitKeys('chain');
+    const own = layerOver(parts, header.virtualSize);
+    const ownFiles = [{ path: wish.path }, ...files.chain.files];
+    const shared = sharedLayers(ownFiles, wish.chain);
+    return files.besideChain(wish.chain, (layer) =>
+      compare(
+        { layer: own, fileCount: ownFiles.length, sharedFrom: shared.old },
+        { layer, fileCount: wish.chain.length, sharedFrom: shared.new },
+        wish,
+      ),
+    );
   }
 }

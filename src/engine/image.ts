@@ -61,6 +61,7 @@ export type { BackingFile, DataFileSource } from './layer/open-gate.ts';
 export type { AmendWish } from './operations/amend-rules.ts';
 export type { BitmapDescription, BitmapList, BitmapListQuery, NewBitmap } from './operations/bitmap.ts';
 export type { DirtyExtent, DirtyExtentPage, DirtyExtentQuery } from './operations/bitmap-extents.ts';
+export type { Comparison, ComparisonWish } from './operations/compare.ts';
 export type { CheckFinding, CheckReport, RepairMode } from './operations/check-report.ts';
 export type { CreateSpec, NewDataFile, NewEncryption } from './operations/create-spec.ts';
 export type { ExtentItem, ExtentPage, ExtentQuery } from './operations/extent-item.ts';

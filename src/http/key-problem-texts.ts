@@ -6,12 +6,13 @@ import type { ProblemText } from './problem-text.ts';
 export const keyProblemTexts = {
   'passphrase-required': {
     cause: 'The guest data of the image, or of an image below it, is encrypted, and nobody has given its passphrase.',
-    cure: 'Unlock it with POST /v1/images/{image}/unlock, or send the header `Image-Passphrase: :base64:` with the request; an image below is always unlocked by itself.',
+    cure: 'Unlock it with POST /v1/images/{image}/unlock, or send the header `Image-Passphrase: :base64:` with the request; an image below, or another one that is read with it, is always unlocked by itself.',
     members: ['layersBelow'],
-    detail: (context) =>
-      context['layersBelow'] === undefined
-        ? undefined
-        : `The image ${textOf(context, 'layersBelow')} below this one in its chain is locked.`,
+    detail: (context) => {
+      if (context['other'] === true) return 'It is the other image, or one below it.';
+      if (context['layersBelow'] === undefined) return undefined;
+      return `The image ${textOf(context, 'layersBelow')} below this one in its chain is locked.`;
+    },
   },
   'wrong-passphrase': {
     cause: 'No key slot of the image is opened by this passphrase.',

@@ -8,6 +8,8 @@ import type {
   BitmapListQuery,
   CheckReport,
   Compacted,
+  Comparison,
+  ComparisonWish,
   CreateSpec,
   DataFileSource,
   DirtyExtentPage,
@@ -35,6 +37,7 @@ export type {
   CheckFinding,
   CheckReport,
   Compacted,
+  Comparison,
   CreateSpec,
   DataFileSource,
   DirtyExtent,
@@ -71,6 +74,8 @@ export interface BackingSource {
   readonly format: 'qcow2' | 'raw';
   /** The only data file that it may name. */
   readonly dataFile?: DataFileSource | undefined;
+  /** Of an encrypted file that is only read of for a while; the run that gets it wipes it. */
+  readonly volumeKey?: Uint8Array | undefined;
 }
 
 /** The volume keys of a chain, the image's own first; undefined where a layer is plain or locked. */
@@ -271,9 +276,11 @@ export interface EngineRuns {
   compact: { args: { detectZeroes: boolean }; result: Compacted };
   /** Makes a standalone file of the image, or of a snapshot by its id; `spec` is as large as its disk. */
   copy: { args: { path: string; spec: CreateSpec; compress: boolean; snapshot?: string }; result: ImageDescription };
-  /** How large a copy of the image, or of a snapshot (by id or name, the id first), will be. */
   /** The SHA-256 of all guest bytes, in hexadecimal digits. */
   digest: { args: { snapshot?: string }; result: { digest: string; generation: number } };
+  /** Whether the disk is that of another image, whose chain is given with itself first; `path` is the image's own. */
+  compare: { args: ComparisonWish & { chain: readonly BackingSource[] }; result: Comparison };
+  /** How large a copy of the image, or of a snapshot (by id or name, the id first), will be. */
   measure: { args: { snapshot?: string; spec: MeasureSpec }; result: MeasuredSize };
   createSnapshot: {
     args: { name: string; seconds: number; nanoseconds: number; idFloor: number };

@@ -110,6 +110,17 @@ const runs: { readonly [Name in RunName]: RunRow<Name> } = {
       return { digest: yield* image.file.digest(snapshot), generation: image.generation };
     },
   },
+  compare: {
+    admits: 'reads',
+    changes: false,
+    *start(image, wish) {
+      try {
+        return yield* image.file.compareWith(wish);
+      } finally {
+        for (const { volumeKey } of wish.chain) volumeKey?.fill(0);
+      }
+    },
+  },
   measure: {
     admits: 'overwrites',
     changes: false,

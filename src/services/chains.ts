@@ -1,12 +1,13 @@
-// What is done to a layer as a whole, and to what it stands on: emptied, put on another base, merged, compared.
+// What is done with a layer as a whole, and with what it stands on: emptied, put on another base, summed up, compared.
 
 import { Fault } from '../base/fault.ts';
-import type { BackingSource, EngineRuns } from '../pool/protocol.ts';
+import type { BackingSource, Comparison, EngineRuns } from '../pool/protocol.ts';
 import type { ImageAccess } from './image-access.ts';
 import type { Image } from './image-facts.ts';
+import type { ImageKeys } from './image-keys.ts';
 import type { Images } from './images.ts';
 import { chainBelow } from './new-images.ts';
-import { requireUnprotected } from './opening.ts';
+import { requireUnprotected, sourceOf } from './opening.ts';
 import type { ServiceParts } from './service-parts.ts';
 import type { Marked } from './structural-mark.ts';
 import type { Visit } from './visit.ts';
@@ -19,9 +20,17 @@ export interface RebaseOptions {
   readonly mode: 'safe' | 'unsafe';
 }
 
+export interface CompareOptions {
+  /** The other image, by id or name. */
+  readonly with: string;
+  /** Whether sizes and allocation have to be the same, too. */
+  readonly strict: boolean;
+}
+
 type ChainsParts = Pick<ServiceParts, 'catalog' | 'clock' | 'directory'> & {
   readonly access: ImageAccess;
   readonly images: Pick<Images, 'show'>;
+  readonly keys: Pick<ImageKeys, 'ofChain'>;
 };
 
 /** `{image}` is an id or a name everywhere; without such an image every verb faults `image-not-found`. */
@@ -75,6 +84,37 @@ export class Chains {
     const work = (visit: Visit): Promise<EngineRuns['digest']['result']> =>
       visit.run('digest', snapshot === undefined ? {} : { snapshot }, control);
     return this.#parts.access.use(image, visitor, work, control);
+  }
+
+  /**
+   * Whether an image and another one hold the same. Faults of the other one `image-not-found`, `image-not-ready`,
+   * `image-in-use`; `passphrase-required` {other} when it is locked.
+   */
+  async compare(image: string, { with: other, strict }: CompareOptions, control?: WorkControl): Promise<Comparison> {
+    const { access } = this.#parts;
+    const work = async (visit: Visit): Promise<Comparison> => {
+      // Opening it proves that it can be used, and mends what a crash has left of it.
+      using beside = await access.enter(other, { changes: false, signal: control?.signal });
+      if (beside.imageId === visit.imageId) return { identical: true, firstDifference: undefined };
+      return await access.keepStill(beside, () => this.#compare(visit, { otherId: beside.imageId, strict }, control));
+    };
+    return access.use(image, { changes: false, claim: control?.claim }, work, control);
+  }
+
+  async #compare(
+    visit: Visit,
+    { otherId, strict }: { readonly otherId: string; readonly strict: boolean },
+    control: WorkControl | undefined,
+  ): Promise<Comparison> {
+    const { catalog, directory, keys } = this.#parts;
+    const images = await catalog.listChain(otherId);
+    const volumeKeys = keys.ofChain(images.map(({ id }) => id));
+    try {
+      const chain = images.map((one, index) => ({ ...sourceOf(this.#parts, one), volumeKey: volumeKeys[index] }));
+      return await visit.run('compare', { chain, path: directory.imagePath(visit.imageId), strict }, control);
+    } finally {
+      for (const key of volumeKeys) key?.fill(0);
+    }
   }
 
   /** The other image is immutable before the file may name it; the row is told when it does. */

@@ -125,6 +125,21 @@ export class ImageAccess {
     return one.structural.takeWithin(this.#parts.graceMs, () => one.still(work), late);
   }
 
+  /**
+   * Does a long work while nobody changes the image, whose readers go on: who wants to change it waits for a grace, and is
+   * `engine-busy` then. Faults `image-in-use` when what is under way does not end in time.
+   */
+  async keepStill<Result>(visit: Visit, work: () => Promise<Result>): Promise<Result> {
+    const one = this.#inUse(visit);
+    const late = (): Fault => new Fault('image-in-use', { imageId: one.id, name: one.name });
+    await one.structural.takeWithin(this.#parts.graceMs, () => one.keep(), late);
+    try {
+      return await work();
+    } finally {
+      one.keepers.leave();
+    }
+  }
+
   /** In structural work: the next caller opens the image anew, with what it stands on now. */
   async reopen(visit: Visit): Promise<void> {
     await this.#inUse(visit).still(async () => undefined);

@@ -1,8 +1,9 @@
 // Who uses an image, and what an image in use tells everybody.
 
-import type { CallOptions } from '../pool/engine-pool.ts';
+import type { CallOptions, RunOptions } from '../pool/engine-pool.ts';
 import type { RunName } from '../pool/protocol.ts';
 import type { LeaseClaim } from './lease-book.ts';
+import type { WorkControl } from './work-control.ts';
 
 /** For whom an image is entered. */
 export interface VisitorOptions {
@@ -23,6 +24,12 @@ export interface CallerOptions extends Pick<VisitorOptions, 'changes' | 'signal'
   readonly key?: Uint8Array | undefined;
 }
 
+/** For whom a run is made. */
+export interface RunCaller extends CallerOptions {
+  /** Who watches it. */
+  readonly control: WorkControl | undefined;
+}
+
 /** What every answer of the image's thread brings up to date. */
 export interface ImagePulse {
   readonly virtualSize: number;
@@ -35,5 +42,12 @@ export function callOptionsOf({ signal, epoch, key }: CallerOptions): CallOption
   return { signal, ...(epoch === undefined ? {} : { epoch }), ...(key === undefined ? {} : { key }) };
 }
 
+/** The same for a run, which ends when the caller, whoever watches it, or `cut` wants it to. */
+export function runOptionsOf(caller: RunCaller, cut: AbortSignal): RunOptions {
+  const { control } = caller;
+  const signals = [cut, caller.signal, control?.signal].filter((one) => one !== undefined);
+  return { ...callOptionsOf(caller), signal: AbortSignal.any(signals), onProgress: control?.onProgress };
+}
+
 /** Runs that leave the image as it is. */
-export const readingRuns: readonly RunName[] = ['check', 'digest', 'measure', 'copy'];
+export const readingRuns: readonly RunName[] = ['check', 'digest', 'compare', 'measure', 'copy'];

@@ -5,8 +5,8 @@ import { Fault } from '../base/fault.ts';
 import type { ImageRecord } from '../catalog/catalog.ts';
 import type { EngineHandle } from '../pool/engine-pool.ts';
 import type { CallName, EngineCalls, EngineRuns, RunName } from '../pool/protocol.ts';
-import { callOptionsOf, readingRuns } from './image-caller.ts';
-import type { CallerOptions, ImagePulse } from './image-caller.ts';
+import { callOptionsOf, readingRuns, runOptionsOf } from './image-caller.ts';
+import type { CallerOptions, ImagePulse, RunCaller } from './image-caller.ts';
 import type { ImageInUseParts } from './image-in-use-parts.ts';
 import { IdleWatch } from './idle-watch.ts';
 import { countDoubt, failIfBroken, leavesDoubts, leavesImageUnknown, markDoubtful } from './image-failures.ts';
@@ -17,7 +17,6 @@ import { openWithRoom } from './opening-with-room.ts';
 import { Presence } from './presence.ts';
 import { explainStorage } from './storage-faults.ts';
 import { Turns } from './turns.ts';
-import type { WorkControl } from './work-control.ts';
 
 /**
  * The fast path asks memory only: while the image is open (for writing, if the caller changes it), a call goes straight
@@ -28,6 +27,8 @@ export class ImageInUse {
   readonly id: string;
   /** One structural operation at a time. Taken before {@link #turns}, never inside them. */
   readonly structural = new Turns();
+  /** While somebody is in here nobody changes the image. See {@link keep}. */
+  readonly keepers = new Presence();
   idleSince = 0;
   #name: string;
   readonly #parts: ImageInUseParts<ImageInUse>;
@@ -162,11 +163,9 @@ export class ImageInUse {
   async run<Name extends RunName>(
     name: Name,
     args: EngineRuns[Name]['args'],
-    caller: CallerOptions & { readonly control: WorkControl | undefined },
+    caller: RunCaller,
   ): Promise<EngineRuns[Name]['result']> {
-    const signals = [this.#cutting.signal, caller.signal, caller.control?.signal].filter((one) => one !== undefined);
-    const signal = AbortSignal.any(signals);
-    const options = { ...callOptionsOf(caller), signal, onProgress: caller.control?.onProgress };
+    const options = runOptionsOf(caller, this.#cutting.signal);
     const run = ({ handle }: Opening) => this.#runs.during(() => handle.run(name, args, options));
     return this.during(caller, run, { changes: !readingRuns.includes(name) });
   }
@@ -176,14 +175,6 @@ export class ImageInUse {
     // Whatever is being opened now may have asked before.
     if (this.#opening === undefined) await this.#turns.take(async () => undefined);
     if (this.#opening !== undefined) await news(this.#opening);
-  }
-
-  /** Makes everything durable that was answered so far. What is not open for writing was flushed when it was closed. */
-  async flush(caller: CallerOptions): Promise<void> {
-    const work = async ({ handle, writable }: Opening): Promise<void> => {
-      if (writable) await handle.call('flush', {}, { signal: caller.signal });
-    };
-    await this.during(caller, work, { changes: true });
   }
 
   /** Asks the open file what it is now, and stores it. */
@@ -207,6 +198,14 @@ export class ImageInUse {
     });
   }
 
+  /** From now on nobody changes the image until the caller leaves {@link keepers}; readers go on. As {@link still}, for whoever is in. */
+  async keep(): Promise<void> {
+    await this.#turns.take(async () => {
+      if (this.writable) await this.#stop();
+      this.keepers.come();
+    });
+  }
+
   /** Closes the file if nobody uses the image. */
   async closeIfIdle(): Promise<void> {
     try {
@@ -218,10 +217,11 @@ export class ImageInUse {
     }
   }
 
-  /** Ends the use in its turn; callers get a grace. Faults `image-in-use` while a run is under way. */
+  /** Ends the use in its turn; callers get a grace. Faults `image-in-use` while a run is under way or it is kept. */
   async retire(retirement: Retirement): Promise<void> {
     const work = async (): Promise<void> => {
-      if (this.#runs.count > 0) throw new Fault('image-in-use', { imageId: this.id, name: this.name });
+      if (this.#runs.count + this.keepers.count > 0)
+        throw new Fault('image-in-use', { imageId: this.id, name: this.name });
       await retirement.judge();
       await retirement.begin(() => {
         this.#closedTo = retirement.reason;
@@ -302,6 +302,7 @@ export class ImageInUse {
     if (this.#admits(caller.changes)) return this.#now;
 
     const record = await requireUsable(this.#parts, this.id, caller);
+    if (caller.changes && !(await this.keepers.emptyWithin(this.#parts.graceMs))) throw new Fault('engine-busy', {});
     const earlier = this.#opening === undefined ? [] : [...this.#opening.earlier, this.#opening.handle];
     this.#opening = await openWithRoom(this.#parts, record, { ...caller, earlier });
     return this.#opening;

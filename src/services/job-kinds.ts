@@ -10,6 +10,7 @@ import type {
   AmendWish,
   CheckReport,
   Compacted,
+  Comparison,
   EngineCalls,
   ExtentItem,
   ImageDescription,
@@ -17,7 +18,7 @@ import type {
   SnapshotDescription,
 } from '../pool/protocol.ts';
 import { snapshotWithId } from './snapshot-lookup.ts';
-import type { Chains } from './chains.ts';
+import type { Chains, CompareOptions } from './chains.ts';
 import type { ImageAccess } from './image-access.ts';
 import type { Images } from './images.ts';
 import type { WorkControl } from './work-control.ts';
@@ -33,6 +34,7 @@ export interface JobResults {
   'resize': Image;
   'check': CheckReport;
   'digest': EngineRuns['digest']['result'];
+  'compare': Comparison;
   'repair': CheckReport;
   'empty': Image;
   'amend': Image;
@@ -84,6 +86,13 @@ export const jobKinds: { readonly [Kind in JobKind]: JobKindRow } = {
       const { snapshot } = options as { readonly snapshot?: string };
       if (imageId === undefined) return undone;
       return { kind: 'again', work: (control) => chains.digest(imageId, { snapshot }, control) };
+    },
+  },
+  'compare': {
+    unit: 'bytes',
+    afterCrash: async ({ imageId, options }, { chains }) => {
+      if (imageId === undefined) return undone;
+      return { kind: 'again', work: (control) => chains.compare(imageId, options as CompareOptions, control) };
     },
   },
   'check': { unit: 'bytes', afterCrash: async (job, parts) => checkAgain(job, parts, 'none') },

@@ -103,7 +103,7 @@ export function createServices(parts: ServiceParts): Services {
   const images = new Images({ ...parts, access, newImages, usage });
   const bitmaps = new Bitmaps({ ...parts, access });
   const snapshots = new Snapshots({ ...parts, access });
-  const chains = new Chains({ ...parts, access, images });
+  const chains = new Chains({ ...parts, access, images, keys });
   const compactions = new Compactions({ access });
   const jobs = new Jobs({ ...parts, access, images, chains, compactions });
   const ahead = new ReadAhead({ bytesMax: readAheadMax });

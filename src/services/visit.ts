@@ -10,6 +10,7 @@ import type { CallerOptions, ImagePulse, VisitorOptions } from './image-caller.t
 import type { ImageInUse } from './image-in-use.ts';
 import type { ImageKeys } from './image-keys.ts';
 import type { HeldLease, LeaseBook, LeaseClaim } from './lease-book.ts';
+import type { Opening } from './opening.ts';
 import type { WorkControl } from './work-control.ts';
 
 /** A caller inside an image. Whoever entered leaves, whatever happens (`using visit = …` does). */
@@ -107,9 +108,13 @@ export class Visit implements Disposable {
     if (this.#image.answers && this.holds(handle)) await this.during(work);
   }
 
-  /** Makes everything durable that was answered so far. */
+  /** Makes everything durable that was answered so far. What is not open for writing was flushed when it was closed. */
   async flush(): Promise<void> {
-    await this.#image.flush(this.#caller);
+    const { signal } = this.#caller;
+    const work = async ({ handle, writable }: Opening): Promise<void> => {
+      if (writable) await handle.call('flush', {}, { signal });
+    };
+    await this.#image.during(this.#caller, work, { changes: true });
   }
 
   /** Asks the open file what it is now, and stores it. */

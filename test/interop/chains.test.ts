@@ -9,7 +9,7 @@ import { guestOffset } from '../../src/engine/format/offsets.ts';
 import { Image } from '../../src/engine/image.ts';
 import type { BackingFile } from '../../src/engine/image.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
-import { compareImages, infoJson, mapJson, qemuImg, qemuIo } from '../support/qemu-img.ts';
+import { compareImages, infoJson, mapJson, qemuImg, qemuIo, runTool } from '../support/qemu-img.ts';
 import type { MapRun } from '../support/qemu-img.ts';
 import { assertSound, mergedMap } from '../support/qemu-verdicts.ts';
 import { tempFolder } from '../support/temp-folder.ts';
@@ -205,4 +205,94 @@ describe('an image that was committed', () => {
       assert.equal(zeroes?.facts, true, 'what is zero in the image is not stored');
     });
   }
+});
+
+/** What `qemu-img compare` says: the first difference in whole sectors, as it looks for it. */
+function verdictOf(one: string, other: string, strict: boolean): { identical: boolean; sector: number | undefined } {
+  const args = ['compare', ...(strict ? ['-s'] : []), '-f', 'qcow2', '-F', 'qcow2', one, other];
+  const { exit, stdout, stderr } = runTool('qemu-img', args, '');
+  assert.ok(exit <= 1, stderr);
+  const at = /[Oo]ffset (\d+)/.exec(stdout)?.[1];
+  return { identical: exit === 0, sector: at === undefined ? undefined : Math.floor(Number(at) / 512) };
+}
+
+describe('a comparison', () => {
+  test('says what qemu-img compare says of the same pair', () => {
+    using folder = tempFolder();
+    const { path } = folder;
+    const content = ['write -P 1 64k 1M', 'write -P 2 2M 200k'];
+    const rows: Readonly<Record<string, Parameters<typeof make>[2]>> = {
+      base: { size: '4M', commands: content },
+      twin: { size: '4M', commands: content },
+      longer: { size: '5M', commands: content },
+      tail: { size: '5M', commands: [...content, 'write -P 3 4100k 1k'] },
+      zeroes: { size: '4M', commands: [...content, 'write -z 3M 64k'] },
+      written: { size: '4M', commands: [...content, 'write -P 0 3M 64k'] },
+      other: { size: '4M', commands: [...content, 'write -P 3 2100k 1k'] },
+      packed: { size: '4M', options: 'cluster_size=16k', commands: ['write -c -P 1 64k 1M', 'write -P 2 2M 200k'] },
+      scattered: { size: '4M', commands: ['write -P 2 2M 200k', 'write -P 1 576k 512k', 'write -P 1 64k 512k'] },
+      overlay: { size: '4M', below: 'base', commands: ['write -P 1 128k 64k'] },
+      second: { size: '4M', below: 'base', commands: ['write -P 9 128k 64k'] },
+      wide: { size: '6M', below: 'base', commands: [] },
+    };
+    for (const [name, made] of Object.entries(rows)) make(path, name, made);
+    const chain = (name: string): readonly string[] => [name, ...(rows[name]?.below === undefined ? [] : ['base'])];
+    const pairs = [
+      'base twin',
+      'base longer',
+      'tail base',
+      'base zeroes',
+      'zeroes written',
+      'twin written',
+      'base other',
+    ]
+      .concat(
+        'packed base',
+        'base scattered',
+        'overlay base',
+        'base overlay',
+        'overlay second',
+        'wide base',
+        'wide longer',
+      )
+      .map((pair) => pair.split(' ') as [string, string]);
+    const seen = new Set<string>();
+    for (const [one, other] of pairs) {
+      const [, ...below] = chain(one);
+      const image = Image.open({
+        path: join(path, one),
+        writable: false,
+        locks: 'qemu',
+        backing: chainOf(path, ...below),
+      });
+      for (const strict of [false, true]) {
+        const wish = { chain: chainOf(path, ...chain(other)), path: join(path, one), strict };
+        const { identical, firstDifference } = runToEnd(image.compareWith(wish));
+        const sector = firstDifference === undefined ? undefined : Math.floor(firstDifference / 512);
+        const verdict = verdictOf(join(path, one), join(path, other), strict);
+        assert.deepEqual({ identical, sector }, verdict, `${one} ${other}${strict ? ', strict' : ''}`);
+        seen.add(`${String(strict)} ${String(identical)}`);
+      }
+      image.close();
+    }
+    assert.equal(seen.size, 4);
+  });
+
+  test('reads nothing that both chains have from one file', () => {
+    using folder = tempFolder();
+    const { path } = folder;
+    make(path, 'base', { size: '1M', commands: ['write -P 1 0 1M'] });
+    make(path, 'one', { size: '1M', below: 'base', commands: ['write -P 2 0 64k'] });
+    make(path, 'other', { size: '1M', below: 'base', commands: ['write -P 2 0 64k'] });
+    const image = Image.open({
+      path: join(path, 'one'),
+      writable: false,
+      locks: 'qemu',
+      backing: chainOf(path, 'base'),
+    });
+    const wish = { path: join(path, 'one'), strict: false };
+    const steps = [...image.compareWith({ ...wish, chain: chainOf(path, 'other', 'base') })];
+    assert.deepEqual(steps, [{ done: 65_536, total: 1_048_576 }]);
+    image.close();
+  });
 });

@@ -157,3 +157,43 @@ describe('a digest', () => {
     assert.equal((await service.post('/v1/images/summed/digest', { algorithm: 'md5' })).status, 400);
   });
 });
+
+describe('a comparison', () => {
+  const compare = async (image: string, other: string, more: object = {}): Promise<object> =>
+    (await service.post(`/v1/images/${image}/compare`, { with: other, ...more }).expect(200)).body as object;
+
+  test('says whether two images hold the same, and where they differ first', async () => {
+    await service.create({ name: 'left', virtualSize: MiB });
+    await service.write('left', 1000, pattern(300_000, 12));
+    await service.create({ name: 'right', virtualSize: 2 * MiB, clusterSize: 4 * KiB });
+    await service.write('right', 1000, pattern(300_000, 12));
+    const same = { identical: true };
+    assert.deepEqual(await compare('left', 'right'), same);
+    assert.deepEqual(await compare('left', 'right', { strict: true }), { identical: false });
+    assert.deepEqual(await compare('left', 'left', { strict: true }), same);
+    await service.write('right', MiB + 77, Buffer.from('x'));
+    assert.deepEqual(await compare('right', 'left'), { identical: false, firstDifference: MiB + 77 });
+    await service.write('left', 200_001, Buffer.from('y'));
+    assert.deepEqual(await compare('left', 'right'), { identical: false, firstDifference: 200_001 });
+    // Both are as free as before.
+    await service.create({ name: 'over', backing: { image: 'left' } });
+    assert.deepEqual(await compare('over', 'left'), same);
+    assert.deepEqual(await compare('left', 'over'), same);
+    assert.deepEqual(await compare('left', 'over', { strict: true }), same);
+    await service.write('over', 4096, Buffer.from('z'));
+    assert.deepEqual(await compare('left', 'over'), { identical: false, firstDifference: 4096 });
+  });
+
+  test('is refused with what is not there, or was not understood', async () => {
+    for (const [image, body, status, code] of [
+      ['left', { with: 'nobody' }, 404, 'image-not-found'],
+      ['nobody', { with: 'left' }, 404, 'image-not-found'],
+      ['left', {}, 400, 'invalid-request'],
+      ['left', { with: 'right', strict: 'very' }, 400, 'invalid-request'],
+      ['left', { with: 'right', snapshot: 's' }, 400, 'invalid-request'],
+    ] as const) {
+      const refused = await service.post(`/v1/images/${image}/compare`, body);
+      assert.deepEqual([refused.status, codeOf(refused)], [status, code], JSON.stringify(body));
+    }
+  });
+});

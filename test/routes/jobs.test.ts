@@ -30,6 +30,7 @@ let service: BrakedService;
 
 before(async () => {
   service = await startBrakedService(folder.path);
+  await prepared('compared');
 });
 beforeEach(() => {
   service.brake.held = false;
@@ -68,6 +69,7 @@ async function ended(id: string): Promise<JobBody> {
 const verbs = {
   'resize': (name: string) => service.post(`/v1/images/${name}/resize`, { virtualSize: 2 * MiB }),
   'digest': (name: string) => service.post(`/v1/images/${name}/digest`),
+  'compare': (name: string) => service.post(`/v1/images/${name}/compare`, { with: 'compared' }),
   'check': (name: string) => service.post(`/v1/images/${name}/check`),
   'repair': (name: string) => service.post(`/v1/images/${name}/check`, { repair: 'all' }),
   'amend': (name: string) => service.post(`/v1/images/${name}/amend`, { refcountBits: 64, lazyRefcounts: true }),
@@ -85,6 +87,7 @@ const verbs = {
 const results: Readonly<Record<keyof typeof verbs, string | undefined>> = {
   'resize': 'virtualSize',
   'digest': 'digest',
+  'compare': 'identical',
   'check': 'clean',
   'repair': 'clean',
   'amend': 'refcountBits',
@@ -273,6 +276,27 @@ describe('a job', () => {
     await ended(job.id);
     await service.delete('/v1/images/busy').expect(204);
     assert.equal((await ended(job.id)).state, 'succeeded');
+  });
+
+  test('keeps the other image of a comparison as it is while it runs, and its readers in', async () => {
+    await prepared('one');
+    await prepared('other');
+    const job = await accepted(() => service.post('/v1/images/one/compare', { with: 'other' }));
+    while (((await service.get(`/v1/jobs/${job.id}`)).body as JobBody).progress.done === 0);
+    const refused = await service.delete('/v1/images/other');
+    assert.deepEqual([refused.status, codeOf(refused)], [409, 'image-in-use']);
+    await service.get('/v1/images/other/data').expect(200);
+    const write = service
+      .put('/v1/images/other/data')
+      .set('Content-Range', 'bytes 0-6/*')
+      .send(Buffer.from('changed'))
+      .expect(204)
+      .then(() => 'written');
+    const first = await Promise.race([write, service.get('/v1/images/other/data').then(() => 'read')]);
+    assert.equal(first, 'read');
+    service.brake.held = false;
+    assert.deepEqual((await ended(job.id)).result, { identical: true });
+    assert.equal(await write, 'written');
   });
 
   test('is not there under another id', async () => {

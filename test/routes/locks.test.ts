@@ -149,7 +149,18 @@ describe('an encrypted image', () => {
       write('top', Buffer.from('none')),
       service.post('/v1/images/top/zero', { offset: 0, length: 1 }),
     ]);
+    await refuses('passphrase-required', [
+      service.post('/v1/images/top/compare', { with: 'plain' }),
+      service.post('/v1/images/plain/compare', { with: 'top' }),
+    ]);
     await unlock('base').expect(204);
+    for (const [one, other] of [
+      ['plain', 'top'],
+      ['top', 'plain'],
+    ] as const) {
+      const compared = await service.post(`/v1/images/${one}/compare`, { with: other }).expect(200);
+      assert.deepEqual(compared.body, { identical: false, firstDifference: 0 });
+    }
     await service.post('/v1/images/top/zero', { offset: 0, length: 1 }).expect(204);
     assert.equal(String((await read('top').expect(206)).body), '\0ata');
     const { layers } = (await service.get('/v1/images/top/chain').expect(200)).body as {

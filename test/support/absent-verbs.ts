@@ -8,6 +8,7 @@ export class AbsentVerbs extends PlainImage {
   readonly rebase = notHere;
   readonly commit = notHere;
   readonly digest = notHere;
+  readonly compareWith = notHere;
   readonly bitmaps = notHere;
   readonly bitmap = notHere;
   readonly dirtyExtents = notHere;

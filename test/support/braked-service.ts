@@ -47,6 +47,7 @@ const runNames: ReadonlySet<string | symbol> = new Set([
   'copyTo',
   'rebase',
   'digest',
+  'compareWith',
   'createSnapshot',
   'deleteSnapshot',
   'revertSnapshot',

@@ -31,6 +31,11 @@ export class ChainKeys {
     this.use([]);
   }
 
+  /** Whether a layer is locked. */
+  get areMissing(): boolean {
+    return this.#layers.values().some(({ encryption }) => encryption?.isUnlocked === false);
+  }
+
   /** Fault `passphrase-required` {layersBelow} when a layer is locked: reading through it would fail half-way. */
   admit(): void {
     for (const [depth, { encryption }] of this.#layers) {

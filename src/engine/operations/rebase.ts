@@ -50,7 +50,10 @@ export interface SharedLayers {
 }
 
 /** The layers that two chains have in common at their ends. */
-export function sharedLayers(old: readonly BackingFile[], next: readonly BackingFile[]): SharedLayers {
+export function sharedLayers(
+  old: readonly Pick<BackingFile, 'path'>[],
+  next: readonly Pick<BackingFile, 'path'>[],
+): SharedLayers {
   let count = 0;
   for (;;) {
     const one = old[old.length - 1 - count];

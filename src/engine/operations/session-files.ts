@@ -13,6 +13,7 @@ import { ChainKeys } from './chain-keys.ts';
 import { openBacking, openChain, openDataFile } from './open.ts';
 import type { Beside, LayerOptions } from './open.ts';
 import type { RuntimeOptions } from './runtime-options.ts';
+import type { Steps } from './steps.ts';
 
 export type SessionOptions =
   | ({
@@ -101,6 +102,22 @@ export class SessionFiles {
     assert('chain' in options, 'an image is put on other files than those of the chain that it was opened with');
     const keys = new ChainKeys();
     return { files, layer: openChain(files, { ...options, keys, depth: 1 }), keys };
+  }
+
+  /**
+   * Reads of another chain, which is not empty, beside the own one, and closes it again. Fault `passphrase-required`
+   * {other: true} when one of its files is locked.
+   */
+  *besideChain<Result>(files: readonly BackingFile[], work: (layer: Layer) => Steps<Result>): Steps<Result> {
+    const { layer, keys } = this.openChain(files);
+    assert(layer !== undefined, 'a chain to read of has a file');
+    try {
+      if (keys.areMissing) throw new Fault('passphrase-required', { other: true });
+      return yield* work(layer);
+    } finally {
+      keys.lock();
+      layer.close();
+    }
   }
 
   /** The image stands on another chain from now on. The old one is the caller's to close. */
