@@ -15,6 +15,7 @@ const ends: Readonly<Record<TornKind, readonly string[]>> = {
   'compact': ['succeeded'],
   'grow': ['failed'],
   'shrink': ['failed', 'succeeded'],
+  'compare': ['succeeded'],
   'check': ['succeeded'],
   'repair': ['succeeded'],
   'empty': ['failed', 'succeeded'],

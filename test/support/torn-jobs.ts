@@ -19,7 +19,7 @@ const KiB = 1024;
 const MiB = 1024 * KiB;
 const virtualSize = 8 * MiB;
 
-/** A data directory with the image `vm`, to be cut again and again. */
+/** A data directory with the image `vm`, to be cut again and again, and `beside` to compare it with. */
 export interface Template extends Disposable {
   readonly path: string;
   readonly imageId: string;
@@ -45,6 +45,7 @@ export async function makeTemplate(): Promise<Template> {
   const { services } = house;
   const options = newImage({ name: 'vm', virtualSize, clusterSize: 512, preallocation: 'metadata' });
   const { id: imageId } = await services.images.create(options);
+  await services.images.create(newImage({ name: 'beside', virtualSize }));
   await writeAt(services, 'vm', 0, pattern(256 * KiB, 1));
   await writeAt(services, 'vm', 6 * MiB, pattern(256 * KiB, 2));
   await services.snapshots.create('vm', { name: 's' });
@@ -80,6 +81,7 @@ const requests = {
   'compact': (service) => service.post(`${at}/compact`),
   'grow': (service) => service.post(`${at}/resize`, { virtualSize: virtualSize + 2 * MiB, preallocation: 'metadata' }),
   'shrink': (service) => service.post(`${at}/resize`, { virtualSize: 4 * MiB, allowShrink: true }),
+  'compare': (service) => service.post(`${at}/compare`, { with: 'beside' }),
   'check': (service) => service.post(`${at}/check`),
   'repair': (service) => service.post(`${at}/check`, { repair: 'all' }),
   'empty': (service) => service.post(`${at}/empty`),
@@ -206,6 +208,7 @@ async function judgeImage(
     case 'snapshot-revert':
       assert.ok(disk.equals(done ? snapshot : live), kind);
       break;
+    case 'compare':
     case 'check':
     case 'repair':
       assert.ok(done, `${kind} begins again`);
@@ -228,7 +231,7 @@ async function judgeNew(service: BrakedService, torn: { kind: TornKind; done: bo
   const answer = await service.get('/v1/images/new');
   assert.equal(answer.status, isThere ? 200 : 404, torn.kind);
   if (isThere) assert.equal((answer.body as ImageBody)['state'], 'ready');
-  assert.equal(service.house.files('images').length, isThere ? 2 : 1);
+  assert.equal(service.house.files('images').length, isThere ? 3 : 2);
 }
 
 function isPartlyZero(disk: Buffer, live: Buffer): boolean {

@@ -99,7 +99,10 @@ function isZeroByTables(extent: LayerExtent): boolean {
   return extent.kind !== 'data' || extent.preallocated === true;
 }
 
-/** The flags of QEMU's block status: data, zero, allocated, and whether there is a place. */
+/**
+ * The flags of QEMU's block status: data, zero, allocated, and whether there is a place. (QEMU flags the end of the lowest
+ * image, too, where nothing is allocated: two chains whose extents differ behind it differ for QEMU some bytes earlier.)
+ */
 function statusOf(extent: LayerExtent, fileCount: number): string {
   const { kind, depth, host } = extent;
   // Where an image below has ended, QEMU takes the zeroes for allocated ones without a place.
