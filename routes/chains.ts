@@ -1,9 +1,17 @@
-// What is done to a layer as a whole: put on another base, flattened, summed up, compared.
+// What is done to a layer as a whole: put on another base, flattened, committed, summed up, compared.
 
+import { passphraseOf } from '../src/http/image-passphrase.ts';
 import type { Services } from '../src/services/services.ts';
 import { answerWork, jobResponse } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
-import { CompareImages, DigestImage, ImageComparison, ImageDigest, RebaseImage } from './schemas/chains.ts';
+import {
+  CommitImage,
+  CompareImages,
+  DigestImage,
+  ImageComparison,
+  ImageDigest,
+  RebaseImage,
+} from './schemas/chains.ts';
 import { ImageParams } from './schemas/common.ts';
 import { Image } from './schemas/images.ts';
 import { ClaimHeaders } from './schemas/leases.ts';
@@ -31,6 +39,36 @@ export function chainRoutes(services: Services): Routes {
           services,
           { request, reply },
           { kind: 'rebase', image, options, work: (control) => services.chains.rebase(image, options, control) },
+        );
+      },
+    );
+
+    app.post(
+      '/images/:image/commit',
+      {
+        schema: {
+          operationId: 'commitImage',
+          tags: ['images'],
+          summary: 'Copy what the image holds into one below it; the image is emptied unless it keeps its data',
+          params: ImageParams,
+          headers: ClaimHeaders,
+          body: CommitImage.optional(),
+          response: { 200: json('The image that was committed', Image), ...jobResponse(), ...problemResponse() },
+        },
+      },
+      async (request, reply) => {
+        const { image } = request.params;
+        const options = { into: request.body?.into, keepTop: request.body?.keepTop ?? false };
+        const passphrase = passphraseOf(request);
+        return answerWork(
+          services,
+          { request, reply },
+          {
+            kind: 'commit',
+            image,
+            options,
+            work: (control) => services.chains.commit(image, options, { ...control, passphrase }),
+          },
         );
       },
     );

@@ -89,6 +89,7 @@ const answers: { readonly [Kind in JobKind]: (value: JobResults[Kind], imageId: 
   'empty': imageAnswer,
   'amend': imageAnswer,
   'rebase': imageAnswer,
+  'commit': imageAnswer,
   'flatten': imageAnswer,
   'zero': receiptAnswer,
   'discard': receiptAnswer,

@@ -191,6 +191,14 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
   ['compactImage', longWork(200, { takes: ['Image-Passphrase'] })],
   ['emptyImage', longWork(200, { sends: ['ETag'], problems: ['image-protected'] })],
   [
+    'commitImage',
+    longWork(200, {
+      takes: ['Image-Passphrase'],
+      sends: ['ETag'],
+      problems: ['image-protected', 'snapshots-need-backing', 'snapshots-prevent-resize', 'bitmap-inconsistent'],
+    }),
+  ],
+  [
     'rebaseImage',
     longWork(200, { sends: ['ETag'], problems: ['snapshots-need-backing', 'chain-too-deep', 'header-full'] }),
   ],

@@ -134,6 +134,7 @@ const features = [
   'backing',
   'bitmaps',
   'check',
+  'commit',
   'compare',
   'conditions',
   'detach',

@@ -37,6 +37,16 @@ export const ImageComparison = z
   })
   .meta({ id: 'ImageComparison' });
 
+export const CommitImage = z
+  .strictObject({
+    into: ImageKey.optional().meta({
+      description:
+        'An image below, by id or name; the next one when left out. With a deeper one the image keeps its data',
+    }),
+    keepTop: z.boolean().default(false).meta({ description: 'Whether the image keeps its data, too' }),
+  })
+  .meta({ id: 'CommitImage' });
+
 export const DigestImage = z
   .strictObject({
     algorithm: z.literal('sha256').default('sha256'),

@@ -53,6 +53,7 @@ export const Job = z
       'empty',
       'amend',
       'rebase',
+      'commit',
       'flatten',
       'zero',
       'discard',

@@ -72,6 +72,7 @@ export type StructuralOperation =
   | 'empty'
   | 'amend'
   | 'rebase'
+  | 'commit'
   | 'compact'
   | 'snapshot-create'
   | 'snapshot-delete'

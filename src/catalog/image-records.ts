@@ -116,6 +116,7 @@ const structuralOperations: readonly StructuralOperation[] = [
   'empty',
   'amend',
   'rebase',
+  'commit',
   'compact',
   'snapshot-create',
   'snapshot-delete',

@@ -12,6 +12,7 @@ export type JobKind =
   | 'empty'
   | 'amend'
   | 'rebase'
+  | 'commit'
   | 'flatten'
   | 'zero'
   | 'discard'

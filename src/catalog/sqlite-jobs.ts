@@ -99,6 +99,7 @@ const kinds: readonly JobKind[] = [
   'amend',
   'copy',
   'rebase',
+  'commit',
   'flatten',
   'compact',
 ];

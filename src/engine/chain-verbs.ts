@@ -3,6 +3,7 @@
 import { BitmapVerbs } from './bitmap-verbs.ts';
 import { layerOver } from './data/image-layer.ts';
 import { commit } from './operations/commit.ts';
+import type { CommitWish } from './operations/commit.ts';
 import { compare } from './operations/compare.ts';
 import type { Comparison, ComparisonWish } from './operations/compare.ts';
 import type { ImageSession } from './operations/image-session.ts';
@@ -34,9 +35,9 @@ export class ChainVerbs extends BitmapVerbs {
    * Copies what the image and all above the layer `depth` below it have into that layer, which nobody else may have open;
    * see {@link commit}. The image stays as it is: {@link empty} it when its next layer has everything.
    */
-  commit({ depth }: { readonly depth: number }): Steps<void> {
+  commit(wish: CommitWish): Steps<void> {
     this.#session.admitKeys('chain');
-    return commit(this.#session, depth);
+    return commit(this.#session, wish);
   }
 
   /**

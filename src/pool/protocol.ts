@@ -266,6 +266,8 @@ export interface EngineRuns {
     result: Changed;
   };
   /** Puts the image on another chain, nearest first, or on none. */
+  /** Copies everything above the layer `depth` below into it; `empties`: drops what the image itself has then. */
+  commit: { args: { depth: number; mend: boolean; empties: boolean }; result: Changed };
   rebase: { args: { chain: readonly BackingSource[]; mode: 'safe' | 'unsafe' }; result: Changed };
   empty: { args: Record<never, never>; result: Changed };
   /** All of it or nothing; guest data stays. */

@@ -55,6 +55,22 @@ const runs: { readonly [Name in RunName]: RunRow<Name> } = {
       return { generation: image.generation };
     },
   },
+  commit: {
+    admits: 'reads',
+    // The guest sees the same all the time.
+    changes: false,
+    *start(image, { empties, ...wish }) {
+      image.plans.forgetFiles();
+      try {
+        yield* image.file.commit(wish);
+      } finally {
+        image.plans.forgetFiles();
+      }
+      image.raise();
+      if (empties) yield* image.file.empty();
+      return { generation: image.generation };
+    },
+  },
   rebase: {
     admits: 'reads',
     // The guest sees other bytes at the end, if it does at all.

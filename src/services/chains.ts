@@ -2,6 +2,7 @@
 
 import { Fault } from '../base/fault.ts';
 import type { BackingSource, Comparison, EngineRuns } from '../pool/protocol.ts';
+import { borrowLayers } from './borrowed-layers.ts';
 import type { ImageAccess } from './image-access.ts';
 import type { Image } from './image-facts.ts';
 import type { ImageKeys } from './image-keys.ts';
@@ -25,6 +26,13 @@ export interface CompareOptions {
   readonly with: string;
   /** Whether sizes and allocation have to be the same, too. */
   readonly strict: boolean;
+}
+
+export interface CommitOptions {
+  /** An image below, by id or name; undefined for the next one. */
+  readonly into?: string | undefined;
+  /** Whether the image keeps what it holds; it does in any case when it is committed into a deeper one. */
+  readonly keepTop: boolean;
 }
 
 type ChainsParts = Pick<ServiceParts, 'catalog' | 'clock' | 'directory'> & {
@@ -67,6 +75,25 @@ export class Chains {
       return images.show(visit.imageId);
     };
     return access.restructure(image, 'rebase', work, control);
+  }
+
+  /**
+   * Copies what the image, and all between, have into an image below it. Faults `image-has-dependents` when anybody else
+   * stands on what changes, `snapshots-need-backing`, `image-protected`, `unsupported-option`; of the images below
+   * `image-locked`, `image-in-use`, and those of a resize.
+   */
+  async commit(image: string, options: CommitOptions, control?: WorkControl): Promise<Image> {
+    const { access, catalog, images } = this.#parts;
+    const work = async (visit: Visit, marked: Marked): Promise<Image> => {
+      const below = await this.#belowTo(visit.imageId, options.into);
+      const depth = below.length;
+      const empties = depth === 1 && !options.keepTop;
+      if (empties) await requireUnprotected(catalog, visit.imageId);
+      const run = (mend: boolean): Promise<unknown> => visit.run('commit', { depth, mend, empties }, control);
+      await marked(() => borrowLayers({ access, catalog }, { overlayId: visit.imageId, below }, run));
+      return images.show(visit.imageId);
+    };
+    return access.restructure(image, 'commit', work, control);
   }
 
   /** The image holds everything itself then, and stands on none. */
@@ -115,6 +142,16 @@ export class Chains {
     } finally {
       for (const key of volumeKeys) key?.fill(0);
     }
+  }
+
+  /** The ids of the images from the next one below down to a certain one. */
+  async #belowTo(imageId: string, into: string | undefined): Promise<readonly string[]> {
+    const { access, catalog } = this.#parts;
+    const [, ...chain] = await catalog.listChain(imageId);
+    const target = into === undefined ? chain[0]?.id : (await access.find(into)).id;
+    const depth = chain.findIndex(({ id }) => id === target) + 1;
+    if (depth > 0) return chain.slice(0, depth).map(({ id }) => id);
+    throw new Fault('unsupported-option', { option: 'into', reason: 'the image does not stand on such an image' });
   }
 
   /** The other image is immutable before the file may name it; the row is told when it does. */

@@ -140,6 +140,25 @@ export class ImageAccess {
     }
   }
 
+  /**
+   * Does a work that has the file of an image open for writing elsewhere: nobody has it open here meanwhile, and whoever
+   * wants it faults `image-in-use`. Faults as {@link stillWithin}.
+   */
+  async lend<Result>(visit: Visit, work: () => Promise<Result>): Promise<Result> {
+    const one = this.#inUse(visit);
+    const inUse = (): Fault => new Fault('image-in-use', { imageId: one.id, name: one.name });
+    const lending = async (): Promise<Result> => {
+      one.lent = inUse();
+      try {
+        await one.still(async () => undefined);
+        return await work();
+      } finally {
+        one.lent = undefined;
+      }
+    };
+    return one.structural.takeWithin(this.#parts.graceMs, lending, inUse);
+  }
+
   /** In structural work: the next caller opens the image anew, with what it stands on now. */
   async reopen(visit: Visit): Promise<void> {
     await this.#inUse(visit).still(async () => undefined);

@@ -30,6 +30,10 @@ export class ImageInUse {
   /** While somebody is in here nobody changes the image. See {@link keep}. */
   readonly keepers = new Presence();
   idleSince = 0;
+  /** Why nobody new comes in; undefined while everybody may. */
+  closedTo: Fault | undefined;
+  /** Somebody else has the file open for writing: why it is not opened here. */
+  lent: Fault | undefined;
   #name: string;
   readonly #parts: ImageInUseParts<ImageInUse>;
   readonly #turns = new Turns();
@@ -43,8 +47,6 @@ export class ImageInUse {
   #held = false;
   /** The open image is lost or cannot be relied on: it must be opened again. */
   #lost: Fault | undefined;
-  /** Why nobody new comes in. */
-  #closedTo: Fault | undefined;
   /** Why nobody gets anything any more. */
   #cut: Fault | undefined;
   readonly #idleWatch: IdleWatch;
@@ -74,18 +76,13 @@ export class ImageInUse {
     return this.#opening !== undefined;
   }
 
-  /** Why nobody new comes in; undefined while everybody may. */
-  get closedTo(): Fault | undefined {
-    return this.#closedTo;
-  }
-
   get writable(): boolean {
     return this.#opening?.writable === true;
   }
 
   /** Open, so that a reader goes straight to the handle. */
   get answers(): boolean {
-    return this.#admits(false) && this.#closedTo === undefined;
+    return this.#admits(false) && this.closedTo === undefined;
   }
 
   get runCount(): number {
@@ -99,14 +96,14 @@ export class ImageInUse {
 
   /** Lets a caller in; {@link leave} must follow. Faults `image-not-ready`, `image-has-dependents`. */
   async enter(caller: CallerOptions): Promise<ImageRecord> {
-    if (this.#closedTo !== undefined) throw this.#closedTo;
+    if (this.closedTo !== undefined) throw this.closedTo;
     if (this.#admits(caller.changes)) {
       this.#visits.come();
       return this.#now.record;
     }
     try {
       return await this.#turns.take(async () => {
-        if (this.#closedTo !== undefined) throw this.#closedTo;
+        if (this.closedTo !== undefined) throw this.closedTo;
         const { record } = await this.#ensureOpen(caller);
         this.#visits.come();
         return record;
@@ -193,7 +190,7 @@ export class ImageInUse {
    */
   async still<Result>(work: () => Promise<Result>): Promise<Result> {
     return this.#turns.take(async () => {
-      if (this.writable) await this.#stop();
+      if (this.writable || (this.open && this.lent !== undefined)) await this.#stop();
       return work();
     });
   }
@@ -224,7 +221,7 @@ export class ImageInUse {
         throw new Fault('image-in-use', { imageId: this.id, name: this.name });
       await retirement.judge();
       await retirement.begin(() => {
-        this.#closedTo = retirement.reason;
+        this.closedTo = retirement.reason;
       });
       await this.#visits.emptyWithin(this.#parts.graceMs);
       await this.#cutOff(retirement.reason);
@@ -245,7 +242,7 @@ export class ImageInUse {
   async attach(judge: () => void): Promise<void> {
     try {
       await this.#turns.take(async () => {
-        if (this.#closedTo !== undefined) throw this.#closedTo;
+        if (this.closedTo !== undefined) throw this.closedTo;
         const detached = await requireDetached(this.#parts, this.id);
         if (detached === undefined) return;
         judge();
@@ -260,7 +257,7 @@ export class ImageInUse {
 
   /** Cuts whoever is in and closes the file. */
   async shutDown(reason: Fault): Promise<void> {
-    this.#closedTo = reason;
+    this.closedTo = reason;
     // Now: somebody may have a turn in which they wait for a run.
     this.#cutting.abort(reason);
     try {
@@ -300,7 +297,7 @@ export class ImageInUse {
     caller.signal?.throwIfAborted();
     if (this.#lost !== undefined) await this.#giveUp(this.#lost);
     if (this.#admits(caller.changes)) return this.#now;
-
+    if (this.lent !== undefined) throw this.lent;
     const record = await requireUsable(this.#parts, this.id, caller);
     if (caller.changes && !(await this.keepers.emptyWithin(this.#parts.graceMs))) throw new Fault('engine-busy', {});
     const earlier = this.#opening === undefined ? [] : [...this.#opening.earlier, this.#opening.handle];

@@ -18,7 +18,7 @@ import type {
   SnapshotDescription,
 } from '../pool/protocol.ts';
 import { snapshotWithId } from './snapshot-lookup.ts';
-import type { Chains, CompareOptions } from './chains.ts';
+import type { Chains, CommitOptions, CompareOptions } from './chains.ts';
 import type { ImageAccess } from './image-access.ts';
 import type { Images } from './images.ts';
 import type { WorkControl } from './work-control.ts';
@@ -39,6 +39,7 @@ export interface JobResults {
   'empty': Image;
   'amend': Image;
   'rebase': Image;
+  'commit': Image;
   'flatten': Image;
   'zero': WriteReceipt;
   'discard': WriteReceipt;
@@ -131,6 +132,15 @@ export const jobKinds: { readonly [Kind in JobKind]: JobKindRow } = {
         if (backingId === undefined || (backing?.id ?? null) !== backingId) return undone;
         return { kind: 'done', value: await parts.images.show(visit.imageId) };
       }),
+  },
+  // What is copied is copied once more, and nobody sees it: the image shows it anyway.
+  'commit': {
+    unit: 'bytes',
+    afterCrash: async ({ imageId, options }, { chains }) => {
+      if (imageId === undefined) return undone;
+      const wish = options as CommitOptions;
+      return { kind: 'again', work: (control) => chains.commit(imageId, wish, control) };
+    },
   },
   // What is copied stays copied: it begins where it was, and costs no more than a look at that.
   'flatten': {

@@ -50,7 +50,9 @@ export async function openImage(
   if (identity === undefined) return loseImage(parts, record);
 
   const known = record.settled && identity === record.identity;
-  const writable = options.changes || record.structural !== undefined || (!known && mayBeDirty(record));
+  // What others stand on is sound, if with leaks: it is mended when it is free.
+  const mends = record.structural !== undefined && record.dependentCount === 0;
+  const writable = options.changes || mends || (!known && mayBeDirty(record));
   const reserved = writable || !known;
   const generation = reserved ? await catalog.reserveGenerations(id, { jump: !known }) : record.generation;
   const dataFile = dataFileOf(parts, id);
@@ -69,8 +71,8 @@ export async function openImage(
     if (epoch > 0) await handle.fence(epoch);
     const keys = options.keysOf(chain);
     if (keys.some((key) => key !== undefined)) await handle.useKeys(keys);
-    if (record.structural !== undefined) await mend(parts, handle);
-    if (record.structural === undefined && !known) await settleKeys(parts, handle);
+    if (mends) await mend(parts, handle);
+    if (!mends && !known) await settleKeys(parts, handle);
     const asRecorded = known && record.structural === undefined;
     const learned = asRecorded ? record : await learn(parts, handle, record);
     return { record: learned, chain, handle, writable, reserved, earlier: options.earlier };

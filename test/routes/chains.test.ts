@@ -138,6 +138,72 @@ describe('flattening', () => {
   });
 });
 
+describe('committing', () => {
+  before(async () => {
+    await service.create({ name: 'floor', virtualSize: 2 * MiB });
+    await service.write('floor', 0, pattern(MiB, 12));
+    await service.create({ name: 'storey', backing: { image: 'floor' } });
+    await service.write('storey', 500_000, pattern(100_000, 13));
+    await service.create({ name: 'roof', virtualSize: 3 * MiB, backing: { image: 'storey' } });
+    await service.write('roof', 2 * MiB, pattern(200_000, 14));
+    await service.post('/v1/images/roof/zero', { offset: 100_000, length: 300_000 }).expect(204);
+  });
+
+  test('into a deeper image gives that one everything, and leaves the image as it is', async () => {
+    const content = await disk('roof');
+    const [floor, storey, roof] = await Promise.all(['floor', 'storey', 'roof'].map(show));
+    const answer = await service.post('/v1/images/roof/commit', { into: 'floor' }).expect(200);
+    assert.equal(answer.headers['etag'], `"${(answer.body as ImageBody).version}"`);
+    assert.ok(content.equals(await disk('floor')));
+    assert.ok(content.equals(await disk('roof')));
+    const grown = await show('floor');
+    assert.equal(grown['virtualSize'], 3 * MiB);
+    assert.ok(floor !== undefined && grown.generation > floor.generation);
+    assert.ok(storey !== undefined && (await show('storey')).generation > storey.generation);
+    assert.equal((await show('roof'))['allocatedSize'], roof?.['allocatedSize']);
+  });
+
+  test('into the next one empties the image, unless it is to keep its data', async () => {
+    await service.write('roof', 700_000, pattern(100_000, 15));
+    const content = await disk('roof');
+    await service.post('/v1/images/roof/commit', { keepTop: true }).expect(200);
+    assert.ok(content.equals(await disk('storey')));
+    const full = await show('roof');
+    await service.post('/v1/images/roof/commit').expect(200);
+    assert.ok(content.equals(await disk('storey')));
+    assert.ok(content.equals(await disk('roof')));
+    assert.ok(Number((await show('roof'))['allocatedSize']) < Number(full['allocatedSize']));
+    const { clean } = (await service.post('/v1/images/storey/check').expect(200)).body as { clean: boolean };
+    assert.ok(clean);
+    await service.write('roof', 0, pattern(1000, 16));
+  });
+
+  test('is refused where somebody else would see it, and where it cannot be', async () => {
+    const content = await disk('floor');
+    await service.create({ name: 'annex', backing: { image: 'floor' } });
+    await service.create({ name: 'shed', backing: { image: 'annex' } });
+    await service.post('/v1/images/shed/snapshots', { name: 's' }).expect(201);
+    for (const [image, body, status, code] of [
+      ['roof', { into: 'floor' }, 409, 'image-has-dependents'],
+      ['storey', {}, 409, 'image-has-dependents'],
+      ['shed', {}, 409, 'snapshots-need-backing'],
+      ['roof', { into: 'shed' }, 422, 'unsupported-option'],
+      ['floor', {}, 409, 'image-has-dependents'],
+      ['roof', { into: 'nobody' }, 404, 'image-not-found'],
+      ['roof', { keepTop: 'yes' }, 400, 'invalid-request'],
+      ['nobody', {}, 404, 'image-not-found'],
+    ] as const) {
+      const refused = await service.post(`/v1/images/${image}/commit`, body);
+      assert.deepEqual([refused.status, codeOf(refused)], [status, code], `${image} ${JSON.stringify(body)}`);
+    }
+    await service.patch('/v1/images/annex', { protected: true }).expect(200);
+    const guarded = await service.post('/v1/images/shed/commit');
+    assert.deepEqual([guarded.status, codeOf(guarded)], [409, 'image-protected']);
+    assert.ok(content.equals(await disk('floor')));
+    await service.write('shed', 0, pattern(1000, 17));
+  });
+});
+
 describe('a digest', () => {
   test('is the SHA-256 of what a guest reads, live and of a snapshot', async () => {
     const sumOf = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');

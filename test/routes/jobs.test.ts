@@ -145,6 +145,47 @@ for (const kind of Object.keys(verbs) as (keyof typeof verbs)[]) {
   });
 }
 
+describe('a long commit', () => {
+  test('has the image below to itself, goes on when it may, and stops when it is cancelled', async () => {
+    const { id: baseId } = await create({ name: 'ground', virtualSize: MiB });
+    const { id } = await create({ name: 'tower', backing: { image: 'ground' } });
+    const write = async (): Promise<unknown> =>
+      service
+        .put('/v1/images/tower/data')
+        .set('Content-Range', 'bytes 0-99999/*')
+        .send(Buffer.alloc(100_000, 7))
+        .expect(204);
+    await write();
+    const structural = async (): Promise<readonly unknown[]> =>
+      Promise.all([id, baseId].map(async (image) => (await service.house.catalog.findImage(image))?.structural));
+    const commit = (): Promise<JobBody> => accepted(() => service.post('/v1/images/tower/commit'));
+
+    const cancelled = await commit();
+    for (const refused of [
+      await service.get('/v1/images/ground/data').set('Range', 'bytes=0-9'),
+      await service.post('/v1/images', { name: 'annex', backing: { image: 'ground' } }),
+    ]) {
+      assert.deepEqual([refused.status, codeOf(refused)], [409, 'image-in-use']);
+    }
+    await service.get('/v1/images/tower/data').set('Range', 'bytes=0-9').expect(206);
+    assert.deepEqual(await structural(), ['commit', 'commit']);
+    await service.post(`/v1/jobs/${cancelled.id}/cancel`).expect(202);
+    assert.equal((await ended(cancelled.id)).state, 'cancelled');
+    assert.deepEqual(await structural(), [undefined, undefined]);
+    service.brake.held = false;
+    const untouched = (await service.get('/v1/images/ground/data').expect(200)).body as Buffer;
+    assert.ok(untouched.every((byte) => byte === 0));
+
+    const job = await commit();
+    service.brake.held = false;
+    const end = await ended(job.id);
+    assert.deepEqual([job.kind, end.state, end.result?.['id']], ['commit', 'succeeded', id]);
+    const full = (await service.get('/v1/images/ground/data').expect(200)).body as Buffer;
+    assert.ok(full.subarray(0, 100_000).every((byte) => byte === 7));
+    await write();
+  });
+});
+
 describe('making an image', () => {
   test('becomes a job when all of its bytes are reserved', async () => {
     const body = { name: 'full', virtualSize: MiB, preallocation: 'full' };

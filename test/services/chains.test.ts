@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 
+import { guestOffset } from '../../src/engine/format/offsets.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { houseEngine } from '../support/service-engine.ts';
 import { newImage, openHouse, readAll, writeAt } from '../support/service-house.ts';
@@ -80,6 +82,81 @@ describe('a rebase whose process was killed', () => {
       assert.ok(content.equals(await readAll(services, 'top')));
       const job = await services.jobs.get(jobId, { waitMs: 10_000, signal: undefined });
       assert.equal(job.state, state);
+      assert.deepEqual(failures, []);
+    });
+  }
+});
+
+describe('a commit whose process was killed', () => {
+  for (const moment of ['before its first step', 'half-way'] as const) {
+    test(`${moment} begins again: the target has everything, and nothing is left to mend`, async () => {
+      using folder = tempFolder();
+      const path = folder.path;
+      const jobId = 'job_01900000-0000-7000-8000-000000000000';
+      const ids: string[] = [];
+      let content: Buffer;
+      {
+        await using house = await openHouse({ engine: houseEngine, path });
+        const { services } = house;
+        const disks = [
+          { name: 'base', virtualSize: 4096 * KiB, backing: undefined },
+          { name: 'top', virtualSize: 5120 * KiB, backing: 'base' },
+        ] as const;
+        for (const disk of disks) {
+          const { id } = await services.images.create(newImage(disk));
+          ids.push(id);
+          for (let at = 0; at < 4096 * KiB; at += 512 * KiB)
+            await writeAt(services, disk.name, at + ids.length * 64 * KiB, pattern(100 * KiB, ids.length));
+        }
+        content = await readAll(services, 'top');
+      }
+      const [baseId, topId] = ids;
+      assert.ok(baseId !== undefined && topId !== undefined);
+      {
+        await using house = await openHouse({ engine: houseEngine, path });
+        const { catalog, directory } = house;
+        await catalog.markStructural(topId, 'commit');
+        await catalog.reserveGenerations(baseId, { jump: true });
+        await catalog.markStructural(baseId, 'commit');
+        if (moment === 'half-way') {
+          const basePath = directory.imagePath(baseId);
+          const backing = [{ fileName: directory.fileName(baseId), path: basePath, format: 'qcow2' }] as const;
+          const image = houseEngine.open({ path: directory.imagePath(topId), writable: true, backing });
+          // Stopped, it leaves the image as it was, and its layers open.
+          const stopped = image.commit({ depth: 1, mend: false });
+          for (let step = 0; step < 3; step += 1) assert.equal(stopped.next().done, false);
+          stopped.return();
+          const shown = new Uint8Array(image.virtualSize);
+          image.read(guestOffset(0), shown);
+          assert.ok(content.equals(shown));
+          const steps = image.commit({ depth: 1, mend: false });
+          for (let step = 0; step < 5; step += 1) assert.equal(steps.next().done, false);
+          // What the file is at this moment, with nothing of what is still in memory.
+          const torn = readFileSync(basePath);
+          runToEnd(steps);
+          image.close();
+          writeFileSync(basePath, torn);
+        }
+        const work = {
+          kind: 'commit',
+          imageId: topId,
+          state: 'running',
+          options: { keepTop: false },
+          trace: {},
+        } as const;
+        const times = { createdAtMs: 1, startedAtMs: 1, endedAtMs: undefined };
+        const end = { done: 0, total: 0, result: undefined, fault: undefined, requestId: 'request' };
+        await catalog.jobs.save({ id: jobId, ...work, ...times, ...end });
+      }
+      await using house = await openHouse({ engine: houseEngine, path });
+      const { services, catalog, failures } = house;
+      const job = await services.jobs.get(jobId, { waitMs: 60_000, signal: undefined });
+      assert.equal(job.state, 'succeeded');
+      for (const name of ['base', 'top']) {
+        assert.ok(content.equals(await readAll(services, name)), name);
+        assert.equal((await catalog.findImage(name))?.structural, undefined, name);
+        assert.equal((await services.images.check(name, { repair: 'none' })).leaks, 0, name);
+      }
       assert.deepEqual(failures, []);
     });
   }

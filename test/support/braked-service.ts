@@ -46,6 +46,7 @@ const runNames: ReadonlySet<string | symbol> = new Set([
   'compact',
   'copyTo',
   'rebase',
+  'commit',
   'digest',
   'compareWith',
   'createSnapshot',

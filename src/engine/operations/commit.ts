@@ -27,12 +27,20 @@ import { resize } from './resize.ts';
 import type { OpenChain, SessionFiles } from './session-files.ts';
 import type { Progress, Steps } from './steps.ts';
 
+/** Into which layer an image is committed. */
+export interface CommitWish {
+  /** How far below the image it lies; 1 is the next one. */
+  readonly depth: number;
+  /** Whether a crash may have left it with something to mend. */
+  readonly mend: boolean;
+}
+
 /**
  * Afterwards the layer `depth` below the image (1 is the next one) shows what the image shows, durably, and is as large
  * at least. Faults `unsupported-option` for another depth, a raw layer and encrypted layers, `snapshots-need-backing`;
  * those of a resize and of writing. Cancelled or faulted, the image reads as before; the target has some of its bytes.
  */
-export function* commit(top: ImageSession, depth: number): Steps<void> {
+export function* commit(top: ImageSession, { depth, mend }: CommitWish): Steps<void> {
   const chain = judged(top, depth);
   top.flush();
   chain.layer?.close();
@@ -40,7 +48,9 @@ export function* commit(top: ImageSession, depth: number): Steps<void> {
   try {
     open = openCommitChain(top.files, depth);
     top.standOn(open.chain);
-    yield* copyDown(top, open.target.session, depth);
+    const target = open.target.session;
+    if (mend || target.header.isDirty) yield* target.repairWith('all');
+    yield* copyDown(top, target, depth);
   } catch (error) {
     // A broken assertion: nothing more is written.
     if (!(error instanceof Fault)) open?.target.abandon();
@@ -155,7 +165,6 @@ export function* copyDown(
   target: ImageSession,
   depth: number,
 ): Generator<Progress, void, undefined> {
-  if (target.header.isDirty) yield* target.repairWith('all');
   const total = top.header.virtualSize;
   const sizeBefore = target.header.virtualSize;
   if (total > sizeBefore) {
