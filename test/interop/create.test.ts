@@ -163,7 +163,7 @@ function isAllowed(spec: CreateSpec): boolean {
 }
 
 function printSpec(spec: CreateSpec): string {
-  const { backing, ...rest } = spec;
+  const { backing, encryption: _encryption, dataFile: _dataFile, ...rest } = spec;
   const words = Object.entries(rest).map(([name, value]) => `${name} ${value}`);
   if (backing !== undefined) words.push(`backing ${backing.format} (${backing.fileName.length} bytes)`);
   return words.join(', ');

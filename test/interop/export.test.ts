@@ -22,8 +22,8 @@ import { tempFolder } from '../support/temp-folder.ts';
 /** qemu-img asks for every 512 MiB of these: it takes long, and holes are all that it finds. */
 const vast = new Set(['size-256T', 'size-1P-2M', 'size-4P-2M-extended', 'size-8P-2M']);
 
-/** The grid varies what an export does not look at: every tenth of it is enough, and every second of the others. */
-const chosen = imageMatrix.filter(({ id }, index) => !vast.has(id) && index % (id.startsWith('grid-') ? 10 : 2) === 0);
+/** The grid varies what an export does not look at: few of it are enough, and every fourth of the others. */
+const chosen = imageMatrix.filter(({ id }, index) => !vast.has(id) && index % (id.startsWith('grid-') ? 20 : 4) === 0);
 
 describe('an exported qcow2 file', () => {
   for (const recipe of chosen) {
@@ -43,7 +43,7 @@ describe('an exported qcow2 file', () => {
 });
 
 describe('an exported snapshot', () => {
-  for (const recipe of imageMatrix.filter(({ id }) => id.startsWith('snapshot-'))) {
+  for (const recipe of imageMatrix.filter(({ id }) => id.startsWith('snapshot-')).filter(isEven)) {
     it(`is what qemu-img reverts to: ${recipe.id}`, () => {
       using folder = tempFolder();
       const source = cook(recipe, folder.path);
@@ -62,7 +62,9 @@ describe('an exported snapshot', () => {
 });
 
 describe('an exported overlay', () => {
-  for (const recipe of imageMatrix.filter(({ backing, judge }) => backing.length > 0 && judge.kind === 'all')) {
+  for (const recipe of imageMatrix
+    .filter(({ backing, judge }) => backing.length > 0 && judge.kind === 'all')
+    .filter(isEven)) {
     it(`is the disk as raw, and itself alone as top: ${recipe.id}`, () => {
       using folder = tempFolder();
       const source = cook(recipe, folder.path);
@@ -82,6 +84,11 @@ describe('an exported overlay', () => {
     });
   }
 });
+
+/** Each second one. */
+function isEven(_recipe: ImageRecipe, index: number): boolean {
+  return index % 2 === 0;
+}
 
 function exportTo(target: string, recipe: ImageRecipe, folder: string, wish: Parameters<Image['planExport']>[0]): void {
   const backing = recipe.backing.map(({ fileName, format }): BackingFile => ({
@@ -127,6 +134,11 @@ function kindOf(run: MapRun): Kind {
   return run.present ? 'zero' : 'absent';
 }
 
+/** Clusters that were made in advance and never written are holes of their file: nothing is stored there (OPS-31). */
+function sourceKindOf(run: MapRun): Kind {
+  return run.data && run.zero ? 'zero' : kindOf(run);
+}
+
 /** A map rounded to clusters: each is what the strongest of its bytes is. */
 function clusterMap(runs: readonly MapRun[], clusterSize: number): ReturnType<typeof mergedMap<Kind>> {
   const last = runs.at(-1);
@@ -136,7 +148,7 @@ function clusterMap(runs: readonly MapRun[], clusterSize: number): ReturnType<ty
   const edges = [...cuts].toSorted((one, other) => one - other);
   const rounded = edges.slice(1).map((end, index): MapRun => {
     const start = edges[index] ?? 0;
-    const kinds = runs.filter((run) => run.start < end && run.start + run.length > start).map(kindOf);
+    const kinds = runs.filter((run) => run.start < end && run.start + run.length > start).map(sourceKindOf);
     const data = kinds.includes('data');
     const present = data || kinds.includes('zero');
     return { start, length: end - start, depth: 0, present, zero: !data, data };

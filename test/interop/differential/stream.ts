@@ -102,12 +102,12 @@ function chooseOperation(prng: Prng, options: StreamOptions, life: Life): Operat
 
 /**
  * QEMU packs only where nothing is (T39), so its life discards first, which a version 2 overlay cannot. Narrow counts would
- * be used up by blobs that share a cluster, in one life earlier than in the other. With subclusters over another image QEMU
- * does not grow a disk whose last cluster is packed: it cannot zero a part of it (SUB-08).
+ * be used up by blobs that share a cluster, in one life earlier than in the other. With subclusters QEMU cannot zero a part
+ * of a packed cluster: it writes zeroes, or does not grow the disk (SUB-08).
  */
 function mayPack({ compat, backingSize, refcountBits, dataFile, extendedL2 }: StreamOptions): boolean {
-  if (dataFile !== 'none' || refcountBits < 16) return false;
-  return backingSize === undefined || (compat === '1.1' && !extendedL2);
+  if (dataFile !== 'none' || refcountBits < 16 || extendedL2) return false;
+  return backingSize === undefined || compat === '1.1';
 }
 
 function choosePacked(prng: Prng, { clusterSize }: StreamOptions, life: Life): Operation {
