@@ -5,6 +5,7 @@ import type { Socket } from 'node:net';
 
 import { Fault } from '../base/fault.ts';
 import { printProblem, problemMediaType, toProblem } from './problem.ts';
+import { isLastAnswered } from './refusal.ts';
 
 /** The parser's error, as far as it is looked at. */
 interface ParserError extends Error {
@@ -17,6 +18,11 @@ interface ParserError extends Error {
 export function answerParserError(error: ParserError, socket: Socket, options: { readonly requestId: string }): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy();
+    return;
+  }
+  // The rest of a body that was refused already, and that nobody can parse.
+  if (isLastAnswered(socket)) {
+    socket.end();
     return;
   }
   const problem = toProblem(faultOf(error), { instance: '/', requestId: options.requestId });

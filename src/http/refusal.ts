@@ -1,5 +1,7 @@
 // Sends a problem, also while the client is still sending its body: the answer goes out first, then the line is closed.
 
+import type { Socket } from 'node:net';
+
 import type { FastifyReply, FastifyRequest } from 'fastify';
 
 import { KiB, MiB } from '../base/units.ts';
@@ -24,6 +26,14 @@ const contentHeaders = [
   'etag',
   'image-generation',
 ];
+
+/** Connections whose last answer has gone out. */
+const lastAnswered = new WeakSet<Socket>();
+
+/** Whether nothing more is answered on this connection, whatever comes in. */
+export function isLastAnswered(socket: Socket): boolean {
+  return lastAnswered.has(socket);
+}
 
 /** Answers a request with a problem. */
 export function sendProblem(request: FastifyRequest, reply: FastifyReply, problem: Problem): void {
@@ -60,6 +70,7 @@ function leavesBody(request: FastifyRequest): boolean {
 function sendLingering(request: FastifyRequest, reply: FastifyReply, body: Buffer): void {
   const headers = reply.getHeaders();
   reply.hijack();
+  lastAnswered.add(request.raw.socket);
   reply.raw.writeHead(reply.statusCode, headers as Record<string, string>);
   if (request.method !== 'HEAD') reply.raw.write(body);
   let dropped = 0;

@@ -44,6 +44,7 @@ describe('memory', { timeout: 1_800_000 }, () => {
     // What the first answers load once is no growth.
     await create(service, { name: 'small', size: 8 * MiB });
     for (const path of ['data', 'file']) await download(`${service.url}/v1/images/small/${path}`);
+    await untilSettled(service.child);
     const before = residentBytes(service.child);
     const readers = Array.from({ length: readerCount }, (_, index) =>
       beginToRead(service, index % 2 === 0 ? '/v1/images/large/data' : '/v1/images/large/file'),
@@ -63,6 +64,14 @@ describe('memory', { timeout: 1_800_000 }, () => {
   });
 });
 
+/** The threads start one after the other, behind the first answers: until they are there, memory grows without readers. */
+async function untilSettled(child: ServiceProcess['child']): Promise<void> {
+  for (let before = 0, now = residentBytes(child); now - before > MiB; now = residentBytes(child)) {
+    before = now;
+    await pause(1_500);
+  }
+}
+
 /** The peak of a process that takes an image of this size in and gives it out, in every way. */
 async function peakOfTransfers(context: TestContext, size: number): Promise<number> {
   using folder = tempFolder();
@@ -72,6 +81,7 @@ async function peakOfTransfers(context: TestContext, size: number): Promise<numb
     await work();
     context.diagnostic(`${mib(size)}, ${what}: at most ${mib(peakBytes(child))}`);
   };
+  await untilSettled(child);
   context.diagnostic(`${mib(size)}, started: ${mib(residentBytes(child))}`);
 
   await noteOf('raw zeroes in', async () => {

@@ -64,6 +64,8 @@ describe('a change of the header', () => {
 
   it('clears autoclear bits that nobody keeps true, and keeps that of raw external data', () => {
     const file = newFile({});
+    // The bit means something only with the incompatible bit of a data file.
+    file.writeAt(hostOffset(72), Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 4));
     file.writeAt(hostOffset(88), Uint8Array.of(0x80, 0, 0, 0, 0, 0, 0, 0xf2));
     const area = areaOf(file);
     assert.equal(area.hasUnknownAutoclear, true);
