@@ -132,7 +132,10 @@ describe('a commit whose process was killed', () => {
           const steps = image.commit({ depth: 1, mend: false });
           for (let step = 0; step < 5; step += 1) assert.equal(steps.next().done, false);
           // What the file is at this moment, with nothing of what is still in memory.
-          const torn = readFileSync(basePath);
+          const torn = Buffer.concat([readFileSync(basePath), Buffer.alloc(128 * KiB)]);
+          // And a cluster that was counted, while the entry that was to name it was not written yet.
+          const block = torn.readUIntBE(torn.readUIntBE(50, 6) + 2, 6);
+          torn.writeUInt16BE(1, block + 2 * (Math.floor(torn.length / (64 * KiB)) - 1));
           runToEnd(steps);
           image.close();
           writeFileSync(basePath, torn);
