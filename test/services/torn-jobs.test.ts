@@ -36,7 +36,7 @@ describe('a job whose process ends before it', { timeout: 300_000 }, () => {
     template[Symbol.dispose]();
   });
 
-  for (const kind of tornKinds) {
+  for (const [place, kind] of tornKinds.entries()) {
     test(`${kind}: killed, the next process says how it ended, and the image is as it says`, async () => {
       const states = new Set<string>();
       for (const step of stepsOf(kind)) {
@@ -47,6 +47,8 @@ describe('a job whose process ends before it', { timeout: 300_000 }, () => {
       assert.deepEqual([...states].toSorted(), ends[kind]);
     });
 
+    // What stops a job in order knows no kinds: every third is enough.
+    if (place % 3 !== 0) continue;
     test(`${kind}: stopped in order, the same`, async () => {
       const cut = { kind, ending: 'stop' } as const;
       const torn = (await tear(template, { ...cut, step: 1 })) ?? (await tear(template, { ...cut, step: 0 }));

@@ -17,21 +17,26 @@ interface GridCase {
 const clusterBitsAll = [9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21];
 const refcountWidths = [1, 2, 4, 8, 16, 32, 64];
 
-/** 13 images of version 2, and of version 3 one for each width, for the largest clusters three. */
+/** 13 images of version 2, and of version 3 one for each second width, the others with the next cluster size. */
 export const gridImages: readonly ImageRecipe[] = clusterBitsAll.flatMap((clusterBits) => [
   gridImage({ clusterBits, version: 2, refcountBits: 16, lazy: false, extended: false, zstd: false }),
-  ...(clusterBits < 19 ? refcountWidths : [1, 16, 64]).map((refcountBits, index) =>
+  ...widthsFor(clusterBits).map(([index, refcountBits]) =>
     gridImage({
       clusterBits,
       version: 3,
       refcountBits,
       // Each pair with a width and with a cluster size comes up: the three flags run at different speeds.
-      lazy: (clusterBits + index) % 2 === 0,
+      lazy: (clusterBits + index) % 4 < 2,
       extended: clusterBits >= 14 && (clusterBits + 3 * index) % 4 < 2,
       zstd: (2 * clusterBits + index) % 3 === 0,
     }),
   ),
 ]);
+
+/** With their places among all widths. */
+function widthsFor(clusterBits: number): readonly (readonly [number, number])[] {
+  return [...refcountWidths.entries()].filter(([index]) => (clusterBits + index) % 2 === 0 || index === 4);
+}
 
 function gridImage(choice: GridCase): ImageRecipe {
   const { clusterBits, version, refcountBits, lazy, extended, zstd } = choice;
