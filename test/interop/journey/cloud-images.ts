@@ -7,11 +7,19 @@ import { Prng } from '../../support/prng.ts';
 import { qemuImg } from '../../support/qemu-img.ts';
 
 /** What `qemu-img convert` is told, by the name of the image. */
-export const cloudImages = {
+const convertOptions = {
   'deflate': { compat: '1.1', convert: ['-c', '-o', 'compat=1.1,compression_type=zlib'] },
   'zstd': { compat: '1.1', convert: ['-c', '-o', 'compat=1.1,compression_type=zstd,cluster_size=32k'] },
   'version-2': { compat: '0.10', convert: ['-o', 'compat=0.10,cluster_size=16k'] },
 } as const;
+
+type CloudImageName = keyof typeof convertOptions;
+
+/** Each journey takes half a minute: one is made in every run, all with `JOURNEYS=all`. */
+const chosen: readonly CloudImageName[] =
+  process.env['JOURNEYS'] === 'all' ? ['deflate', 'zstd', 'version-2'] : ['deflate'];
+
+export const cloudImages = chosen.map((name) => ({ name, ...convertOptions[name] }));
 
 /** Whole sectors, but no whole cluster of any size. */
 export const diskSize = 12 * MiB + 3 * 512;
@@ -39,11 +47,8 @@ export function makeRawDisk(path: string, seed: number): void {
 }
 
 /** Makes the cloud image of a name from a raw disk. */
-export function makeCloudImage(
-  name: keyof typeof cloudImages,
-  paths: { readonly raw: string; readonly target: string },
-): void {
-  qemuImg('convert', '-f', 'raw', '-O', 'qcow2', ...cloudImages[name].convert, paths.raw, paths.target);
+export function makeCloudImage(name: CloudImageName, paths: { readonly raw: string; readonly target: string }): void {
+  qemuImg('convert', '-f', 'raw', '-O', 'qcow2', ...convertOptions[name].convert, paths.raw, paths.target);
 }
 
 /** One protective partition over the whole disk, and the signature. */
