@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { parseArgs } from 'node:util';
 
 import type { Claim } from './claim.ts';
+import { commit, flatten, rebase } from './claims/chains.ts';
 import { check } from './claims/check.ts';
 import { copyImage } from './claims/copy.ts';
 import { create } from './claims/create.ts';
@@ -17,6 +18,7 @@ import { features } from './claims/features.ts';
 import { firstWrite } from './claims/first-write.ts';
 import { importImage } from './claims/import.ts';
 import { info } from './claims/info.ts';
+import { luks } from './claims/luks.ts';
 import { nginx } from './claims/nginx.ts';
 import { read } from './claims/read.ts';
 import { sharedFlushes } from './claims/shared-flushes.ts';
@@ -35,6 +37,10 @@ const claims: readonly Claim[] = [
   features,
   importImage,
   copyImage,
+  luks,
+  flatten,
+  commit,
+  rebase,
   check,
   info,
   create,

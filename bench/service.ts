@@ -57,6 +57,11 @@ export class Service {
     return timeCommand('curl', [...uploadWords, ...words, '-T', file, `http://127.0.0.1:${this.port}${path}`]);
   }
 
+  /** Takes bytes into a file as `curl -o` does; how long it took, in seconds. */
+  download(path: string, file: string): number {
+    return timeCommand('curl', ['-sS', '--fail-with-body', '-o', file, `http://127.0.0.1:${this.port}${path}`]);
+  }
+
   async remove(image: string): Promise<void> {
     await this.ask('DELETE', `/v1/images/${image}`, { body: undefined, status: 204 });
   }
