@@ -4,7 +4,7 @@ import type { Answer } from './messages.ts';
 
 /** The buffer of an answer that brings bytes: it was made for this answer alone. */
 export function bufferOf(answer: Answer): ArrayBuffer | undefined {
-  if (answer.kind === 'need') return answer.task.clusters.buffer;
+  if (answer.kind === 'need') return answer.task.bytes.buffer;
   if (answer.kind !== 'result') return undefined;
   const { result } = answer;
   if (typeof result !== 'object' || result === null || !('bytes' in result)) return undefined;

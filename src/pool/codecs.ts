@@ -1,17 +1,17 @@
-// Who packs clusters for the engine threads: the runs of all of them share a few codec threads.
+// Who packs and unpacks clusters for the engine threads: the runs of all of them share a few codec threads.
 
-import { packClusters } from '../engine/image.ts';
-import type { PackedClusters, PackTask } from '../engine/image.ts';
+import { performTask } from '../engine/image.ts';
+import type { CodecResult, CodecTask } from '../engine/image.ts';
 
-/** The task's buffer is the codec's from then on, and comes back with the packed clusters in it. */
+/** The task's buffer is the codec's from then on; packed clusters come back in it. */
 export interface Codecs {
-  /** Fault `engine-lost` when whoever packed has died over it, or nobody packs any more. */
-  pack(task: PackTask): Promise<PackedClusters>;
+  /** Fault `engine-lost` when whoever did it has died over it, or nobody does anything any more. */
+  perform(task: CodecTask): Promise<CodecResult>;
   close(): Promise<void>;
 }
 
 /** On the calling thread, for pools without threads. */
 export const inlineCodecs: Codecs = {
-  pack: async (task) => packClusters(task),
+  perform: async (task) => performTask(task),
   close: async () => undefined,
 };

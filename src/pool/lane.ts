@@ -2,7 +2,7 @@
 
 import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
-import type { PackTask } from '../engine/image.ts';
+import type { CodecTask } from '../engine/image.ts';
 import type { ProgressListener } from './engine-pool.ts';
 import type { PoolLimits } from './limits.ts';
 import type { Codecs } from './codecs.ts';
@@ -242,7 +242,7 @@ export class Lane {
     const supply = await supplyOf(this.#parts.codecs, task);
     if (this.#connection !== connection) return;
     const message: Message = { id, body: { kind: 'supply', supply } };
-    connection.send([message], supply.kind === 'packed' ? [supply.packed.bytes.buffer] : []);
+    connection.send([message], supply.kind === 'done' ? [supply.result.bytes.buffer] : []);
   }
 
   #take(answer: Exclude<Answer, { kind: 'need' }>): void {
@@ -288,9 +288,9 @@ export class Lane {
   }
 }
 
-async function supplyOf(codecs: Codecs, task: PackTask): Promise<Supply> {
+async function supplyOf(codecs: Codecs, task: CodecTask): Promise<Supply> {
   try {
-    return { kind: 'packed', packed: await codecs.pack(task) };
+    return { kind: 'done', result: await codecs.perform(task) };
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
     return { kind: 'fault', code: error.code, context: error.context };

@@ -2,7 +2,7 @@
 
 import type { FaultCode } from '../base/fault-codes.ts';
 import type { FaultContext } from '../base/fault.ts';
-import type { PackedClusters, PackTask } from '../engine/image.ts';
+import type { CodecResult, CodecTask } from '../engine/image.ts';
 import type {
   AdmitRequest,
   CallName,
@@ -88,7 +88,7 @@ export type RequestBody =
 
 /** What a need was answered with. */
 export type Supply =
-  | { readonly kind: 'packed'; readonly packed: PackedClusters }
+  | { readonly kind: 'done'; readonly result: CodecResult }
   | { readonly kind: 'fault'; readonly code: FaultCode; readonly context: FaultContext };
 
 /**
@@ -107,7 +107,7 @@ export type Answer =
   | { readonly kind: 'cancelled'; readonly id: number }
   | { readonly kind: 'progress'; readonly id: number; readonly done: number; readonly total: number }
   /** A need of a run, under a number of its own; answered by a `supply`. */
-  | { readonly kind: 'need'; readonly id: number; readonly task: PackTask }
+  | { readonly kind: 'need'; readonly id: number; readonly task: CodecTask }
   /** Comes before the first answer that knows of it. */
   | {
       readonly kind: 'state';

@@ -1,6 +1,6 @@
 // One run under way: advanced step by step, undone step by step when it is cancelled.
 
-import type { PackNeed, Progress, Steps } from '../engine/image.ts';
+import type { CodecNeed, Progress, Steps } from '../engine/image.ts';
 import type { VolumeKey } from './messages.ts';
 import type { OpenImage } from './open-image.ts';
 
@@ -25,7 +25,7 @@ export class Run<Image extends OpenImage = OpenImage> {
   #undoing = false;
   #isFinal = false;
   #toldAtMs = -Infinity;
-  #awaits: PackNeed | undefined;
+  #awaits: CodecNeed | undefined;
 
   constructor(parts: {
     readonly id: number;

@@ -1,25 +1,25 @@
-// Codec threads: started when there is something to pack, each with a task at hand and one to go on with.
+// Codec threads: started when there is something to do, each with a task at hand and one to go on with.
 
 import { Worker } from 'node:worker_threads';
 
 import { assert } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
-import type { PackedClusters, PackTask } from '../engine/image.ts';
+import type { CodecResult, CodecTask } from '../engine/image.ts';
 import type { Codecs } from './codecs.ts';
 
 /** To a codec thread, and back from it, in the same order. */
 export interface CodecRequest {
   readonly id: number;
-  readonly task: PackTask;
+  readonly task: CodecTask;
 }
 export interface CodecAnswer {
   readonly id: number;
-  readonly packed: PackedClusters;
+  readonly result: CodecResult;
 }
 
 interface Waiting {
-  readonly task: PackTask;
-  readonly resolve: (packed: PackedClusters) => void;
+  readonly task: CodecTask;
+  readonly resolve: (result: CodecResult) => void;
   readonly reject: (fault: Fault) => void;
 }
 
@@ -39,7 +39,7 @@ export class ThreadCodecs implements Codecs {
     this.#threads = Array.from({ length: options.threads }, () => new CodecThread(() => this.#hand()));
   }
 
-  pack(task: PackTask): Promise<PackedClusters> {
+  perform(task: CodecTask): Promise<CodecResult> {
     if (this.#closed) return Promise.reject(new Fault('engine-lost', { reason: 'closed' }));
     return new Promise((resolve, reject) => {
       this.#waiting.push({ task, resolve, reject });
@@ -86,7 +86,7 @@ class CodecThread {
     this.#begun.set(this.#lastId, waiting);
     const { task } = waiting;
     const request: CodecRequest = { id: this.#lastId, task };
-    this.#worker.postMessage(request, [task.clusters.buffer]);
+    this.#worker.postMessage(request, [task.bytes.buffer]);
   }
 
   async end(): Promise<void> {
@@ -96,8 +96,8 @@ class CodecThread {
   #start(): Worker {
     const worker = new Worker(codecEntry, { name: 'codec' });
     let reason = 'the codec thread has ended';
-    worker.on('message', ({ id, packed }: CodecAnswer) => {
-      this.#begun.get(id)?.resolve(packed);
+    worker.on('message', ({ id, result }: CodecAnswer) => {
+      this.#begun.get(id)?.resolve(result);
       this.#begun.delete(id);
       this.#onRoom();
     });
@@ -111,7 +111,7 @@ class CodecThread {
       for (const { reject } of lost) reject(new Fault('engine-lost', { reason }));
       this.#onRoom();
     });
-    // Packing never holds up the end of the process.
+    // It never holds up the end of the process.
     worker.unref();
     return worker;
   }

@@ -6,6 +6,7 @@ import { Fault } from '../base/fault.ts';
 import { alignUp } from '../base/integers.ts';
 import { releaseBytes } from '../base/spent-bytes.ts';
 import { GiB, MiB, PiB, sectorSize } from '../base/units.ts';
+import { isZeroes } from '../base/zero-bytes.ts';
 import type { EngineHandle } from '../pool/engine-pool.ts';
 import type { CreateSpec, ImageDescription } from '../pool/protocol.ts';
 import { bodyChunks, expectedOf, watched, whileWanted } from './body-chunks.ts';
@@ -253,20 +254,10 @@ export function* withoutZeroes(chunk: BodyChunk, unit: number): Generator<BodyCh
   let start = 0;
   for (let at = 0; at < bytes.length; at += unit) {
     const piece = bytes.subarray(at, at + unit);
-    if (!isZero(piece)) continue;
+    if (!isZeroes(piece)) continue;
     if (at > start) yield { offset: offset + start, bytes: bytes.subarray(start, at) };
     start = at + piece.length;
   }
   if (start === 0) yield chunk;
   else if (start < bytes.length) yield { offset: offset + start, bytes: bytes.subarray(start) };
-}
-
-const zeroes = Buffer.alloc(64 * 1024);
-
-function isZero(bytes: Uint8Array): boolean {
-  for (let at = 0; at < bytes.length; at += zeroes.length) {
-    const piece = bytes.subarray(at, at + zeroes.length);
-    if (zeroes.compare(piece, 0, piece.length, 0, piece.length) !== 0) return false;
-  }
-  return true;
 }

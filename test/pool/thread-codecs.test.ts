@@ -8,7 +8,13 @@ import { ThreadCodecs } from '../../src/pool/thread-codecs.ts';
 const clusterSize = 4096;
 
 function taskOf(value: number, count: number) {
-  return { type: 0, clusterSize, clusters: new Uint8Array(count * clusterSize).fill(value) } as const;
+  return {
+    kind: 'pack',
+    type: 0,
+    clusterSize,
+    dropsZeroes: false,
+    bytes: new Uint8Array(count * clusterSize).fill(value),
+  } as const;
 }
 
 /** The code of the fault, or undefined when there is none. */
@@ -25,7 +31,7 @@ async function faultOf(packed: Promise<unknown>): Promise<string | undefined> {
 describe('codec threads', { timeout: 60_000 }, () => {
   it('pack what they are given, each cluster for itself, in the buffer that came', async () => {
     const codecs = new ThreadCodecs({ threads: 2 });
-    const packed = await Promise.all([1, 2, 3, 4, 5, 6].map((value) => codecs.pack(taskOf(value, value))));
+    const packed = await Promise.all([1, 2, 3, 4, 5, 6].map((value) => codecs.perform(taskOf(value, value))));
     for (const [index, { bytes, lengths }] of packed.entries()) {
       assert.equal(lengths.length, index + 1);
       assert.equal(bytes.buffer.byteLength, (index + 1) * clusterSize);
@@ -37,10 +43,10 @@ describe('codec threads', { timeout: 60_000 }, () => {
 
   it('fail what is under way when they are closed, and what comes after', async () => {
     const codecs = new ThreadCodecs({ threads: 1 });
-    const under = Array.from({ length: 8 }, () => faultOf(codecs.pack(taskOf(1, 256))));
+    const under = Array.from({ length: 8 }, () => faultOf(codecs.perform(taskOf(1, 256))));
     await codecs.close();
     const faults = await Promise.all(under);
     assert.equal(faults.at(-1), 'engine-lost');
-    await assert.rejects(codecs.pack(taskOf(1, 1)), { code: 'engine-lost' });
+    await assert.rejects(codecs.perform(taskOf(1, 1)), { code: 'engine-lost' });
   });
 });

@@ -2,7 +2,7 @@
 
 import { assert } from '../../base/assert.ts';
 import { MiB } from '../../base/units.ts';
-import { isZeroes } from '../data/zero-detection.ts';
+import { isZeroes } from '../../base/zero-bytes.ts';
 import { guestOffset } from '../format/offsets.ts';
 import { askBelow } from '../layer/below.ts';
 import type { Layer, LayerExtent } from '../layer/layer.ts';

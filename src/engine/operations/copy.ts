@@ -11,14 +11,14 @@ import { guestOffset, hostOffset } from '../format/offsets.ts';
 import type { GuestOffset } from '../format/offsets.ts';
 import type { WriteParts } from '../image-parts.ts';
 import type { Layer } from '../layer/layer.ts';
-import type { PackNeed } from '../transform/pack-need.ts';
+import type { CodecNeed } from '../transform/codec-need.ts';
 import { createFile } from './create-file.ts';
 import type { CreateSpec } from './create-spec.ts';
 import { describe } from './describe.ts';
 import type { ImageDescription } from './image-description.ts';
 import { ImageSession } from './image-session.ts';
 import type { Steps } from './steps.ts';
-import { judgePacking, needOf } from './write-compressed.ts';
+import { judgePacking, packNeed } from './write-compressed.ts';
 
 export interface CopyWish {
   /** Where the new file is made; nothing is there yet. */
@@ -74,45 +74,45 @@ export function* copyToFile(layer: Layer, wish: CopyWish): Steps<ImageDescriptio
 /** Clusters on their way to being packed; they are written in the order of the disk. */
 interface Packing {
   readonly at: GuestOffset;
-  readonly need: PackNeed;
+  readonly need: CodecNeed;
 }
 
 function* fill(parts: WriteParts, layer: Layer, form: { readonly compress: boolean }): Steps<void> {
   if (form.compress) judgePacking(parts);
   const total = layer.size;
   const { clusterSize } = parts.geometry;
+  const lengthMax = Math.max(pieceLength, clusterSize);
   const pace = new BulkPace(parts);
+  const spares = new Spares(lengthMax);
   const packing: Packing[] = [];
   let at = 0;
   let looked = 0;
   while (at < total) {
-    const found = dataFrom(layer, at, Math.max(pieceLength, clusterSize));
+    const found = dataFrom(layer, at, lengthMax);
     looked += 1;
     if (found.length === 0) {
       at = found.start;
       if (looked % stepExtents === 0) yield { done: at, total };
       continue;
     }
-    const start = alignDown(found.start, clusterSize);
-    const end = Math.min(total, alignUp(found.start + found.length, clusterSize));
-    const bytes = new Uint8Array(end - start);
-    layer.read(guestOffset(start), bytes);
-    for (const run of zeroRuns(bytes, { start: guestOffset(start), clusterSize })) {
-      const place = guestOffset(start + run.from);
-      const source = bytes.subarray(run.from, run.end);
-      if (run.isZero) {
-        writeZeroRun(parts, place, source.length);
-      } else if (form.compress) {
-        const need = needOf(parts, wholeClusters(source, clusterSize));
-        packing.push({ at: place, need });
-        yield { done: at, total, asks: need };
-      } else {
-        write(parts, place, source);
-      }
+    const start = guestOffset(alignDown(found.start, clusterSize));
+    const end = Math.min(total, alignUp(found.start + found.length, clusterSize), start + lengthMax);
+    const buffer = spares.take();
+    layer.read(start, buffer.subarray(0, end - start));
+    if (form.compress) {
+      const clusters = buffer.subarray(0, alignUp(end - start, clusterSize));
+      // Behind the end of the disk there are zeroes.
+      clusters.fill(0, end - start);
+      const need = packNeed(parts, clusters, { dropsZeroes: true });
+      packing.push({ at: start, need });
+      yield { done: at, total, asks: need };
+    } else {
+      writeRuns(parts, start, buffer.subarray(0, end - start));
+      spares.give(buffer);
     }
     at = end;
     for (let oldest = packing[0]; oldest !== undefined && packing.length >= needsAtOnceMax; oldest = packing[0]) {
-      yield* put(parts, oldest, { done: at, total });
+      spares.give(yield* put(parts, oldest, { done: at, total }));
       packing.shift();
     }
     pace.keep();
@@ -122,13 +122,43 @@ function* fill(parts: WriteParts, layer: Layer, form: { readonly compress: boole
   parts.order.settle();
 }
 
+function writeRuns(parts: WriteParts, start: GuestOffset, bytes: Uint8Array): void {
+  for (const run of zeroRuns(bytes, { start, clusterSize: parts.geometry.clusterSize })) {
+    const place = guestOffset(start + run.from);
+    if (run.isZero) writeZeroRun(parts, place, run.end - run.from);
+    else write(parts, place, bytes.subarray(run.from, run.end));
+  }
+}
+
+/** Writes what was packed; the bytes are not needed any more then. */
 function* put(
   parts: WriteParts,
   { at, need }: Packing,
   progress: { readonly done: number; readonly total: number },
-): Steps<void> {
+): Steps<Uint8Array<ArrayBuffer>> {
   if (!need.isAnswered) yield { ...progress, awaits: need };
-  writePacked(parts, at, need.take());
+  const packed = need.take();
+  writePacked(parts, at, packed);
+  return packed.bytes;
+}
+
+/** Buffers of one length: memory that was touched before costs nothing but its use. */
+class Spares {
+  readonly #length: number;
+  readonly #kept: ArrayBuffer[] = [];
+
+  constructor(length: number) {
+    this.#length = length;
+  }
+
+  /** With whatever it held before. */
+  take(): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(this.#kept.pop() ?? new ArrayBuffer(this.#length));
+  }
+
+  give({ buffer }: Uint8Array<ArrayBuffer>): void {
+    if (buffer.byteLength === this.#length) this.#kept.push(buffer);
+  }
 }
 
 /** The next bytes at or after `at` that are data, up to `lengthMax` in a row; without length where there are none yet. */
@@ -146,15 +176,6 @@ function dataFrom(layer: Layer, at: number, lengthMax: number): { readonly start
 /** How far what is no data reaches. */
 function skipped(layer: Layer, at: number): number {
   return layer.extentAt(guestOffset(at), layer.size - at).length;
-}
-
-/** The bytes in a buffer of their own, as long as whole clusters: behind the end of the disk there are zeroes. */
-function wholeClusters(source: Uint8Array<ArrayBuffer>, clusterSize: number): Uint8Array<ArrayBuffer> {
-  const length = alignUp(source.length, clusterSize);
-  if (length === source.buffer.byteLength) return source;
-  const whole = new Uint8Array(length);
-  whole.set(source);
-  return whole;
 }
 
 /** Bulk writing: what the file grew by goes to the disk in between, and the tables with it now and then. */

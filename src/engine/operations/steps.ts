@@ -1,6 +1,6 @@
 // A long run as a generator: bounded steps, the file sound at every yield.
 
-import type { PackNeed } from '../transform/pack-need.ts';
+import type { CodecNeed } from '../transform/codec-need.ts';
 
 /** How far a run has come; the unit is the run's own (bytes, clusters). */
 export interface Progress {
@@ -9,9 +9,9 @@ export interface Progress {
   /** The run cannot be undone any more: it goes on to its end, whoever wants it to stop. */
   readonly isFinal?: true;
   /** Work that others may begin with while the run goes on. */
-  readonly asks?: PackNeed;
+  readonly asks?: CodecNeed;
   /** The run has nothing to do before this is answered; whoever goes on with it all the same has it done on the spot. */
-  readonly awaits?: PackNeed;
+  readonly awaits?: CodecNeed;
 }
 
 /**

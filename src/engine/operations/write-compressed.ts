@@ -4,20 +4,21 @@ import { Fault } from '../../base/fault.ts';
 import { alignUp } from '../../base/integers.ts';
 import { KiB } from '../../base/units.ts';
 import { writePacked } from '../data/packed-writer.ts';
-import { writeZeroRun, zeroRuns } from '../data/zero-detection.ts';
 import { guestOffset } from '../format/offsets.ts';
 import type { GuestOffset } from '../format/offsets.ts';
 import type { WriteParts } from '../image-parts.ts';
-import { PackNeed } from '../transform/pack-need.ts';
+import { CodecNeed } from '../transform/codec-need.ts';
 import type { Steps } from './steps.ts';
 
 /** How much one need brings, unless a cluster is longer. */
 const needLength = 512 * KiB;
 
-/** A part of a write: zeroes, or clusters on their way to being packed. */
-type Piece =
-  | { readonly at: GuestOffset; readonly length: number; readonly need: undefined }
-  | { readonly at: GuestOffset; readonly length: number; readonly need: PackNeed };
+/** A part of a write on its way to being packed. */
+interface Piece {
+  readonly at: GuestOffset;
+  readonly length: number;
+  readonly need: CodecNeed;
+}
 
 /**
  * Writes whole clusters, the last of which may be cut by the end of the disk; with `detectZeroes`, clusters of zeroes are
@@ -33,15 +34,11 @@ export function* writeCompressed(
   judgeSpan(parts, start, write.source.length);
   const total = write.source.length;
   const pieces = [...piecesOf(parts, start, write)];
-  for (const { need } of pieces) if (need !== undefined) yield { done: 0, total, asks: need };
+  for (const { need } of pieces) yield { done: 0, total, asks: need };
   let done = 0;
   for (const { at, length, need } of pieces) {
-    if (need === undefined) {
-      writeZeroRun(parts, at, length);
-    } else {
-      yield { done, total, awaits: need };
-      writePacked(parts, at, need.take());
-    }
+    yield { done, total, awaits: need };
+    writePacked(parts, at, need.take());
     done += length;
   }
 }
@@ -67,18 +64,8 @@ function refusal(reason: string): Fault {
 function* piecesOf(
   parts: WriteParts,
   start: GuestOffset,
-  write: { readonly source: Uint8Array; readonly detectZeroes: boolean },
+  { source, detectZeroes }: { readonly source: Uint8Array; readonly detectZeroes: boolean },
 ): Generator<Piece> {
-  const { source } = write;
-  const whole = [{ from: 0, end: source.length, isZero: false }];
-  const runs = write.detectZeroes ? zeroRuns(source, { start, clusterSize: parts.geometry.clusterSize }) : whole;
-  for (const { from, end, isZero } of runs) {
-    if (isZero) yield { at: guestOffset(start + from), length: end - from, need: undefined };
-    else yield* needsOf(parts, guestOffset(start + from), source.subarray(from, end));
-  }
-}
-
-function* needsOf(parts: WriteParts, start: GuestOffset, source: Uint8Array): Generator<Piece> {
   const { clusterSize } = parts.geometry;
   const lengthMax = Math.max(needLength, clusterSize);
   for (let from = 0; from < source.length; from += lengthMax) {
@@ -86,12 +73,17 @@ function* needsOf(parts: WriteParts, start: GuestOffset, source: Uint8Array): Ge
     // What lies behind the end of the disk is zero.
     const clusters = new Uint8Array(alignUp(bytes.length, clusterSize));
     clusters.set(bytes);
-    yield { at: guestOffset(start + from), length: bytes.length, need: needOf(parts, clusters) };
+    const need = packNeed(parts, clusters, { dropsZeroes: detectZeroes });
+    yield { at: guestOffset(start + from), length: bytes.length, need };
   }
 }
 
 /** The need for packing whole clusters as the image stores them. */
-export function needOf({ geometry, header }: WriteParts, clusters: Uint8Array<ArrayBuffer>): PackNeed {
-  const { compressionType } = header.header;
-  return new PackNeed({ type: compressionType, clusterSize: geometry.clusterSize, clusters });
+export function packNeed(
+  { geometry, header }: WriteParts,
+  bytes: Uint8Array<ArrayBuffer>,
+  { dropsZeroes }: { readonly dropsZeroes: boolean },
+): CodecNeed {
+  const { compressionType: type } = header.header;
+  return new CodecNeed({ kind: 'pack', type, clusterSize: geometry.clusterSize, bytes, dropsZeroes });
 }

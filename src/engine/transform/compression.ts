@@ -10,25 +10,60 @@ import { frameEnd } from './zstd-frame.ts';
 /** The compression type of a header: 0 is raw deflate, 1 is zstd. */
 export type CompressionType = 0 | 1;
 
+/** What was found out about a blob on the way. */
+export interface UnpackedBlob {
+  /** How many bytes it has; undefined where what follows cannot be told from it. */
+  readonly packedLength: number | undefined;
+}
+
 /**
  * Fills `target`, one cluster long, from a blob (CMP-03…CMP-05). `packed` reaches from the blob's first byte to the end
  * of its last sector, so padding or the next blob may follow (T32, T33). Never makes more than a cluster of output.
  * Faults `compressed-data-invalid`.
  */
-export function unpackCluster(type: CompressionType, packed: Uint8Array, target: Uint8Array): void {
+export function unpackCluster(type: CompressionType, packed: Uint8Array, target: Uint8Array): UnpackedBlob {
   assert(target.length > 0, 'a cluster has bytes');
-  if (type === 0) inflateInto(packed, target);
-  else unpackFramesInto(packed, target);
+  return type === 0 ? inflateInto(packed, target) : unpackFramesInto(packed, target);
 }
 
-function inflateInto(packed: Uint8Array, target: Uint8Array): void {
-  const whole = tryUnpack(() => inflateRawSync(packed, inflateOptions(target.length)));
-  if (whole?.length === target.length) {
-    target.set(whole);
-    return;
+/** As {@link unpackCluster}; undefined for a blob that does not unpack, after which `target` holds anything. */
+export function tryUnpackCluster(
+  type: CompressionType,
+  packed: Uint8Array,
+  target: Uint8Array,
+): UnpackedBlob | undefined {
+  try {
+    return unpackCluster(type, packed, target);
+  } catch (error) {
+    if (error instanceof Fault && error.code === 'compressed-data-invalid') return undefined;
+    throw error;
   }
-  if (whole !== undefined) throw broken('deflate', { expected: target.length, actual: whole.length });
+}
+
+function inflateInto(packed: Uint8Array, target: Uint8Array): UnpackedBlob {
+  const whole = tryUnpack(() => inflate(packed, inflateOptions(target.length)));
+  if (whole?.output.length === target.length) {
+    target.set(whole.output);
+    return { packedLength: whole.packedLength };
+  }
+  if (whole !== undefined) throw broken('deflate', { expected: target.length, actual: whole.output.length });
   target.set(inflateFirst(packed, target.length));
+  return { packedLength: undefined };
+}
+
+/** One stream, and how many bytes it has. */
+function inflate(
+  packed: Uint8Array,
+  options: ZlibOptions,
+): { readonly output: Uint8Array; readonly packedLength: number } {
+  // With `info` Node returns its engine, too, which @types/node does not tell.
+  const { buffer, engine } = inflateRawSync(packed, { ...options, info: true }) as unknown as InflateInfo;
+  return { output: buffer, packedLength: engine.bytesWritten };
+}
+
+interface InflateInfo {
+  readonly buffer: Uint8Array;
+  readonly engine: { readonly bytesWritten: number };
 }
 
 function inflateOptions(length: number): ZlibOptions {
@@ -62,7 +97,7 @@ function inflateFirst(packed: Uint8Array, length: number): Uint8Array {
   return found.subarray(0, length);
 }
 
-function unpackFramesInto(packed: Uint8Array, target: Uint8Array): void {
+function unpackFramesInto(packed: Uint8Array, target: Uint8Array): UnpackedBlob {
   let from = 0;
   let filled = 0;
   while (filled < target.length) {
@@ -75,6 +110,7 @@ function unpackFramesInto(packed: Uint8Array, target: Uint8Array): void {
     }
     from = frame.end;
   }
+  return { packedLength: from };
 }
 
 /** Unpacks one frame; more content than `lengthMax` means that it does not end with the cluster. */
@@ -90,7 +126,7 @@ function unpackFrame(frame: Uint8Array, lengthMax: number): Uint8Array {
 }
 
 /** Runs an unpacker of node:zlib: undefined when the packed bytes are at fault. */
-function tryUnpack(unpack: () => Uint8Array): Uint8Array | undefined {
+function tryUnpack<Unpacked>(unpack: () => Unpacked): Unpacked | undefined {
   try {
     return unpack();
   } catch (error) {

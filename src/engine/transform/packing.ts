@@ -3,41 +3,32 @@
 import { constants, deflateRawSync, zstdCompressSync } from 'node:zlib';
 
 import { assert } from '../../base/assert.ts';
-import type { CompressionType } from './compression.ts';
+import { isZeroes } from '../../base/zero-bytes.ts';
+import type { CodecResult, PackTask } from './codec-task.ts';
 
-/** "Pack these clusters for me": whole clusters, one behind the other, in a buffer that is the packer's from then on. */
-export interface PackTask {
-  readonly type: CompressionType;
-  readonly clusterSize: number;
-  readonly clusters: Uint8Array<ArrayBuffer>;
-}
-
-/** Clusters as they are to be stored, one behind the other. */
-export interface PackedClusters {
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Of each, in bytes; one that does not shrink is as it was, and as long as a cluster (CMP-03, T40). */
-  readonly lengths: readonly number[];
-}
-
-/** Does it on the spot. The packed bytes take the place of the others: none becomes longer. */
-export function packClusters({ type, clusterSize, clusters }: PackTask): PackedClusters {
-  assert(clusters.length > 0 && clusters.length % clusterSize === 0, 'whole clusters are packed');
+/** The packed bytes take the place of the others: none becomes longer. */
+export function packClusters({ type, clusterSize, bytes, dropsZeroes }: PackTask): CodecResult {
+  assert(bytes.length > 0 && bytes.length % clusterSize === 0, 'whole clusters are packed');
   const lengths: number[] = [];
   let end = 0;
-  for (let at = 0; at < clusters.length; at += clusterSize) {
-    const cluster = clusters.subarray(at, at + clusterSize);
+  for (let at = 0; at < bytes.length; at += clusterSize) {
+    const cluster = bytes.subarray(at, at + clusterSize);
+    if (dropsZeroes && isZeroes(cluster)) {
+      lengths.push(0);
+      continue;
+    }
     const blob = type === 0 ? deflated(cluster) : zstdCompressSync(cluster, zstdOptions);
     if (blob.length < clusterSize) {
-      clusters.set(blob, end);
+      bytes.set(blob, end);
       lengths.push(blob.length);
       end += blob.length;
     } else {
-      clusters.copyWithin(end, at, at + clusterSize);
+      bytes.copyWithin(end, at, at + clusterSize);
       lengths.push(clusterSize);
       end += clusterSize;
     }
   }
-  return { bytes: clusters.subarray(0, end), lengths };
+  return { bytes: bytes.subarray(0, end), lengths };
 }
 
 /** As QEMU writes it: a window of 12 bits, which is what its reader is told to expect (CMP-03, CMP-04, T37). */

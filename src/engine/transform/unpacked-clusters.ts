@@ -1,8 +1,7 @@
 // Compressed clusters as guest bytes; the last ones are kept, so that small reads in a row unpack once.
 
-import { Fault } from '../../base/fault.ts';
 import type { HostOffset } from '../format/offsets.ts';
-import { unpackCluster } from './compression.ts';
+import { tryUnpackCluster, unpackCluster } from './compression.ts';
 
 export interface UnpackedClustersParts {
   /** Fills `target` from the image file; bytes beyond its end read as zeroes. */
@@ -47,13 +46,8 @@ export class UnpackedClusters {
 
   /** Whether bytes of the file are a blob, or begin with one. */
   unpacks(packed: Uint8Array): boolean {
-    try {
-      unpackCluster(this.#parts.compressionType, packed, new Uint8Array(this.#parts.clusterSize));
-      return true;
-    } catch (error) {
-      if (error instanceof Fault && error.code === 'compressed-data-invalid') return false;
-      throw error;
-    }
+    const cluster = new Uint8Array(this.#parts.clusterSize);
+    return tryUnpackCluster(this.#parts.compressionType, packed, cluster) !== undefined;
   }
 
   /** Another blob begins there from now on. */
