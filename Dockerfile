@@ -19,7 +19,9 @@ USER 1000:1000
 # What Node has compiled once it need not compile again: without this a start takes half as long again. By the user who
 # reads it later.
 ENV NODE_COMPILE_CACHE=/app/compiled
-RUN QCOWD_DATA_DIR=/tmp/warm timeout --preserve-status 15 node src/main.ts && rm -r /tmp/warm
+RUN export QCOWD_DATA_DIR=/tmp/warm; node src/main.ts & \
+  until node tools/check-health.mjs 2> /dev/null; do kill -0 $! && sleep 1 || exit 1; done; \
+  kill $! && wait $! && rm -r /tmp/warm
 VOLUME /data
 EXPOSE 8080
 STOPSIGNAL SIGTERM

@@ -33,7 +33,7 @@ make_stand_in() {
   if [ -n "${ROOTFS:-}" ]; then cp -a "$ROOTFS" "$work/rootfs"; else debootstrap --variant=minbase bookworm "$work/rootfs" > "$work/debootstrap.log"; fi
   mkdir -p "$work/rootfs/usr/local/lib/node_modules"
   cp "$node" "$work/rootfs/usr/local/bin/node"
-  cp -aL "$(npm root -g)/npm" "$work/rootfs/usr/local/lib/node_modules/npm" 2> /dev/null || true
+  cp -aL "$(dirname "$(dirname "$(readlink -f "$(command -v npm)")")")" "$work/rootfs/usr/local/lib/node_modules/npm"
   printf '#!/bin/sh\nexec /usr/local/bin/node /usr/local/lib/node_modules/npm/bin/npm-cli.js "$@"\n' > "$work/rootfs/usr/local/bin/npm"
   chmod +x "$work/rootfs/usr/local/bin/npm"
   chroot "$work/rootfs" useradd --uid 1000 --user-group --create-home node
