@@ -8,6 +8,8 @@ import type { ServiceParts } from './service-parts.ts';
 
 /** Rows at a time. */
 const pageLength = 500;
+/** So many images are settled side by side: repairs wait for the disk and for different engine threads. */
+const atOnce = 8;
 
 export class Janitor {
   readonly #parts: Pick<ServiceParts, 'catalog' | 'directory' | 'clock' | 'report'>;
@@ -27,7 +29,8 @@ export class Janitor {
 
   /**
    * Half-made images go, deletions are finished, staging files are nobody's any more, and images whose file is gone are
-   * `failed`. What a structural operation left half done is repaired. Then jobs are told how they ended. Trouble with one image does not hold up the others.
+   * `failed`. What a structural operation left half done is repaired. Then jobs are told how they ended. Trouble with one
+   * image does not hold up the others.
    */
   async settle(): Promise<void> {
     for (const state of ['creating', 'importing', 'deleting'] as const) {
@@ -99,13 +102,17 @@ export class Janitor {
     let after: string | undefined;
     do {
       const page: readonly ImageRecord[] = await catalog.listImages({ ...all, after });
-      for (const image of page) {
-        try {
-          await work(image);
-        } catch (error) {
-          report({ doing, imageId: image.id, error });
+      const rest = page.values();
+      const workThrough = async (): Promise<void> => {
+        for (const image of rest) {
+          try {
+            await work(image);
+          } catch (error) {
+            report({ doing, imageId: image.id, error });
+          }
         }
-      }
+      };
+      await Promise.all(Array.from({ length: atOnce }, workThrough));
       after = page.length === pageLength ? page.at(-1)?.id : undefined;
     } while (after !== undefined);
   }
