@@ -36,7 +36,7 @@ export function exportRoutes(services: Services): Routes {
         const kind = layer === 'all' ? format : `${format}-${layer}`;
         void reply
           .header('content-type', format === 'qcow2' ? qcow2MediaType : bytesMediaType)
-          .header('content-disposition', `attachment; filename="${session.imageName}.${format}"`)
+          .header('content-disposition', `attachment; filename="${fileNameOf(session)}.${format}"`)
           .header('cache-control', 'private, no-cache');
         return await answerBytes(request, reply, {
           source: {
@@ -53,6 +53,11 @@ export function exportRoutes(services: Services): Routes {
       },
     });
   };
+}
+
+/** A snapshot has a name of its own, so that it is not taken for the live image in one folder. */
+function fileNameOf({ imageName, snapshotId }: ExportSession): string {
+  return snapshotId === undefined ? imageName : `${imageName}-snapshot-${snapshotId}`;
 }
 
 const qcow2MediaType = 'application/x-qemu-disk';

@@ -52,6 +52,8 @@ const codecThreadsDefaultMax = 4;
 const cacheBytesMin = 1 * MiB;
 const cacheBytesDefault = 256 * MiB;
 const cacheBytesMax = 1 * TiB;
+/** A name, or an address of IPv4 or (without brackets) of IPv6. */
+const hostPattern = /^[a-z0-9_.:-]+$/;
 const idleMsMax = 24 * 60 * 60 * 1000;
 
 const Settings = z.strictObject({
@@ -72,7 +74,10 @@ const Settings = z.strictObject({
         .split(',')
         .map((name) => name.trim()),
     )
-    .transform((names) => names.filter((name) => name !== '')),
+    .transform((names) => names.filter((name) => name !== ''))
+    .refine((names) => names.every((name) => hostPattern.test(name)), {
+      error: 'names of hosts without ports, with commas between them',
+    }),
   QCOWD_QUOTA_BYTES: wholeNumber({ min: 1, max: Number.MAX_SAFE_INTEGER }).optional(),
   QCOWD_TOKENS_FILE: z.string().optional(),
   QCOWD_TLS_CERT_FILE: z.string().optional(),

@@ -49,6 +49,12 @@ describe('the settings', () => {
     assert.equal(loadConfig({ QCOWD_HOST: '::1' }, machine).http.isLoopback, true);
   });
 
+  test('take names of hosts with commas between them only', () => {
+    for (const hosts of ['a b', 'http://a', 'a/b', 'a;b', '[::2]'])
+      assert.throws(() => loadConfig({ QCOWD_HOSTS: hosts }, machine), /QCOWD_HOSTS: names of hosts/, hosts);
+    assert.deepEqual(loadConfig({ QCOWD_HOSTS: '::2,A_b.example' }, machine).http.hosts, ['::2', 'a_b.example']);
+  });
+
   test('take a certificate and its key together only', () => {
     const both = { QCOWD_TLS_CERT_FILE: 'a.pem', QCOWD_TLS_KEY_FILE: 'b.pem' };
     assert.deepEqual(loadConfig(both, machine).http.tls, { certFile: 'a.pem', keyFile: 'b.pem' });

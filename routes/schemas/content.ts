@@ -42,7 +42,7 @@ export const FlushImage = z
 const extentsQuery = {
   offset: QuerySize.optional().meta({ description: 'From here on; 0 when left out' }),
   length: QuerySize.optional().meta({ description: 'To the end when left out' }),
-  limit: Limit,
+  limit: Limit.meta({ description: 'At most so many items in a page; a stream of lines has no pages' }),
   cursor: Cursor,
   layer: z.enum(['all', 'top']).default('all').meta({ description: '`top`: only what this image itself holds' }),
   hostOffset: QueryFlag.optional().meta({ description: 'Tell host offsets, and split extents where they jump' }),

@@ -6,11 +6,15 @@ import { Fault } from '../base/fault.ts';
 import { isLoopback } from '../base/loopback.ts';
 
 /**
- * The fault of a request that came under a foreign name (`Host`, so that no page can point its own name at us) or from
- * a foreign page (`Origin`, `Sec-Fetch-Site`), or undefined. `hosts` are names that are ours too.
+ * The fault of a request that came under a foreign name (so that no page can point its own name at us) or from a
+ * foreign page (`Origin`, `Sec-Fetch-Site`), or undefined. `authority` is whom the request is meant for; `hosts` are
+ * names that are ours too.
  */
-export function judgeOrigin(headers: IncomingHttpHeaders, hosts: readonly string[]): Fault | undefined {
-  const { host, origin } = headers;
+export function judgeOrigin(
+  headers: IncomingHttpHeaders,
+  { authority: host, hosts }: { readonly authority: string | undefined; readonly hosts: readonly string[] },
+): Fault | undefined {
+  const { origin } = headers;
   if (host !== undefined && !isOurs(hostNameOf(host), hosts)) return new Fault('forbidden', { host });
   if (headers['sec-fetch-site'] === 'cross-site') {
     return new Fault('forbidden', { origin: origin ?? 'of another site' });

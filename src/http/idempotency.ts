@@ -4,6 +4,7 @@ import type { FastifyRequest } from 'fastify';
 
 import type { Answer } from './answer.ts';
 import { principalOf } from './authentication.ts';
+import { countOf } from './request-head.ts';
 import { invalidRequest } from './schema.ts';
 
 /** What the header needs of the service. */
@@ -33,6 +34,8 @@ export interface Creation<Made> {
   readonly describe: (made: Made) => Answer;
 }
 
+const keyHeader = 'idempotency-key';
+
 /** As long as any name that a client may think of. */
 const keyPattern = /^[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?$/;
 
@@ -42,9 +45,11 @@ export async function answerOnce<Made>(
   request: FastifyRequest,
   creation: Creation<Made>,
 ): Promise<Answer> {
-  const key = request.headers['idempotency-key'];
+  const key = request.headers[keyHeader];
   if (key === undefined) return creation.make(undefined);
-  if (typeof key !== 'string' || !keyPattern.test(key)) throw keyInvalid();
+  if (countOf(request.raw, keyHeader) > 1) throw keyInvalid('there is more than one key');
+  if (typeof key !== 'string' || !keyPattern.test(key))
+    throw keyInvalid('a key has 1 to 255 visible characters of ASCII');
   const begun = await keeper.begin({
     principal: principalOf(request).name,
     route: `${request.method} ${request.routeOptions.url ?? ''}`,
@@ -64,7 +69,6 @@ export async function answerOnce<Made>(
   return answer;
 }
 
-function keyInvalid(): Error {
-  const message = 'a key has 1 to 255 visible characters of ASCII';
-  return invalidRequest({ pointer: '/idempotency-key', in: 'header', message });
+function keyInvalid(message: string): Error {
+  return invalidRequest({ pointer: `/${keyHeader}`, in: 'header', message });
 }

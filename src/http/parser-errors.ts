@@ -1,6 +1,7 @@
-// What the HTTP parser refuses before there is a request: answered as problems too, on the bare socket.
+// What is refused before there is a request for the routes: answered as problems too, on the bare socket.
 
 import { STATUS_CODES } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 
 import { Fault } from '../base/fault.ts';
@@ -25,7 +26,19 @@ export function answerParserError(error: ParserError, socket: Socket, options: {
     socket.end();
     return;
   }
-  const problem = toProblem(faultOf(error), { instance: '/', requestId: options.requestId });
+  answerOnSocket(faultOf(error), socket, options);
+}
+
+/** There is nothing to connect to behind this service. */
+export function refuseTunnels(server: Server, newRequestId: () => string): void {
+  server.on('connect', (_request: IncomingMessage, socket: Socket) => {
+    answerOnSocket(new Fault('method-not-allowed', { allow: [] }), socket, { requestId: newRequestId() });
+  });
+}
+
+/** Answers with a problem where no request can be answered, and closes. */
+function answerOnSocket(fault: Fault, socket: Socket, options: { readonly requestId: string }): void {
+  const problem = toProblem(fault, { instance: '/', requestId: options.requestId });
   const body = printProblem(problem.body);
   const head = [
     `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status] ?? ''}`,

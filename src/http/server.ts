@@ -16,12 +16,13 @@ import { judgeOrigin } from './client-origin.ts';
 import { ClientGone } from './disconnect.ts';
 import { readJson } from './json-body.ts';
 import { KnownPaths } from './known-paths.ts';
-import { answerParserError } from './parser-errors.ts';
+import { answerParserError, refuseTunnels } from './parser-errors.ts';
 import { tidyDocument } from './openapi-document.ts';
 import type { DocumentFacts } from './openapi-document.ts';
 import { toProblem } from './problem.ts';
 import type { RequestMetrics } from './request-metrics.ts';
 import { sendProblem } from './refusal.ts';
+import { authorityOf, judgeHead } from './request-head.ts';
 import { holdContinue } from './request-body.ts';
 import {
   compileSerializer,
@@ -114,6 +115,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
   options.metrics.watch(app.server, options.tls === undefined ? 'connection' : 'secureConnection');
   answerUnknownRoutes(app);
   admitBodiesOnDemand(app);
+  refuseTunnels(app.server, options.newRequestId);
   await app.register(fastifyZodOpenApiPlugin);
   await app.register(swagger, {
     openapi: {
@@ -221,12 +223,16 @@ function judgeRequest(options: ServerOptions) {
         return;
       }
     }
-    const nameless = judgeHost(request.raw);
+    const nameless = judgeHead(request.raw);
     if (nameless !== undefined) {
       done(nameless);
       return;
     }
-    done(options.tokens === undefined ? judgeOrigin(request.headers, options.hosts) : judgeScope(request, demand));
+    if (options.tokens !== undefined) {
+      done(judgeScope(request, demand));
+      return;
+    }
+    done(judgeOrigin(request.headers, { authority: authorityOf(request.raw), hosts: options.hosts }));
   };
 }
 
@@ -236,19 +242,6 @@ function hasEmptyName({ params }: FastifyRequest): boolean {
   for (const name in names) if (names[name] === '' && name !== '*') return true;
   return false;
 }
-
-/** One Host header, and in HTTP/1.1 not none (RFC 9112 §3.2): of two names, a proxy may have believed the other one. */
-function judgeHost({ rawHeaders, httpVersion }: IncomingMessage): Fault | undefined {
-  let count = 0;
-  for (let index = 0; index < rawHeaders.length; index += 2) {
-    if (rawHeaders[index]?.length === hostHeader.length && rawHeaders[index]?.toLowerCase() === hostHeader) count += 1;
-  }
-  if (count === 1 || (count === 0 && httpVersion === '1.0')) return undefined;
-  const message = count === 0 ? 'the Host header is missing' : 'there is more than one Host header';
-  return invalidRequest({ pointer: '/host', in: 'header', message });
-}
-
-const hostHeader = 'host';
 
 /**
  * Bytes are taken as they come: unpacking them is nobody's job here, and storing them packed nobody's wish. That goes for

@@ -8,7 +8,10 @@ type Issue = Parameters<z.core.$ZodErrorMap>[0];
 export function explainIssue(issue: Issue): string | undefined {
   switch (issue.code) {
     case 'invalid_type':
-      return issue.input === undefined ? missing : `must be ${kindOf(issue.expected)}, not ${kindGiven(issue.input)}`;
+      if (issue.input === undefined) return missing;
+      // A query names one value so often that it comes as a list.
+      if (issue.expected === 'string' && Array.isArray(issue.input)) return 'is to be given once';
+      return `must be ${kindOf(issue.expected)}, not ${kindGiven(issue.input)}`;
     case 'invalid_value': {
       const list = issue.values.map((value) => JSON.stringify(value)).join(', ');
       const rule = issue.values.length === 1 ? `must be ${list}` : `must be one of ${list}`;

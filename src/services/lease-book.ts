@@ -307,5 +307,5 @@ function lastToEnd(leases: readonly HeldLease[]): HeldLease | undefined {
 
 function tokenUnknown(current: number): Fault {
   const message = `no such token was ever given out: the current one is ${current}`;
-  return new Fault('invalid-request', { errors: [{ pointer: '/Fencing-Token', in: 'header', message }] });
+  return new Fault('invalid-request', { errors: [{ pointer: '/fencing-token', in: 'header', message }] });
 }

@@ -6,7 +6,7 @@ import { judgeOrigin } from '../../src/http/client-origin.ts';
 describe('a request without a token', () => {
   test('may come under a loopback name or one of the settings', () => {
     for (const host of ['127.0.0.1:8080', 'localhost', 'LOCALHOST:1', '[::1]:8080', '127.9.9.9', 'disk.example:8080']) {
-      assert.equal(judgeOrigin({ host }, ['disk.example']), undefined, host);
+      assert.equal(judgeOrigin({}, { authority: host, hosts: ['disk.example'] }), undefined, host);
     }
   });
 
@@ -19,24 +19,30 @@ describe('a request without a token', () => {
       '[::2]',
       '',
     ]) {
-      assert.equal(judgeOrigin({ host }, [])?.code, 'forbidden', host);
+      assert.equal(judgeOrigin({}, { authority: host, hosts: [] })?.code, 'forbidden', host);
     }
   });
 
   test('is refused from a foreign page', () => {
     const host = '127.0.0.1:8080';
     for (const origin of ['http://evil.example', 'null', 'http://127.0.0.1:9999', 'file://', 'http://localhost:8080']) {
-      assert.equal(judgeOrigin({ host, origin }, [])?.code, 'forbidden', origin);
+      assert.equal(judgeOrigin({ origin }, { authority: host, hosts: [] })?.code, 'forbidden', origin);
     }
-    assert.equal(judgeOrigin({ host, 'sec-fetch-site': 'cross-site' }, [])?.code, 'forbidden');
+    assert.equal(judgeOrigin({ 'sec-fetch-site': 'cross-site' }, { authority: host, hosts: [] })?.code, 'forbidden');
   });
 
   test('may come from a page of the service itself', () => {
     const host = '127.0.0.1:8080';
     assert.equal(
-      judgeOrigin({ host, 'origin': 'http://127.0.0.1:8080', 'sec-fetch-site': 'same-origin' }, []),
+      judgeOrigin(
+        { 'origin': 'http://127.0.0.1:8080', 'sec-fetch-site': 'same-origin' },
+        { authority: host, hosts: [] },
+      ),
       undefined,
     );
-    assert.equal(judgeOrigin({ host, origin: 'https://disk.example' }, ['disk.example']), undefined);
+    assert.equal(
+      judgeOrigin({ origin: 'https://disk.example' }, { authority: host, hosts: ['disk.example'] }),
+      undefined,
+    );
   });
 });

@@ -233,11 +233,15 @@ describe('what the parser refuses', () => {
       const twice = `GET /things/1 HTTP/${version}\r\nHost: localhost\r\nX: y\r\nhoST: localhost\r\n`;
       await expectProblem(`${twice}Connection: close\r\n\r\n`, 400, 'invalid-request');
     }
-    await expectProblem(
-      'GET /things/%zz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n',
-      400,
-      'invalid-request',
-    );
+    // A target that names an authority itself counts more than Host (RFC 9112 §3.2.2).
+    for (const target of ['http://evil.example/things/1', 'http://a@evil.example:80/things/1']) {
+      const text = `GET ${target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`;
+      await expectProblem(text, 403, 'forbidden');
+    }
+    for (const line of ['GET /things/1 HTTP/2.0', 'GET /things/%zz HTTP/1.1']) {
+      await expectProblem(`${line}\r\nHost: localhost\r\nConnection: close\r\n\r\n`, 400, 'invalid-request');
+    }
+    await expectProblem('CONNECT a.example:1 HTTP/1.1\r\nHost: a.example:1\r\n\r\n', 405, 'method-not-allowed');
   });
 });
 

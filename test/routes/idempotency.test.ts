@@ -181,6 +181,8 @@ describe('a key', () => {
       const answer = await create(key, { name: 'invalid', virtualSize: MiB });
       assert.deepEqual([answer.status, pointersOf(answer)], [400, ['/idempotency-key']]);
     }
+    const twice = await create('one', { name: 'invalid', virtualSize: MiB }).set({ 'Idempotency-Key': ['one', 'two'] });
+    assert.deepEqual([twice.status, pointersOf(twice)], [400, ['/idempotency-key']]);
   });
 
   test('is forgotten after a day', async () => {

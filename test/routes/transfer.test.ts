@@ -62,6 +62,7 @@ describe('an exported file', () => {
     await service.post('/v1/images/source/snapshots', { name: 's' }).expect(201);
     await service.write('source', 0, Buffer.from('changed'));
     const then = await service.bytes('/v1/images/source/file?format=raw&snapshot=s').expect(200);
+    assert.equal(then.headers['content-disposition'], 'attachment; filename="source-snapshot-1.raw"');
     assert.ok(content.equals(then.body as Buffer));
     await service.write('source', 0, content.subarray(0, 7));
   });
