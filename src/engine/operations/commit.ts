@@ -23,6 +23,7 @@ import { ChainKeys } from './chain-keys.ts';
 import { ImageSession } from './image-session.ts';
 import { openLayerOver } from './open.ts';
 import type { LayerOptions } from './open.ts';
+import { CopyPace } from './pace.ts';
 import { resize } from './resize.ts';
 import type { OpenChain, SessionFiles } from './session-files.ts';
 import type { Progress, Steps } from './steps.ts';
@@ -153,9 +154,6 @@ export class SessionLayer implements Layer {
   }
 }
 
-/** How many extents one step passes over. */
-const extentsPerStep = 1024;
-
 /** How much is copied at once. */
 const windowLength = 1 * MiB;
 
@@ -171,7 +169,9 @@ export function* copyDown(
     const size = { virtualSize: total, allowShrink: false, preallocation: 'off' } as const;
     yield* target.changeInSteps((parts) => resize(parts, size));
   }
-  let extents = 0;
+  // One for all windows: fresh memory costs more than the copy.
+  const buffer = new Uint8Array(windowLength);
+  const pace = new CopyPace();
   for (let at = 0; at < total;) {
     const offset = guestOffset(at);
     const found = top.look((parts) => layerOver(parts, total).extentAt(offset, total - at));
@@ -181,15 +181,16 @@ export function* copyDown(
     const isNew = found.kind === 'absent' && at >= sizeBefore;
     if (!isAbove || isNew) {
       at += found.length;
-      extents += 1;
-      if (extents % extentsPerStep === 0) yield { done: at, total };
+      if (pace.isFullWith(0)) yield { done: at, total };
     } else if (readsZero) {
       const length = found.kind === 'absent' ? Math.min(found.length, sizeBefore - at) : found.length;
       yield* zeroDown(target, { offset: at, length }, total);
       at += length;
     } else {
-      at = copyWindow(top, target, { at, end: at + found.length });
-      yield { done: at, total };
+      const window = buffer.subarray(0, Math.min(found.length, alignDown(at, windowLength) + windowLength - at));
+      copyWindow(top, target, { at: offset, window });
+      at += window.length;
+      if (pace.isFullWith(window.length)) yield { done: at, total };
     }
   }
   target.flush();
@@ -206,19 +207,15 @@ function* zeroDown(
   });
 }
 
-/** Up to a border of the windows; returns where it ends. */
 function copyWindow(
   top: ImageSession,
   target: ImageSession,
-  { at, end }: { readonly at: number; readonly end: number },
-): number {
-  const stop = Math.min(end, alignDown(at, windowLength) + windowLength);
-  const bytes = new Uint8Array(stop - at);
+  { at, window }: { readonly at: GuestOffset; readonly window: Uint8Array },
+): void {
   top.look((parts) => {
-    read(parts, guestOffset(at), bytes);
+    read(parts, at, window);
   });
   target.change((parts) => {
-    write(parts, guestOffset(at), bytes);
+    write(parts, at, window);
   });
-  return stop;
 }

@@ -5,7 +5,6 @@
 //
 // A crash before the header leaves an image that reads as ever, with some bytes of its own more than it had.
 
-import { assert } from '../../base/assert.ts';
 import { endOf } from '../../base/byte-span.ts';
 import type { ByteSpan } from '../../base/byte-span.ts';
 import { Fault } from '../../base/fault.ts';
@@ -21,6 +20,7 @@ import type { Layer, LayerExtent } from '../layer/layer.ts';
 import type { BackingFile } from '../layer/open-gate.ts';
 import { askBelow } from '../layer/below.ts';
 import { lookup } from '../mapping/lookup.ts';
+import { CopyPace } from './pace.ts';
 import type { Progress, Steps } from './steps.ts';
 
 /** What an image is to stand on. */
@@ -86,44 +86,56 @@ export function* rebase(parts: WriteParts, wish: Rebase): Steps<void> {
   wish.switched();
 }
 
-/** How many extents one step passes over. */
-const extentsPerStep = 1024;
-
 /** The image holds itself whatever it would read otherwise from the new layer. */
 function* keepContent(parts: WriteParts, wish: Rebase): Generator<Progress, void, undefined> {
   const total = parts.header.virtualSize;
-  let extents = 0;
+  const lengthMax = Math.max(windowLength, parts.geometry.subclusterSize);
+  const windows = {
+    old: new Uint8Array(lengthMax),
+    next: wish.layer === undefined ? undefined : new Uint8Array(lengthMax),
+    pace: new CopyPace(),
+  };
   for (let at = 0; at < total;) {
     const own = lookup(parts, guestOffset(at), { lengthMax: total - at });
-    if (own.kind === 'absent') yield* keepRun(parts, wish, { offset: at, length: own.length });
+    const span = { offset: at, length: own.length };
+    if (own.kind === 'absent') yield* keepRun(parts, wish, { span, windows });
     at += own.length;
-    extents += 1;
-    if (extents % extentsPerStep === 0) yield { done: at, total };
+    if (windows.pace.isFullWith(0)) yield { done: at, total };
   }
 }
 
 /** How much is read and compared at once; a whole subcluster at least. */
 const windowLength = 1 * MiB;
 
+/** What all windows share: fresh memory for each would cost more than the copy. */
+interface Windows {
+  readonly old: Uint8Array;
+  /** Undefined without a new layer: it reads as zeroes. */
+  readonly next: Uint8Array | undefined;
+  readonly pace: CopyPace;
+}
+
 /** A stretch of which the image has nothing itself; it begins and ends with a subcluster, or with the disk. */
-function* keepRun(parts: WriteParts, wish: Rebase, run: ByteSpan): Generator<Progress, void, undefined> {
+function* keepRun(
+  parts: WriteParts,
+  wish: Rebase,
+  { span: run, windows }: { readonly span: ByteSpan; readonly windows: Windows },
+): Generator<Progress, void, undefined> {
   const { subclusterSize } = parts.geometry;
+  const { pace } = windows;
   const total = parts.header.virtualSize;
-  const lengthMax = Math.max(windowLength, subclusterSize);
-  let extents = 0;
   for (let at = run.offset; at < endOf(run);) {
     const found = compareTables(parts, wish, { offset: at, length: endOf(run) - at });
     if (found.isSame) {
       at += found.length;
-      extents += 1;
-      if (extents % extentsPerStep === 0) yield { done: at, total };
+      if (pace.isFullWith(0)) yield { done: at, total };
       continue;
     }
     const start = Math.max(run.offset, alignDown(at, subclusterSize));
-    const end = Math.min(endOf(run), alignUp(at + found.length, subclusterSize), start + lengthMax);
-    keepWindow(parts, wish, { offset: start, length: end - start });
+    const end = Math.min(endOf(run), alignUp(at + found.length, subclusterSize), start + windows.old.length);
+    keepWindow(parts, wish, { window: { offset: start, length: end - start }, windows });
     at = end;
-    yield { done: at, total };
+    if (pace.isFullWith(end - start)) yield { done: at, total };
   }
 }
 
@@ -157,15 +169,22 @@ function readLayer(layer: Layer | undefined, at: number, target: Uint8Array): vo
   target.fill(0, inside);
 }
 
+/** What a subcluster must become, if anything. */
+type Difference = 'same' | 'zero' | 'data';
+
 /** Compares the bytes of both layers, and writes those subclusters of the old one that differ. */
-function keepWindow(parts: WriteParts, wish: Rebase, window: ByteSpan): void {
+function keepWindow(
+  parts: WriteParts,
+  wish: Rebase,
+  { window, windows }: { readonly window: ByteSpan; readonly windows: Windows },
+): void {
   const { geometry, version } = parts;
-  const old = new Uint8Array(window.length);
+  const old = windows.old.subarray(0, window.length);
+  const next = windows.next?.subarray(0, window.length);
   readLayer(parts.backing, window.offset, old);
-  const next = wish.layer === undefined ? undefined : new Uint8Array(window.length);
   if (next !== undefined) readLayer(wish.layer, window.offset, next);
 
-  const kindAt = (at: number): 'same' | 'zero' | 'data' => {
+  const kindAt = (at: number): Difference => {
     const piece = old.subarray(at, at + geometry.subclusterSize);
     const other = next?.subarray(at, at + geometry.subclusterSize);
     const isZero = isZeroes(piece);
@@ -174,12 +193,15 @@ function keepWindow(parts: WriteParts, wish: Rebase, window: ByteSpan): void {
     // Without a zero flag a cluster that reads as zeroes is written as such.
     return isZero && version === 3 ? 'zero' : 'data';
   };
+  let kindAhead: Difference | undefined = kindAt(0);
   for (let at = 0; at < window.length;) {
-    const kind = kindAt(at);
-    let end = at + geometry.subclusterSize;
-    while (end < window.length && kindAt(end) === kind) end += geometry.subclusterSize;
+    const kind: Difference | undefined = kindAhead;
+    let end = at;
+    do {
+      end += geometry.subclusterSize;
+      kindAhead = end < window.length ? kindAt(end) : undefined;
+    } while (kindAhead === kind);
     end = Math.min(end, window.length);
-    assert(end > at, 'a comparison goes forwards');
     const offset = window.offset + at;
     if (kind === 'data') write(parts, guestOffset(offset), old.subarray(at, end));
     if (kind === 'zero') drain(zero(parts, { offset, length: end - at }, { unmap: false }));
