@@ -12,6 +12,7 @@ import { NodeFile } from './file/node-file.ts';
 import type { LuksHeader } from './format/luks-header.ts';
 import type { GuestOffset } from './format/offsets.ts';
 import type { ReadParts } from './image-parts.ts';
+import type { Layer } from './layer/layer.ts';
 import { admit } from './operations/admit.ts';
 import type { Admitted } from './operations/admit.ts';
 import type { AmendWish } from './operations/amend-rules.ts';
@@ -21,7 +22,6 @@ import { discardInSteps, zeroInSteps } from './operations/clear.ts';
 import { compact } from './operations/compact.ts';
 import type { Compacted } from './operations/compact.ts';
 import { copyToFile } from './operations/copy.ts';
-import type { CopyWish } from './operations/copy.ts';
 import { createFile } from './operations/create-file.ts';
 import type { CreateSpec } from './operations/create-spec.ts';
 import { describe, describeSnapshots, findSnapshot } from './operations/describe.ts';
@@ -36,7 +36,13 @@ import type {
   SnapshotDescription,
   SnapshotPageQuery,
 } from './operations/image-description.ts';
-import type { AdmitOptions, ExportWish, OpenFileOptions, OpenOptions } from './operations/image-options.ts';
+import type {
+  AdmitOptions,
+  CopyOptions,
+  ExportWish,
+  OpenFileOptions,
+  OpenOptions,
+} from './operations/image-options.ts';
 import { ImageSession } from './operations/image-session.ts';
 import { inspect } from './operations/inspect.ts';
 import type { ImageInspection } from './operations/inspect.ts';
@@ -355,18 +361,15 @@ export class Image extends ChainVerbs {
   }
 
   /** A standalone file of what the image, or a snapshot, holds; nothing may change meanwhile. See {@link copyToFile}. */
-  copyTo(wish: CopyWish & { readonly snapshot: string | undefined }): Steps<ImageDescription> {
-    this.#session.admitKeys('chain');
-    const { parts, size } = this.#view(wish.snapshot);
-    return copyToFile(layerOver(parts, size), wish);
+  copyTo(wish: CopyOptions): Steps<ImageDescription> {
+    const { path, spec, compress, layer } = wish;
+    return copyToFile(this.#layerOf(wish), { path, spec, compress, keepsZeroes: layer === 'top' });
   }
 
   /** Lays out a flattened, uncompressed file over what the image holds now; stale after the next change. */
   planExport(wish: ExportWish): Steps<VirtualFile> {
-    this.#session.admitKeys(wish.layer === 'top' ? 'image' : 'chain');
-    const { parts, size } = this.#view(wish.snapshot);
-    const layer = layerOver(wish.layer === 'top' ? { ...parts, backing: undefined } : parts, size);
-    return planExport({ format: wish.format, layer, clusterSize: parts.geometry.clusterSize });
+    const { clusterSize } = this.#session.parts.geometry;
+    return planExport({ format: wish.format, layer: this.#layerOf(wish), clusterSize });
   }
 
   /** Flushes, writes every clean-up, releases the file; the file is released when that faults, too. */
@@ -377,6 +380,13 @@ export class Image extends ChainVerbs {
   /** Releases the file without writing anything more: after a broken assertion. */
   abandon(): void {
     this.#session.release();
+  }
+
+  /** A view of the live disk or a snapshot, whole or without what lies below. */
+  #layerOf(wish: { readonly snapshot: string | undefined; readonly layer: 'all' | 'top' }): Layer {
+    this.#session.admitKeys(wish.layer === 'top' ? 'image' : 'chain');
+    const { parts, size } = this.#view(wish.snapshot);
+    return layerOver(wish.layer === 'top' ? { ...parts, backing: undefined } : parts, size);
   }
 
   /** The live disk, or a snapshot at its own size. */

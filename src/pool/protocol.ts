@@ -277,7 +277,11 @@ export interface EngineRuns {
   /** Makes the file smaller; the guest's bytes stay. */
   compact: { args: { detectZeroes: boolean }; result: Compacted };
   /** Makes a standalone file of the image, or of a snapshot by its id; `spec` is as large as its disk. */
-  copy: { args: { path: string; spec: CreateSpec; compress: boolean; snapshot?: string }; result: ImageDescription };
+  copy: {
+    args: { path: string; spec: CreateSpec; compress: boolean; layer: 'all' | 'top'; snapshot?: string };
+    /** The generation is that of the image that was copied. */
+    result: { description: ImageDescription; generation: number };
+  };
   /** The SHA-256 of all guest bytes, in hexadecimal digits. */
   digest: { args: { snapshot?: string }; result: { digest: string; generation: number } };
   /** Whether the disk is that of another image, whose chain is given with itself first; `path` is the image's own. */

@@ -117,7 +117,9 @@ const runs: { readonly [Name in RunName]: RunRow<Name> } = {
   copy: {
     admits: 'reads',
     changes: false,
-    start: (image, { snapshot, ...wish }) => image.file.copyTo({ ...wish, snapshot }),
+    *start(image, { snapshot, ...wish }) {
+      return { description: yield* image.file.copyTo({ ...wish, snapshot }), generation: image.generation };
+    },
   },
   digest: {
     admits: 'reads',

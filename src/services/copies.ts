@@ -67,7 +67,7 @@ export class Copies {
     return this.#newImages.make(reservation, async ({ path, signal }) => {
       const spec = { ...format, virtualSize, backing: undefined };
       const watched = control === undefined ? undefined : { ...control, signal };
-      const description = await visit.run('copy', { path, spec, compress, ...asked }, watched);
+      const { description } = await visit.run('copy', { path, spec, compress, layer: 'all', ...asked }, watched);
       return { description, generation: generationFirst };
     });
   }

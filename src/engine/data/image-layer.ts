@@ -4,7 +4,7 @@ import { assert, unreachable } from '../../base/assert.ts';
 import type { GuestOffset, HostOffset } from '../format/offsets.ts';
 import type { ReadParts } from '../image-parts.ts';
 import { askBelow } from '../layer/below.ts';
-import type { Layer, LayerExtent } from '../layer/layer.ts';
+import type { Layer, LayerExtent, StoredCluster } from '../layer/layer.ts';
 import type { Extent } from '../mapping/extent.ts';
 import { lookup } from '../mapping/lookup.ts';
 import { read } from './reader.ts';
@@ -48,6 +48,16 @@ export class ImageLayer implements Layer {
       default:
         return unreachable(found);
     }
+  }
+
+  storedAt(offset: GuestOffset): StoredCluster | undefined {
+    const { unpacked, backing, geometry } = this.#parts;
+    const found = lookup(this.#parts, offset, { lengthMax: Math.min(geometry.clusterSize, this.size - offset) });
+    if (found.kind === 'absent') {
+      return backing === undefined || offset >= backing.size ? undefined : askBelow(() => backing.storedAt?.(offset));
+    }
+    const isWhole = offset % geometry.clusterSize === 0 && found.length === geometry.clusterSize;
+    return found.kind === 'compressed' && isWhole ? unpacked.stored(found) : undefined;
   }
 
   close(): void {

@@ -24,6 +24,17 @@ export type LayerExtent =
       readonly host?: number | undefined;
     };
 
+/** A cluster as a layer stores it: packed. */
+export interface StoredCluster {
+  /** 0 is raw deflate, 1 is zstd. */
+  readonly compressionType: 0 | 1;
+  readonly clusterSize: number;
+  /** Upper bound of its length (CMP-02). */
+  readonly packedLength: number;
+  /** Fills `target`, as long as that bound, with the blob and what may follow it. */
+  readonly read: (target: Uint8Array) => void;
+}
+
 /** A readable layer. All lengths in bytes; reads beyond `size` are the caller's bug. */
 export interface Layer {
   readonly size: number;
@@ -31,5 +42,7 @@ export interface Layer {
   read(offset: GuestOffset, target: Uint8Array): void;
   /** What is at `offset`, for at most `lengthMax` bytes (inside `size`); always at least one byte. */
   extentAt(offset: GuestOffset, lengthMax: number): LayerExtent;
+  /** The cluster at `offset`, if one begins there that is packed and wholly inside the layer; left out where none ever is. */
+  storedAt?(offset: GuestOffset): StoredCluster | undefined;
   close(): void;
 }

@@ -6,6 +6,7 @@ import type { Layer } from '../layer/layer.ts';
 import type { BackingFile, DataFileSource } from '../layer/open-gate.ts';
 import type { CacheBudget } from '../metadata/cache-budget.ts';
 import type { RepairMode } from './check-report.ts';
+import type { CreateSpec } from './create-spec.ts';
 import type { RuntimeOptions } from './runtime-options.ts';
 
 export interface OpenOptions {
@@ -46,4 +47,11 @@ export interface ExportWish {
   readonly snapshot: string | undefined;
   /** `top`: what this image itself holds, without the layers below. */
   readonly layer: 'all' | 'top';
+}
+
+/** What `Image.copyTo` copies, and into which file; see `CopyWish`. */
+export interface CopyOptions extends Pick<ExportWish, 'snapshot' | 'layer'> {
+  readonly path: string;
+  readonly spec: CreateSpec;
+  readonly compress: boolean;
 }

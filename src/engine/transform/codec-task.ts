@@ -3,7 +3,7 @@
 import type { CompressionType } from './compression.ts';
 
 /** The buffer under the bytes is the performer's from then on. */
-export type CodecTask = PackTask | BlobsTask;
+export type CodecTask = PackTask | UnpackTask | TrimTask;
 
 /** "Pack these": whole clusters, one behind the other. */
 export interface PackTask {
@@ -15,9 +15,19 @@ export interface PackTask {
   readonly dropsZeroes: boolean;
 }
 
-/** "Unpack these", or "see whether these can be passed on as they are": blobs, one behind the other. */
-export interface BlobsTask {
-  readonly kind: 'unpack' | 'trim';
+/** "Unpack these": blobs, one behind the other. */
+export interface UnpackTask extends Blobs {
+  readonly kind: 'unpack';
+}
+
+/** "Cut these to their length, if they can be passed on as they are". */
+export interface TrimTask extends Blobs {
+  readonly kind: 'trim';
+  /** Whether clusters of zeroes are told instead. */
+  readonly dropsZeroes: boolean;
+}
+
+interface Blobs {
   readonly type: CompressionType;
   readonly clusterSize: number;
   readonly bytes: Uint8Array<ArrayBuffer>;

@@ -3,7 +3,7 @@
 import { assert, unreachable } from '../../base/assert.ts';
 import { isZeroes } from '../../base/zero-bytes.ts';
 import { broken } from './codec-task.ts';
-import type { BlobsTask, CodecResult, CodecTask } from './codec-task.ts';
+import type { CodecResult, CodecTask, TrimTask, UnpackTask } from './codec-task.ts';
 import { tryUnpackCluster } from './compression.ts';
 import { packClusters } from './packing.ts';
 
@@ -23,7 +23,7 @@ export function performTask(task: CodecTask): CodecResult {
 }
 
 /** The blobs move together in their buffer. */
-function trimBlobs({ type, clusterSize, bytes, lengths }: BlobsTask): CodecResult {
+function trimBlobs({ type, clusterSize, bytes, lengths, dropsZeroes }: TrimTask): CodecResult {
   const cluster = new Uint8Array(clusterSize);
   const trimmed: number[] = [];
   let at = 0;
@@ -32,7 +32,7 @@ function trimBlobs({ type, clusterSize, bytes, lengths }: BlobsTask): CodecResul
     const used = tryUnpackCluster(type, bytes.subarray(at, at + length), cluster);
     // A blob has fewer bytes than a cluster (CMP-03).
     if (used === undefined || used.packedLength === undefined || used.packedLength >= clusterSize) trimmed.push(broken);
-    else if (isZeroes(cluster)) trimmed.push(0);
+    else if (dropsZeroes && isZeroes(cluster)) trimmed.push(0);
     else {
       bytes.copyWithin(end, at, at + used.packedLength);
       trimmed.push(used.packedLength);
@@ -44,7 +44,7 @@ function trimBlobs({ type, clusterSize, bytes, lengths }: BlobsTask): CodecResul
   return { bytes: bytes.subarray(0, end), lengths: trimmed };
 }
 
-function unpackBlobs({ type, clusterSize, bytes, lengths }: BlobsTask): CodecResult {
+function unpackBlobs({ type, clusterSize, bytes, lengths }: UnpackTask): CodecResult {
   const clusters = new Uint8Array(lengths.length * clusterSize);
   const unpacked: number[] = [];
   let at = 0;

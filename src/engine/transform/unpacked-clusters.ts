@@ -44,6 +44,17 @@ export class UnpackedClusters {
     return cluster;
   }
 
+  /** The blob as it lies in the file. */
+  stored({ host, packedLength }: Blob): {
+    readonly compressionType: 0 | 1;
+    readonly clusterSize: number;
+    readonly packedLength: number;
+    readonly read: (target: Uint8Array) => void;
+  } {
+    const { compressionType, clusterSize, readAt } = this.#parts;
+    return { compressionType, clusterSize, packedLength, read: (target) => readAt(host, target) };
+  }
+
   /** Whether bytes of the file are a blob, or begin with one. */
   unpacks(packed: Uint8Array): boolean {
     const cluster = new Uint8Array(this.#parts.clusterSize);

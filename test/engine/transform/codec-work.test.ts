@@ -5,7 +5,6 @@ import { describe, it } from 'node:test';
 import { deflateRawSync, inflateRawSync, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 
 import { broken } from '../../../src/engine/transform/codec-task.ts';
-import type { BlobsTask } from '../../../src/engine/transform/codec-task.ts';
 import { performTask } from '../../../src/engine/transform/codec-work.ts';
 import { Prng } from '../../support/prng.ts';
 
@@ -33,9 +32,9 @@ function joined(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
 for (const { name, type, pack, unpack } of methods) {
   describe(`${name} work`, () => {
     /** Blobs, each with what its last sector has behind it. */
-    function blobsTask(kind: 'trim' | 'unpack', blobs: readonly Uint8Array[]): BlobsTask {
+    function inFile(blobs: readonly Uint8Array[]) {
       const padded = blobs.map((blob) => joined(blob, chance.bytes(chance.below(511))));
-      return { kind, type, clusterSize, bytes: joined(...padded), lengths: padded.map(({ length }) => length) };
+      return { type, clusterSize, bytes: joined(...padded), lengths: padded.map(({ length }) => length) } as const;
     }
 
     it('packs clusters, keeps what does not shrink, and tells zeroes only where it was asked to', () => {
@@ -50,7 +49,7 @@ for (const { name, type, pack, unpack } of methods) {
       assert.ok((kept.lengths[0] ?? 0) > 0 && (kept.lengths[3] ?? 0) > 0);
     });
 
-    it('cuts blobs to the byte, tells zeroes, and which blobs are of no use', () => {
+    it('cuts blobs to the byte, and tells which are of no use, and which are zeroes where it was asked to', () => {
       const blobs = [
         pack(striped),
         pack(zeroes),
@@ -59,13 +58,18 @@ for (const { name, type, pack, unpack } of methods) {
         pack(other),
         pack(noise),
       ];
-      const { bytes, lengths } = performTask(blobsTask('trim', blobs));
+      const { bytes, lengths } = performTask({ ...inFile(blobs), kind: 'trim', dropsZeroes: true });
       assert.deepEqual(lengths, [blobs[0]?.length, 0, broken, broken, blobs[4]?.length, broken]);
       assert.deepEqual(bytes, joined(pack(striped), pack(other)));
+      const kept = performTask({ ...inFile([pack(zeroes)]), kind: 'trim', dropsZeroes: false });
+      assert.deepEqual(kept.bytes, joined(pack(zeroes)));
     });
 
     it('unpacks blobs, and tells which are of no use', () => {
-      const { bytes, lengths } = performTask(blobsTask('unpack', [pack(striped), chance.bytes(50), pack(zeroes)]));
+      const { bytes, lengths } = performTask({
+        ...inFile([pack(striped), chance.bytes(50), pack(zeroes)]),
+        kind: 'unpack',
+      });
       assert.deepEqual(lengths, [clusterSize, broken, clusterSize]);
       assert.deepEqual(bytes, joined(striped, zeroes));
     });
@@ -76,7 +80,7 @@ describe('a deflate stream that goes on behind its cluster', () => {
   it('unpacks, but is not passed on: nobody knows where the cluster ends in it', () => {
     const bytes = Uint8Array.from(deflateRawSync(joined(striped, other), { windowBits: 12 }));
     const task = { type: 0, clusterSize, lengths: [bytes.length] } as const;
-    assert.deepEqual(performTask({ ...task, kind: 'trim', bytes: bytes.slice() }).lengths, [broken]);
+    assert.deepEqual(performTask({ ...task, kind: 'trim', bytes: bytes.slice(), dropsZeroes: true }).lengths, [broken]);
     assert.deepEqual(performTask({ ...task, kind: 'unpack', bytes }).bytes, striped);
   });
 });
