@@ -1,6 +1,5 @@
 // What is done to a layer as a whole: put on another base, flattened, committed, summed up, compared.
 
-import { passphraseOf } from '../src/http/image-passphrase.ts';
 import type { Services } from '../src/services/services.ts';
 import { answerWork, jobResponse } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
@@ -59,7 +58,6 @@ export function chainRoutes(services: Services): Routes {
       async (request, reply) => {
         const { image } = request.params;
         const options = { into: request.body?.into, keepTop: request.body?.keepTop ?? false };
-        const passphrase = passphraseOf(request);
         return answerWork(
           services,
           { request, reply },
@@ -67,7 +65,7 @@ export function chainRoutes(services: Services): Routes {
             kind: 'commit',
             image,
             options,
-            work: (control) => services.chains.commit(image, options, { ...control, passphrase }),
+            work: (control) => services.chains.commit(image, options, control),
           },
         );
       },

@@ -1,6 +1,5 @@
 // Making the file of an image smaller.
 
-import { passphraseOf } from '../src/http/image-passphrase.ts';
 import type { Services } from '../src/services/services.ts';
 import { answerWork, jobResponse } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
@@ -28,7 +27,6 @@ export function compactRoutes(services: Services): Routes {
       async (request, reply) => {
         const { image } = request.params;
         const options = { detectZeroes: request.body?.detectZeroes ?? true };
-        const passphrase = passphraseOf(request);
         return answerWork(
           services,
           { request, reply },
@@ -36,7 +34,7 @@ export function compactRoutes(services: Services): Routes {
             kind: 'compact',
             image,
             options,
-            work: (control) => services.compactions.compact(image, options, { ...control, passphrase }),
+            work: (control) => services.compactions.compact(image, options, control),
           },
         );
       },

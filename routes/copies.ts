@@ -2,7 +2,6 @@
 
 import { sendAnswer } from '../src/http/answer.ts';
 import { answerOnce } from '../src/http/idempotency.ts';
-import { passphraseOf } from '../src/http/image-passphrase.ts';
 import type { CopyOptions, Services } from '../src/services/services.ts';
 import { jobResponse, performWork } from './long-work.ts';
 import { madeAnswer } from './made-answers.ts';
@@ -32,7 +31,6 @@ export function copyRoutes(services: Services): Routes {
         const { image } = request.params;
         const { name, snapshot, clusterSize, compressionType, compress, mode } = request.body;
         const options: CopyOptions = { name, snapshot, clusterSize, compressionType, compress, mode };
-        const passphrase = passphraseOf(request);
         const answer = await answerOnce(services.idempotency, request, {
           make: (key) =>
             performWork(services, request, {
@@ -41,7 +39,7 @@ export function copyRoutes(services: Services): Routes {
               options,
               waitsFrom: mode === 'full' ? 'now' : 'never',
               key,
-              work: (control) => services.copies.copy(image, options, { ...control, passphrase }),
+              work: (control) => services.copies.copy(image, options, control),
             }),
           describe: madeAnswer,
         });

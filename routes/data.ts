@@ -9,7 +9,6 @@ import { Fault } from '../src/base/fault.ts';
 import { conditionsOf, judgeChange, namedGenerations } from '../src/http/conditional.ts';
 import { contentDigestOf } from '../src/http/content-digest.ts';
 import { signalOf } from '../src/http/disconnect.ts';
-import { passphraseOf } from '../src/http/image-passphrase.ts';
 import { bodyLengthOf, bodyOf, bodyPatience } from '../src/http/request-body.ts';
 import { compileNoValidator, invalidRequest, parseQuery } from '../src/http/schema.ts';
 import type { Services, WriteOptions } from '../src/services/services.ts';
@@ -17,6 +16,7 @@ import { answerReceipt, dataTag, generationOfTag } from './answers.ts';
 import { takeAnyBody } from './byte-bodies.ts';
 import { claimOf } from './claims.ts';
 import { answerWork, jobResponse } from './long-work.ts';
+import { passphrasesOf } from './passphrases.ts';
 import type { Routes } from './route-parts.ts';
 import { ClaimHeaders } from './schemas/leases.ts';
 import { ImageParams, isImageKey } from './schemas/common.ts';
@@ -82,7 +82,7 @@ async function readData(services: Services, request: FastifyRequest, reply: Fast
     snapshot: undefined,
     signal,
     claim: claimOf(request),
-    passphrase: passphraseOf(request),
+    passphrases: passphrasesOf(request),
   });
   void reply.header('content-type', 'application/octet-stream').header('cache-control', 'private, no-cache');
   return await answerBytes(request, reply, {
@@ -111,7 +111,7 @@ async function writeData(services: Services, request: FastifyRequest, reply: Fas
   using session = await services.content.openWrite(image, {
     signal: signalOf(reply),
     claim: claimOf(request),
-    passphrase: passphraseOf(request),
+    passphrases: passphrasesOf(request),
   });
   const { imageId, generation, size } = session;
   if (target?.size !== undefined && target.size !== size) throw new Fault('invalid-content-range', { size });

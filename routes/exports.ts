@@ -3,10 +3,10 @@
 import { answerBytes, rangeOf } from '../src/http/byte-answer.ts';
 import { conditionsOf } from '../src/http/conditional.ts';
 import { signalOf } from '../src/http/disconnect.ts';
-import { passphraseOf } from '../src/http/image-passphrase.ts';
 import type { ExportSession, Services } from '../src/services/services.ts';
 import { refuseOption } from './answers.ts';
 import { claimOf } from './claims.ts';
+import { passphrasesOf } from './passphrases.ts';
 import type { Routes } from './route-parts.ts';
 import { ImageParams } from './schemas/common.ts';
 import { ClaimHeaders } from './schemas/leases.ts';
@@ -30,7 +30,7 @@ export function exportRoutes(services: Services): Routes {
       handler: async (request, reply) => {
         const { format, snapshot, layer, compress, generation } = request.query;
         refuseOption('compress', compress);
-        const brought = { claim: claimOf(request), passphrase: passphraseOf(request) };
+        const brought = { claim: claimOf(request), passphrases: passphrasesOf(request) };
         const options = { format, snapshot, layer, signal: signalOf(reply), ...brought };
         using session = await services.exports.openExport(request.params.image, options);
         const kind = layer === 'all' ? format : `${format}-${layer}`;

@@ -6,12 +6,12 @@ import type { FaultCode } from '../src/base/fault-codes.ts';
 import { Fault } from '../src/base/fault.ts';
 import { sendAnswer } from '../src/http/answer.ts';
 import type { Answer } from '../src/http/answer.ts';
-import { passphraseOf } from '../src/http/image-passphrase.ts';
 import { patienceOf } from '../src/http/preferences.ts';
 import { toProblem } from '../src/http/problem.ts';
 import type { Job as JobValue, JobKind, JobResults, Services, WorkControl } from '../src/services/services.ts';
 import { createdAnswer, imageAnswer, receiptAnswer } from './answers.ts';
 import { claimOf } from './claims.ts';
+import { passphrasesOf } from './passphrases.ts';
 import { Job, printJob } from './schemas/jobs.ts';
 import { json } from './schemas/problem.ts';
 import type { JsonResponse } from './schemas/problem.ts';
@@ -39,10 +39,10 @@ export async function performWork<Kind extends JobKind>(
   { work, ...asked }: LongWork<Kind>,
 ): Promise<Answer> {
   const claim = claimOf(request);
-  const passphrase = passphraseOf(request);
+  const passphrases = passphrasesOf(request);
   const { waitMs, applied } = patienceOf(request.headers);
   const waiting = { waitMs, requestId: request.id, claim };
-  const outcome = await services.jobs.perform({ ...asked, ...waiting }, (control) => work({ ...control, passphrase }));
+  const outcome = await services.jobs.perform({ ...asked, ...waiting }, (control) => work({ ...control, passphrases }));
   const answer =
     outcome.kind === 'over' ? answers[asked.kind](outcome.value, outcome.imageId) : acceptedAnswer(outcome.job);
   // Who wanted an answer at once and got the usual one has not been followed.

@@ -200,15 +200,32 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
   ],
   [
     'rebaseImage',
-    longWork(200, { sends: ['ETag'], problems: ['snapshots-need-backing', 'chain-too-deep', 'header-full'] }),
+    longWork(200, {
+      takes: ['Image-Passphrase'],
+      sends: ['ETag'],
+      problems: ['snapshots-need-backing', 'chain-too-deep', 'header-full'],
+    }),
   ],
-  ['flattenImage', longWork(200, { sends: ['ETag'], problems: ['snapshots-need-backing', 'header-full'] })],
-  ['digestImage', { ...longWork(200), problems: [...openProblems, ...bodyProblems, 'snapshot-not-found'] }],
+  [
+    'flattenImage',
+    longWork(200, {
+      takes: ['Image-Passphrase'],
+      sends: ['ETag'],
+      problems: ['snapshots-need-backing', 'header-full'],
+    }),
+  ],
+  [
+    'digestImage',
+    {
+      ...longWork(200, { takes: ['Image-Passphrase'] }),
+      problems: [...openProblems, ...bodyProblems, 'snapshot-not-found'],
+    },
+  ],
   [
     'compareImages',
     {
       ...longWork(200, { takes: ['Image-Passphrase'] }),
-      problems: [...openProblems, ...bodyProblems, 'passphrase-required'],
+      problems: [...openProblems, ...bodyProblems],
     },
   ],
   ['measureImage', shows(...openProblems, ...bodyProblems, 'invalid-geometry', 'snapshot-not-found')],
@@ -294,7 +311,7 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
   [
     'writeVmState',
     {
-      takes: ['Content-Digest'],
+      takes: ['Image-Passphrase', 'Content-Digest'],
       sends: { 204: ['ETag'] },
       problems: [...changeProblems, 'snapshot-not-found', 'content-range-mismatch'],
     },

@@ -4,13 +4,13 @@ import { sendAnswer } from '../src/http/answer.ts';
 import { answerBytes, rangeOf } from '../src/http/byte-answer.ts';
 import { conditionsOf } from '../src/http/conditional.ts';
 import { signalOf } from '../src/http/disconnect.ts';
-import { passphraseOf } from '../src/http/image-passphrase.ts';
 import { answerOnce } from '../src/http/idempotency.ts';
 import { badCursor, pageCursors } from '../src/http/page-cursor.ts';
 import type { Services, SnapshotList, SnapshotPosition } from '../src/services/services.ts';
 import { claimOf } from './claims.ts';
 import { answerWork, jobResponse, performWork } from './long-work.ts';
 import { madeAnswer } from './made-answers.ts';
+import { passphrasesOf } from './passphrases.ts';
 import type { Routes } from './route-parts.ts';
 import { ClaimHeaders } from './schemas/leases.ts';
 import { ImageParams, limitDefault, SnapshotParams } from './schemas/common.ts';
@@ -173,7 +173,7 @@ export function snapshotDataRoutes(services: Services): Routes {
           snapshot,
           signal: signalOf(reply),
           claim: claimOf(request),
-          passphrase: passphraseOf(request),
+          passphrases: passphrasesOf(request),
         });
         void reply.header('content-type', 'application/octet-stream').header('cache-control', immutable);
         return await answerBytes(request, reply, {

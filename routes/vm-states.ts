@@ -11,6 +11,7 @@ import { invalidRequest } from '../src/http/schema.ts';
 import type { Services, VmStateReceipt } from '../src/services/services.ts';
 import { takeAnyBody } from './byte-bodies.ts';
 import { claimOf } from './claims.ts';
+import { passphrasesOf } from './passphrases.ts';
 import type { Routes } from './route-parts.ts';
 import { SnapshotParams } from './schemas/common.ts';
 import { ClaimHeaders } from './schemas/leases.ts';
@@ -35,6 +36,7 @@ export function vmStateRoutes(services: Services): Routes {
         using state = await services.vmStates.openRead(image, snapshot, {
           signal: signalOf(reply),
           claim: claimOf(request),
+          passphrases: passphrasesOf(request),
         });
         void reply.header('content-type', 'application/octet-stream').header('cache-control', 'private, no-cache');
         return await answerBytes(request, reply, {
@@ -76,6 +78,7 @@ export function vmStateRoutes(services: Services): Routes {
           sha256: contentDigestOf(request.raw.headers['content-digest']),
           signal: signalOf(reply),
           claim: claimOf(request),
+          passphrases: passphrasesOf(request),
         });
         return reply.header('etag', vmStateTag(receipt)).code(204).send();
       },

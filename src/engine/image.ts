@@ -16,6 +16,7 @@ import type { Layer } from './layer/layer.ts';
 import { admit } from './operations/admit.ts';
 import type { Admitted } from './operations/admit.ts';
 import type { AmendWish } from './operations/amend-rules.ts';
+import type { VolumeKeys } from './operations/chain-keys.ts';
 import { check } from './operations/check.ts';
 import type { CheckReport } from './operations/check-report.ts';
 import { discardInSteps, zeroInSteps } from './operations/clear.ts';
@@ -65,6 +66,7 @@ export type { FileLocks } from './file/node-file.ts';
 export { CacheBudget } from './metadata/cache-budget.ts';
 export type { BackingFile, DataFileSource } from './layer/open-gate.ts';
 export type { AmendWish } from './operations/amend-rules.ts';
+export type { VolumeKeys } from './operations/chain-keys.ts';
 export type { BitmapDescription, BitmapList, BitmapListQuery, NewBitmap } from './operations/bitmap.ts';
 export type { DirtyExtent, DirtyExtentPage, DirtyExtentQuery } from './operations/bitmap-extents.ts';
 export type { Comparison, ComparisonWish } from './operations/compare.ts';
@@ -154,11 +156,13 @@ export class Image extends ChainVerbs {
   }
 
   /**
-   * The volume key of an encrypted image, which the caller wipes; other verbs may run meanwhile. Faults
-   * `wrong-passphrase`, `encryption-unsupported`, `luks-header-invalid`, `unsupported-option`.
+   * The volume key of an encrypted image, or of the layer below it in the file `below`, which the caller wipes; other
+   * verbs may run meanwhile. Faults `wrong-passphrase`, `encryption-unsupported`, `luks-header-invalid`,
+   * `unsupported-option`.
    */
-  findVolumeKey(passphrase: Uint8Array): WithKeys<Uint8Array> {
-    return findVolumeKey(this.#session.parts, passphrase);
+  findVolumeKey(passphrase: Uint8Array, below?: string): WithKeys<Uint8Array> {
+    const { files, parts } = this.#session;
+    return findVolumeKey(below === undefined ? parts : files.chain.keys.partsOf(below), passphrase);
   }
 
   /** Guest data can be read and written with this key; before it, verbs that need it fault `passphrase-required`. */
@@ -171,8 +175,8 @@ export class Image extends ChainVerbs {
     this.#session.lock();
   }
 
-  /** As {@link unlock} for the encrypted layers below, nearest first; one without a key is locked. */
-  unlockBelow(volumeKeys: readonly (Uint8Array | undefined)[]): void {
+  /** As {@link unlock} for the encrypted layers below, each by the path of its file; one without a key is locked. */
+  unlockBelow(volumeKeys: VolumeKeys): void {
     this.#session.unlockBelow(volumeKeys);
   }
 

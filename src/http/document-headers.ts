@@ -28,8 +28,8 @@ export const requestHeaders = {
   },
   'Image-Passphrase': {
     description:
-      'The passphrase of an encrypted image, for this request alone: its bytes in base64 between colons. `unlock` is for everybody',
-    schema: { type: 'string', pattern: '^:[A-Za-z0-9+/]+={0,2}:$' },
+      'Passphrases, for this request alone: the bytes of each in base64 between colons, with commas in between. There is one for each encrypted image that the request uses, in the order of its chain, the image itself first, then another one that it names with its chain; an image for which none is left has to be unlocked with `unlock`',
+    schema: { type: 'string', pattern: '^:[A-Za-z0-9+/]+={0,2}:( *, *:[A-Za-z0-9+/]+={0,2}:)*$' },
     example: ':Y29ycmVjdCBob3JzZQ==:',
   },
   'Prefer': {

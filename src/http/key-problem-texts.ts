@@ -6,7 +6,7 @@ import type { ProblemText } from './problem-text.ts';
 export const keyProblemTexts = {
   'passphrase-required': {
     cause: 'The guest data of the image, or of an image below it, is encrypted, and nobody has given its passphrase.',
-    cure: 'Unlock it with POST /v1/images/{image}/unlock, or send the header `Image-Passphrase: :base64:` with the request; an image below, or another one that is read with it, is always unlocked by itself.',
+    cure: 'Unlock it with POST /v1/images/{image}/unlock, or send the header `Image-Passphrase: :base64:` with the request; it takes a list, with one for each encrypted image of the chain, the image itself first, and then for those of another image that is named.',
     members: ['layersBelow'],
     detail: (context) => {
       if (context['other'] === true) return 'It is the other image, or one below it.';

@@ -17,7 +17,7 @@ import type { DeriveKey } from './key-desk.ts';
 import type { PoolLimits } from './limits.ts';
 import type { Answer, ImageNumber, Message, RequestBody } from './messages.ts';
 import { isStale } from './gate.ts';
-import { OpenImage } from './open-image.ts';
+import { OpenImage, wipeKeys } from './open-image.ts';
 import { Outbox } from './outbox.ts';
 import type { Send } from './outbox.ts';
 import { Needs } from './needs.ts';
@@ -205,14 +205,14 @@ export class Dispatcher {
   }
 
   #perform(image: Image, entry: CallEntry): void {
-    const { id, call, into, key } = entry;
+    const { id, call, into, keys } = entry;
     try {
-      const result = image.withKey(key, () => performCall(image, call, into));
+      const result = image.withKeys(keys, () => performCall(image, call, into));
       this.#answer(image, { kind: 'result', id, result });
     } catch (error) {
       this.#failCall(image, [id], error);
     } finally {
-      key?.fill(0);
+      wipeKeys(keys);
     }
   }
 
@@ -237,12 +237,12 @@ export class Dispatcher {
   /** Its first step is done in the next turn, after the flushes that came before it. */
   #beginRun(image: Image, entry: RunEntry): void {
     image.gate.begin(entry.admits);
-    const { id, steps, changes, epoch, key } = entry;
-    this.#runs.push(new Run({ id, image, steps, changes, epoch, key }));
+    const { id, steps, changes, epoch, keys } = entry;
+    this.#runs.push(new Run({ id, image, steps, changes, epoch, keys }));
   }
 
   #beginFileRun(id: number, steps: Steps<unknown>): void {
-    this.#runs.push(new Run<Image>({ id, image: undefined, steps, changes: false, epoch: undefined, key: undefined }));
+    this.#runs.push(new Run<Image>({ id, image: undefined, steps, changes: false, epoch: undefined, keys: undefined }));
   }
 
   #cancel(id: number): void {

@@ -4,7 +4,6 @@ import type { CheckReport, ImageDescription, MeasuredSize, KeySlotPlan } from '.
 import type {
   AdmitRequest,
   CallName,
-  ChainKeys,
   CreateRequest,
   EngineCalls,
   EngineRuns,
@@ -13,6 +12,7 @@ import type {
   MeasureRequest,
   OpenRequest,
   RunName,
+  VolumeKeys,
 } from './protocol.ts';
 
 /** Progress of a run, in the run's own unit. */
@@ -30,8 +30,11 @@ export interface CallOptions {
    * readers, and by the service's own work, which nothing fences off.
    */
   readonly epoch?: number;
-  /** The volume key of an encrypted image, for this call or run alone; it is copied. Left out, what the image is unlocked with counts. */
-  readonly key?: Uint8Array | undefined;
+  /**
+   * Volume keys of the image and of files below it or beside it, for this call or run alone; they are copied. Where there
+   * is none, what the image is unlocked with counts.
+   */
+  readonly keys?: VolumeKeys | undefined;
 }
 
 export interface RunOptions extends CallOptions {
@@ -68,14 +71,17 @@ export interface EngineHandle {
    */
   fence(epoch: number): Promise<void>;
   /**
-   * The volume key that the passphrase opens; whoever gets it wipes it. It takes seconds, beside everything else that the
+   * The volume key of the image, or of the file `below` it, that the passphrase opens; whoever gets it wipes it. It takes seconds, beside everything else that the
    * image does. Faults `wrong-passphrase`, `unsupported-option`, `engine-busy` after some seconds more.
    */
-  findVolumeKey(passphrase: Uint8Array, options: CallOptions): Promise<Uint8Array>;
+  findVolumeKey(
+    passphrase: Uint8Array,
+    options: CallOptions & { readonly below?: string | undefined },
+  ): Promise<Uint8Array>;
   /** What is to be written for a change of key slots, computed as {@link findVolumeKey} does it; `changeKeySlots` writes it. */
   planKeySlots(request: KeySlotRequest, options: CallOptions): Promise<KeySlotPlan>;
   /** Unlocks the image for everybody with these keys, and locks it where there is none; until then, and at the end, they are wiped by the thread. */
-  useKeys(keys: ChainKeys): Promise<void>;
+  useKeys(keys: VolumeKeys): Promise<void>;
   /** Ends the handle, and the exports planned with it. Repeated releases are no harm; calls after it are a bug. */
   release(): void;
 }

@@ -4,14 +4,14 @@ import type { Steps } from '../engine/image.ts';
 import { overwritesOnly, readsOnly } from './calls.ts';
 import type { PlanArgs } from './export-plans.ts';
 import type { Admission, GateEntry } from './gate.ts';
-import type { CallBody, RequestBody, VolumeKey } from './messages.ts';
+import type { CallBody, OwnKeys, RequestBody } from './messages.ts';
 import type { OpenImage } from './open-image.ts';
 import type { EngineCalls } from './protocol.ts';
 import { rulesOf, stepsOf } from './runs.ts';
 
-/** With the volume key of whoever asked, for this request alone. */
+/** With the volume keys of whoever asked, for this request alone. */
 interface KeyedEntry extends GateEntry {
-  readonly key: VolumeKey;
+  readonly keys: OwnKeys;
 }
 
 export interface CallEntry extends KeyedEntry {
@@ -48,25 +48,25 @@ export function entryOf(
     admits: 'nothing',
     changes: false,
     epoch: undefined,
-    key: undefined,
+    keys: undefined,
   } as const;
   switch (body.kind) {
     case 'call': {
-      const { call, into, epoch, key } = body;
+      const { call, into, epoch, keys } = body;
       const overwrites = (): boolean => overwritesOnly(image, call);
-      return { ...waiting, kind: 'call', reads: readsOnly(call.name), overwrites, call, into, epoch, key };
+      return { ...waiting, kind: 'call', reads: readsOnly(call.name), overwrites, call, into, epoch, keys };
     }
     case 'open':
       return { ...alone, steps: image.open(body.request) };
     case 'plan':
-      return { ...alone, admits: 'reads', steps: planning(image, body.args), key: body.key };
+      return { ...alone, admits: 'reads', steps: planning(image, body.args), keys: body.keys };
     case 'run':
       return {
         ...alone,
         ...rulesOf(body.run.name),
         steps: stepsOf(image, body.run),
         epoch: body.epoch,
-        key: body.key,
+        keys: body.keys,
       };
     case 'close':
       // Nobody is left who could lose patience.

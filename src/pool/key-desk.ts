@@ -76,7 +76,7 @@ export class KeyDesk {
     if (body.kind === 'makeKey') return this.#make(body.request, id);
     const image = images.get(body.image);
     if (image === undefined) throw new Fault('image-failed', {});
-    if (body.kind === 'findKey') return this.#find(image, body.passphrase, id);
+    if (body.kind === 'findKey') return this.#find(image, body, id);
     if (body.kind === 'planSlots') return this.#planSlots(image, body.request, id);
     image.useKeys(body.keys);
     return {};
@@ -84,12 +84,12 @@ export class KeyDesk {
 
   async #find(
     image: OpenImage,
-    passphrase: Uint8Array,
+    { passphrase, below }: Extract<KeyRequest, { readonly kind: 'findKey' }>,
     id: number,
   ): Promise<{ readonly bytes: Uint8Array } | undefined> {
     try {
       if (!image.isOpen) throw new Fault('image-failed', {});
-      const bytes = await this.#work(image.file.findVolumeKey(passphrase), id);
+      const bytes = await this.#work(image.file.findVolumeKey(passphrase, below), id);
       return bytes && { bytes };
     } finally {
       passphrase.fill(0);

@@ -6,7 +6,6 @@ import type { CodecResult, CodecTask } from '../engine/image.ts';
 import type {
   AdmitRequest,
   CallName,
-  ChainKeys,
   CreateRequest,
   CreateSpec,
   EncryptionRequest,
@@ -17,13 +16,14 @@ import type {
   MeasureRequest,
   OpenRequest,
   RunName,
+  VolumeKeys,
 } from './protocol.ts';
 
 /** An image on its thread, as the pool numbers it: every opening gets a new number. */
 export type ImageNumber = number;
 
-/** The key of whoever asks, for this request alone; undefined for whoever has none of their own. */
-export type VolumeKey = Uint8Array | undefined;
+/** The keys of whoever asks, for this request alone; undefined for whoever has none of their own. */
+export type OwnKeys = VolumeKeys | undefined;
 
 /** A file to make, with the keys that were made for it. */
 export type CreateFileRequest = Omit<CreateRequest, 'spec' | 'encryption'> & { readonly spec: CreateSpec };
@@ -56,25 +56,30 @@ export type RequestBody =
       readonly call: CallBody;
       readonly into: ArrayBuffer | undefined;
       readonly epoch: number | undefined;
-      readonly key: VolumeKey;
+      readonly keys: OwnKeys;
     }
   | {
       readonly kind: 'plan';
       readonly image: ImageNumber;
       readonly args: EngineCalls['planExport']['args'];
-      readonly key: VolumeKey;
+      readonly keys: OwnKeys;
     }
   | {
       readonly kind: 'run';
       readonly image: ImageNumber;
       readonly run: RunBody;
       readonly epoch: number | undefined;
-      readonly key: VolumeKey;
+      readonly keys: OwnKeys;
     }
-  /** Looks for the volume key beside everything else that the image does; answered with its bytes. */
-  | { readonly kind: 'findKey'; readonly image: ImageNumber; readonly passphrase: Uint8Array }
+  /** Looks for the volume key of the image, or of a file below it, beside everything else that it does; answered with its bytes. */
+  | {
+      readonly kind: 'findKey';
+      readonly image: ImageNumber;
+      readonly passphrase: Uint8Array;
+      readonly below: string | undefined;
+    }
   /** Unlocks the image for everybody with these keys, or locks it; passes everything that waits. */
-  | { readonly kind: 'useKeys'; readonly image: ImageNumber; readonly keys: ChainKeys }
+  | { readonly kind: 'useKeys'; readonly image: ImageNumber; readonly keys: VolumeKeys }
   /** Passes everything that waits; answered when nothing of an older epoch is left. */
   | { readonly kind: 'fence'; readonly image: ImageNumber; readonly epoch: number }
   /** Computes a change of key slots, as `findKey` does; answered with what is to be written. */

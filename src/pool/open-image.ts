@@ -6,8 +6,8 @@ import type { Engine, EngineImage, EngineOpenOptions } from './engine.ts';
 import { ExportPlans } from './export-plans.ts';
 import { Gate } from './gate.ts';
 import type { GateEntry } from './gate.ts';
-import type { ImageNumber, VolumeKey } from './messages.ts';
-import type { ChainKeys, OpenRequest } from './protocol.ts';
+import type { ImageNumber, OwnKeys } from './messages.ts';
+import type { OpenRequest, VolumeKeys } from './protocol.ts';
 
 /** What a thread keeps of an open image. `Entry` is what waits in its gate. */
 export class OpenImage<Entry extends GateEntry = GateEntry> {
@@ -25,7 +25,9 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
   #vmStateGeneration: number | undefined;
   #epoch = 0;
   /** What the image is unlocked with for everybody, also when its file is opened again. */
-  #keys: ChainKeys = [];
+  #keys: VolumeKeys = new Map();
+  /** Of the file, once it was opened. */
+  #path = '';
   /** What the pool was last told. */
   #told = { virtualSize: -1, generation: -1 };
 
@@ -73,25 +75,31 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
   }
 
   /** What the image itself is unlocked with for everybody. */
-  get key(): VolumeKey {
-    return this.#keys[0];
+  get key(): Uint8Array | undefined {
+    return this.#keys.get(this.#path);
   }
 
   /** Unlocks the image with these keys, which are its own from now on; it is locked where there is none. */
-  useKeys(keys: ChainKeys): void {
-    wipe(this.#keys);
+  useKeys(keys: VolumeKeys): void {
+    wipeKeys(this.#keys);
     this.#keys = keys;
-    this.#unlock();
+    this.#unlock(keys);
   }
 
-  /** One bounded piece of work with the key of whoever asked for it: nobody else gets at the guest data through it. */
-  withKey<Result>(key: VolumeKey, work: () => Result): Result {
-    if (key === undefined || this.#file === undefined) return work();
-    this.#file.unlock(key);
+  /** The image stands on other files now, which are unlocked with copies of these keys. */
+  addKeys(keys: VolumeKeys): void {
+    this.#keys = new Map([...Array.from(keys, ([path, key]) => [path, Uint8Array.from(key)] as const), ...this.#keys]);
+    this.#unlock(this.#keys);
+  }
+
+  /** One bounded piece of work with the keys of whoever asked for it: nobody else gets at the guest data through them. */
+  withKeys<Result>(keys: OwnKeys, work: () => Result): Result {
+    if (keys === undefined || this.#file === undefined) return work();
+    this.#unlock(new Map([...this.#keys, ...keys]));
     try {
       return work();
     } finally {
-      this.#unlock();
+      this.#unlock(this.#keys);
     }
   }
 
@@ -126,8 +134,8 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
 
   /** Forgets the keys: the image does not come back. */
   forget(): void {
-    wipe(this.#keys);
-    this.#keys = [];
+    wipeKeys(this.#keys);
+    this.#keys = new Map();
   }
 
   /** Lets go of the file as it is. */
@@ -175,22 +183,23 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
   #openWith(request: OpenRequest): EngineImage {
     const file = this.#engine.open(optionsOf(request));
     this.#file = file;
-    this.#unlock();
+    this.#path = request.path;
+    this.#unlock(this.#keys);
     return file;
   }
 
-  #unlock(): void {
-    const [own, ...below] = this.#keys;
+  #unlock(keys: VolumeKeys): void {
     const file = this.#file;
     if (file === undefined) return;
+    const own = keys.get(this.#path);
     if (own === undefined) file.lock();
     else file.unlock(own);
-    file.unlockBelow(below);
+    file.unlockBelow(keys);
   }
 }
 
-function wipe(keys: ChainKeys): void {
-  for (const key of keys) key?.fill(0);
+export function wipeKeys(keys: OwnKeys): void {
+  for (const key of keys?.values() ?? []) key.fill(0);
 }
 
 function optionsOf(request: OpenRequest): EngineOpenOptions {

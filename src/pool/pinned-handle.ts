@@ -5,11 +5,12 @@ import { isMarkedAsUntransferable } from 'node:worker_threads';
 import { assert } from '../base/assert.ts';
 import type { KeySlotPlan } from '../engine/image.ts';
 import type { CallOptions, EngineHandle, RunOptions } from './engine-pool.ts';
+import { wipeKeys } from './open-image.ts';
 import type { KeySearches } from './key-searches.ts';
 import type { CallBody, RequestBody } from './messages.ts';
 import type { PinnedImage } from './pinned-image.ts';
 import { readLengthMax, writeLengthMax } from './protocol.ts';
-import type { CallName, ChainKeys, EngineCalls, EngineRuns, KeySlotRequest, RunName } from './protocol.ts';
+import type { CallName, EngineCalls, EngineRuns, KeySlotRequest, RunName, VolumeKeys } from './protocol.ts';
 import type { RequestOptions } from './lane.ts';
 import type { SpareBuffers } from './spare-buffers.ts';
 
@@ -58,14 +59,14 @@ export class PinnedHandle implements EngineHandle {
     const { signal } = options;
     const asked = { name, args } as AnyCall;
     if (asked.name === 'planExport') {
-      const body = { kind: 'plan', image: this.#pin.number, args: asked.args, key: options.key } as const;
+      const body = { kind: 'plan', image: this.#pin.number, args: asked.args, keys: options.keys } as const;
       const plan = this.#request(body, { signal, onProgress: undefined, buffer: undefined, bytes: 0 });
       return this.#keepPlan(plan as Promise<EngineCalls[Name]['result']>);
     }
     if (asked.name === 'closeExport') this.#plans.delete(asked.args.id);
     const { call, into, buffer, bytes } = prepare(asked, this.#parts.spares);
-    const { epoch, key } = options;
-    const body = { kind: 'call', image: this.#pin.number, call, into, epoch, key } as const;
+    const { epoch, keys } = options;
+    const body = { kind: 'call', image: this.#pin.number, call, into, epoch, keys } as const;
     const answer = this.#request(body, { signal, onProgress: undefined, buffer, bytes });
     return answer as Promise<EngineCalls[Name]['result']>;
   }
@@ -78,16 +79,16 @@ export class PinnedHandle implements EngineHandle {
     assert(!this.#released, 'a handle is used before its release');
     const run = { name, args } as Extract<RequestBody, { kind: 'run' }>['run'];
     if (run.name === 'zero' || run.name === 'discard') assertSpan(run.args, Number.MAX_SAFE_INTEGER);
-    const { signal, onProgress, epoch, key } = options;
+    const { signal, onProgress, epoch, keys } = options;
     if (run.name === 'writeCompressed') {
       const own = bytesToWrite(run.args);
       return this.#request(
-        { kind: 'run', image: this.#pin.number, run: { ...run, args: { ...run.args, bytes: own } }, epoch, key },
+        { kind: 'run', image: this.#pin.number, run: { ...run, args: { ...run.args, bytes: own } }, epoch, keys },
         { signal, onProgress, buffer: own.buffer, bytes: own.length },
       ) as Promise<EngineRuns[Name]['result']>;
     }
     return this.#request(
-      { kind: 'run', image: this.#pin.number, run, epoch, key },
+      { kind: 'run', image: this.#pin.number, run, epoch, keys },
       { signal, onProgress, buffer: undefined, bytes: 0 },
     ) as Promise<EngineRuns[Name]['result']>;
   }
@@ -98,9 +99,12 @@ export class PinnedHandle implements EngineHandle {
     await this.#request(body, { signal: undefined, onProgress: undefined, buffer: undefined, bytes: 0 });
   }
 
-  async findVolumeKey(passphrase: Uint8Array, options: CallOptions): Promise<Uint8Array> {
+  async findVolumeKey(
+    passphrase: Uint8Array,
+    options: CallOptions & { readonly below?: string | undefined },
+  ): Promise<Uint8Array> {
     assert(!this.#released, 'a handle is used before its release');
-    const body = { kind: 'findKey', image: this.#pin.number, passphrase } as const;
+    const body = { kind: 'findKey', image: this.#pin.number, passphrase, below: options.below } as const;
     const search = async (signal: AbortSignal): Promise<Uint8Array> => {
       const found = await this.#request(body, { signal, onProgress: undefined, buffer: undefined, bytes: 0 });
       return (found as { readonly bytes: Uint8Array }).bytes;
@@ -117,13 +121,13 @@ export class PinnedHandle implements EngineHandle {
     return found as KeySlotPlan;
   }
 
-  async useKeys(keys: ChainKeys): Promise<void> {
+  async useKeys(keys: VolumeKeys): Promise<void> {
     assert(!this.#released, 'a handle is used before its release');
     const body = { kind: 'useKeys', image: this.#pin.number, keys } as const;
     try {
       await this.#request(body, { signal: undefined, onProgress: undefined, buffer: undefined, bytes: 0 });
     } finally {
-      for (const key of keys) key?.fill(0);
+      wipeKeys(keys);
     }
   }
 
@@ -157,7 +161,7 @@ export class PinnedHandle implements EngineHandle {
       call: { name: 'closeExport', args: { id } },
       into: undefined,
       epoch: undefined,
-      key: undefined,
+      keys: undefined,
     } as const;
     // A plan that cannot be closed went with its image.
     this.#request(body, { signal: undefined, onProgress: undefined, buffer: undefined, bytes: 0 }).catch(

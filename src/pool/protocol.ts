@@ -27,6 +27,7 @@ import type {
   RuntimeOptions,
   SnapshotDescription,
   SnapshotPageQuery,
+  VolumeKeys,
 } from '../engine/image.ts';
 
 export type {
@@ -55,6 +56,7 @@ export type {
   RepairMode,
   RuntimeOptions,
   SnapshotDescription,
+  VolumeKeys,
 } from '../engine/image.ts';
 
 /** How much one `read`, `readSnapshot` or `readExport` may ask for, in bytes. */
@@ -74,12 +76,7 @@ export interface BackingSource {
   readonly format: 'qcow2' | 'raw';
   /** The only data file that it may name. */
   readonly dataFile?: DataFileSource | undefined;
-  /** Of an encrypted file that is only read of for a while; the run that gets it wipes it. */
-  readonly volumeKey?: Uint8Array | undefined;
 }
-
-/** The volume keys of a chain, the image's own first; undefined where a layer is plain or locked. */
-export type ChainKeys = readonly (Uint8Array | undefined)[];
 
 /** What a thread needs to open an image. */
 export interface OpenRequest {
@@ -265,10 +262,10 @@ export interface EngineRuns {
     };
     result: Changed;
   };
-  /** Puts the image on another chain, nearest first, or on none. */
   /** Copies everything above the layer `depth` below into it; `empties`: drops what the image itself has then. */
   commit: { args: { depth: number; mend: boolean; empties: boolean }; result: Changed };
-  rebase: { args: { chain: readonly BackingSource[]; mode: 'safe' | 'unsafe' }; result: Changed };
+  /** Puts the image on another chain, nearest first, or on none; `keys`: what that chain is unlocked with for everybody. */
+  rebase: { args: { chain: readonly BackingSource[]; mode: 'safe' | 'unsafe'; keys: VolumeKeys }; result: Changed };
   empty: { args: Record<never, never>; result: Changed };
   /** All of it or nothing; guest data stays. */
   amend: { args: AmendWish; result: Changed };

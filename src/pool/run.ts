@@ -1,7 +1,8 @@
 // One run under way: advanced step by step, undone step by step when it is cancelled.
 
 import type { CodecNeed, Progress, Steps } from '../engine/image.ts';
-import type { VolumeKey } from './messages.ts';
+import { wipeKeys } from './open-image.ts';
+import type { OwnKeys } from './messages.ts';
 import type { OpenImage } from './open-image.ts';
 
 /** How a step ended: somewhere on the way, at the end, or with everything undone. */
@@ -17,8 +18,8 @@ export class Run<Image extends OpenImage = OpenImage> {
   readonly image: Image | undefined;
   /** In which epoch of the image it was admitted; undefined when nothing fences it off. */
   readonly epoch: number | undefined;
-  /** Of whoever asked for it: it works with this key. */
-  readonly #key: VolumeKey;
+  /** Of whoever asked for it: it works with these keys. */
+  readonly #keys: OwnKeys;
   readonly #steps: Steps<unknown>;
   readonly #changes: boolean;
   #cancel = false;
@@ -33,14 +34,14 @@ export class Run<Image extends OpenImage = OpenImage> {
     readonly steps: Steps<unknown>;
     readonly changes: boolean;
     readonly epoch: number | undefined;
-    readonly key: VolumeKey;
+    readonly keys: OwnKeys;
   }) {
     this.id = parts.id;
     this.image = parts.image;
     this.#steps = parts.steps;
     this.#changes = parts.changes;
     this.epoch = parts.epoch;
-    this.#key = parts.key;
+    this.#keys = parts.keys;
   }
 
   /** From its next step on the run goes back, unless it is too far for that: then it goes on, and ends as if nobody had asked. */
@@ -56,7 +57,7 @@ export class Run<Image extends OpenImage = OpenImage> {
   /** Does one step. The generation is raised before it: nobody reads while it goes on. */
   advance(): StepOutcome {
     if (this.#changes) this.image?.raise();
-    const next = this.image === undefined ? this.#next() : this.image.withKey(this.#key, () => this.#next());
+    const next = this.image === undefined ? this.#next() : this.image.withKeys(this.#keys, () => this.#next());
     if (next.done !== true) {
       this.#isFinal = next.value.isFinal === true;
       this.#awaits = next.value.awaits;
@@ -72,9 +73,9 @@ export class Run<Image extends OpenImage = OpenImage> {
     return true;
   }
 
-  /** The run is over, and its key forgotten. */
+  /** The run is over, and its keys forgotten. */
   end(): void {
-    this.#key?.fill(0);
+    wipeKeys(this.#keys);
   }
 
   #next(): IteratorResult<Progress, unknown> {

@@ -4,6 +4,7 @@ import type { Steps } from '../engine/image.ts';
 import { guestOffsetOf, requireExpected } from './calls.ts';
 import type { Admission } from './gate.ts';
 import type { RunBody } from './messages.ts';
+import { wipeKeys } from './open-image.ts';
 import type { OpenImage } from './open-image.ts';
 import type { EngineRuns, RunName } from './protocol.ts';
 
@@ -75,8 +76,13 @@ const runs: { readonly [Name in RunName]: RunRow<Name> } = {
     admits: 'reads',
     // The guest sees other bytes at the end, if it does at all.
     changes: false,
-    *start(image, wish) {
-      yield* image.file.rebase(wish);
+    *start(image, { keys, ...wish }) {
+      try {
+        yield* image.file.rebase(wish);
+        image.addKeys(keys);
+      } finally {
+        wipeKeys(keys);
+      }
       image.raise();
       image.plans.forgetFiles();
       return { generation: image.generation };
@@ -131,13 +137,7 @@ const runs: { readonly [Name in RunName]: RunRow<Name> } = {
   compare: {
     admits: 'reads',
     changes: false,
-    *start(image, wish) {
-      try {
-        return yield* image.file.compareWith(wish);
-      } finally {
-        for (const { volumeKey } of wish.chain) volumeKey?.fill(0);
-      }
-    },
+    start: (image, wish) => image.file.compareWith(wish),
   },
   measure: {
     admits: 'overwrites',

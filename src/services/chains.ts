@@ -1,14 +1,16 @@
 // What is done with a layer as a whole, and with what it stands on: emptied, put on another base, summed up, compared.
 
 import { Fault } from '../base/fault.ts';
-import type { BackingSource, Comparison, EngineRuns } from '../pool/protocol.ts';
+import type { ImageRecord } from '../catalog/catalog.ts';
+import type { Comparison, EngineRuns } from '../pool/protocol.ts';
 import { borrowLayers } from './borrowed-layers.ts';
 import type { ImageAccess } from './image-access.ts';
 import type { Image } from './image-facts.ts';
 import type { ImageKeys } from './image-keys.ts';
 import type { Images } from './images.ts';
-import { chainBelow } from './new-images.ts';
+import { imagesBelow } from './new-images.ts';
 import { requireUnprotected, sourceOf } from './opening.ts';
+import type { Passphrases } from './passphrases.ts';
 import type { ServiceParts } from './service-parts.ts';
 import type { Marked } from './structural-mark.ts';
 import type { Visit } from './visit.ts';
@@ -38,7 +40,7 @@ export interface CommitOptions {
 type ChainsParts = Pick<ServiceParts, 'catalog' | 'clock' | 'directory'> & {
   readonly access: ImageAccess;
   readonly images: Pick<Images, 'show'>;
-  readonly keys: Pick<ImageKeys, 'ofChain'>;
+  readonly keys: Pick<ImageKeys, 'ofImages'>;
 };
 
 /** `{image}` is an id or a name everywhere; without such an image every verb faults `image-not-found`. */
@@ -62,11 +64,14 @@ export class Chains {
 
   /**
    * Puts an image on another one, or on none. Faults `image-has-dependents`, `snapshots-need-backing`, `header-full`; of
-   * the other one `image-not-found`, `image-not-ready`, `image-in-use`, `chain-too-deep`.
+   * the other one `image-not-found`, `image-not-ready`, `image-in-use`, `chain-too-deep`, and in `safe` mode
+   * `passphrase-required` {other} when it is locked.
    */
   async rebase(image: string, options: RebaseOptions, control?: WorkControl): Promise<Image> {
     const { access, images } = this.#parts;
+    const passphrases = control?.passphrases;
     const work = async (visit: Visit, marked: Marked): Promise<Image> => {
+      if (options.backing === undefined) passphrases?.requireTaken();
       const backing = options.backing === undefined ? undefined : await access.find(options.backing);
       if (backing?.id === visit.imageId) throw belowItself();
       await control?.note({ backingId: backing?.id ?? null });
@@ -74,7 +79,7 @@ export class Chains {
       await access.reopen(visit);
       return images.show(visit.imageId);
     };
-    return access.restructure(image, 'rebase', work, control);
+    return access.restructure(image, 'rebase', work, control && { ...control, passphrases: passphrases?.shared });
   }
 
   /**
@@ -119,29 +124,28 @@ export class Chains {
    */
   async compare(image: string, { with: other, strict }: CompareOptions, control?: WorkControl): Promise<Comparison> {
     const { access } = this.#parts;
+    const passphrases = control?.passphrases;
     const work = async (visit: Visit): Promise<Comparison> => {
       // Opening it proves that it can be used, and mends what a crash has left of it.
-      using beside = await access.enter(other, { changes: false, signal: control?.signal });
+      using beside = await access.enter(other, { changes: false, signal: control?.signal, passphrases });
       if (beside.imageId === visit.imageId) return { identical: true, firstDifference: undefined };
-      return await access.keepStill(beside, () => this.#compare(visit, { otherId: beside.imageId, strict }, control));
+      return await access.keepStill(beside, () => this.#compare(visit, { beside, strict }, control));
     };
-    return access.use(image, { changes: false, claim: control?.claim }, work, control);
+    const caller = { changes: false, claim: control?.claim, passphrases: passphrases?.shared };
+    return access.use(image, caller, work, control);
   }
 
   async #compare(
     visit: Visit,
-    { otherId, strict }: { readonly otherId: string; readonly strict: boolean },
+    { beside, strict }: { readonly beside: Visit; readonly strict: boolean },
     control: WorkControl | undefined,
   ): Promise<Comparison> {
     const { catalog, directory, keys } = this.#parts;
-    const images = await catalog.listChain(otherId);
-    const volumeKeys = keys.ofChain(images.map(({ id }) => id));
-    try {
-      const chain = images.map((one, index) => ({ ...sourceOf(this.#parts, one), volumeKey: volumeKeys[index] }));
-      return await visit.run('compare', { chain, path: directory.imagePath(visit.imageId), strict }, control);
-    } finally {
-      for (const key of volumeKeys) key?.fill(0);
-    }
+    const images = await catalog.listChain(beside.imageId);
+    visit.use(beside.copyKeys());
+    visit.use(keys.ofImages(images.map(({ id }) => id)));
+    const chain = images.map((one) => sourceOf(this.#parts, one));
+    return await visit.run('compare', { chain, path: directory.imagePath(visit.imageId), strict }, control);
   }
 
   /** The ids of the images from the next one below down to a certain one. */
@@ -160,21 +164,29 @@ export class Chains {
     wish: { readonly backingId: string | undefined; readonly mode: RebaseOptions['mode'] },
     control: WorkControl | undefined,
   ): Promise<void> {
-    const { catalog, clock } = this.#parts;
+    const { catalog, clock, keys } = this.#parts;
     const { backingId, mode } = wish;
-    const chain = backingId === undefined ? [] : await this.#reserve(visit.imageId, backingId);
-    await visit.run('rebase', { chain, mode }, control);
+    const images = backingId === undefined ? [] : await this.#reserve(visit, backingId, control?.passphrases);
+    const chain = images.map((image) => sourceOf(this.#parts, image));
+    const ids = images.map(({ id }) => id);
+    visit.use(keys.ofImages(ids));
+    await visit.run('rebase', { chain, mode, keys: keys.ofImages(ids) }, control);
     await catalog.settleBacking(visit.imageId, { backingId, nowMs: clock() });
   }
 
-  /** The chain that begins with the other image, nearest first. */
-  async #reserve(imageId: string, backingId: string): Promise<readonly BackingSource[]> {
+  /** The chain that begins with the other image, nearest first; the passphrases that are left are its. */
+  async #reserve(
+    image: Visit,
+    backingId: string,
+    passphrases: Passphrases | undefined,
+  ): Promise<readonly ImageRecord[]> {
     const { access, catalog } = this.#parts;
     // Opening it proves that it can be used, and mends what a crash has left of it.
-    using visit = await access.enter(backingId, { changes: false, signal: undefined });
+    using visit = await access.enter(backingId, { changes: false, signal: undefined, passphrases });
+    image.use(visit.copyKeys());
     return await access.stillWithin(visit, async () => {
-      const chain = await chainBelow(this.#parts, backingId);
-      await catalog.reserveBacking(imageId, backingId);
+      const chain = await imagesBelow(this.#parts, backingId);
+      await catalog.reserveBacking(image.imageId, backingId);
       return chain;
     });
   }

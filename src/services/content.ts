@@ -8,6 +8,7 @@ import type { EngineCalls, ExtentPage } from '../pool/protocol.ts';
 import { clusterSizeOf } from './image-facts.ts';
 import type { ImageAccess } from './image-access.ts';
 import type { LeaseClaim } from './lease-book.ts';
+import type { Passphrases } from './passphrases.ts';
 import type { ReadAhead } from './read-ahead.ts';
 import { ImageReadSession } from './read-session.ts';
 import type { ReadSession } from './read-session.ts';
@@ -63,11 +64,11 @@ export class Content {
       readonly snapshot: string | undefined;
       readonly signal: AbortSignal | undefined;
       readonly claim?: LeaseClaim | undefined;
-      readonly passphrase?: Uint8Array | undefined;
+      readonly passphrases?: Passphrases | undefined;
     },
   ): Promise<ReadSession> {
-    const { signal, claim, passphrase } = options;
-    const visit = await this.#access.enter(image, { changes: false, signal, claim, passphrase });
+    const { signal, claim, passphrases } = options;
+    const visit = await this.#access.enter(image, { changes: false, signal, claim, passphrases });
     try {
       const snapshot = options.snapshot === undefined ? undefined : await findSnapshot(visit, options.snapshot);
       return new ImageReadSession(visit, { snapshot, ahead: this.#ahead });
@@ -87,13 +88,13 @@ export class Content {
     options: {
       readonly signal: AbortSignal | undefined;
       readonly claim?: LeaseClaim | undefined;
-      readonly passphrase?: Uint8Array | undefined;
+      readonly passphrases?: Passphrases | undefined;
     },
   ): Promise<WriteSession> {
     const room = this.#usage.requireQuota(0);
     if (room !== undefined) await room;
-    const { signal, claim, passphrase } = options;
-    const visit = await this.#access.enter(image, { changes: true, signal, claim, passphrase });
+    const { signal, claim, passphrases } = options;
+    const visit = await this.#access.enter(image, { changes: true, signal, claim, passphrases });
     return new ImageWriteSession(visit, {
       clusterSize: clusterSizeOf(visit.record),
       receiptOf: () => this.#receiptOf(visit),

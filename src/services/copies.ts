@@ -53,7 +53,7 @@ export class Copies {
   async copy(image: string, options: CopyOptions, control?: WorkControl): Promise<Image> {
     if (options.mode === 'linked') return this.#link(image, options, control);
     await this.#usage.requireQuota(0);
-    const caller = { changes: false, claim: control?.claim, passphrase: control?.passphrase };
+    const caller = { changes: false, claim: control?.claim };
     return this.#access.use(image, caller, (visit) => this.#fill(visit, options, control), control);
   }
 

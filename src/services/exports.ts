@@ -7,6 +7,7 @@ import type { CallOptions, EngineHandle } from '../pool/engine-pool.ts';
 import type { EngineCalls } from '../pool/protocol.ts';
 import type { ImageAccess } from './image-access.ts';
 import type { LeaseClaim } from './lease-book.ts';
+import type { Passphrases } from './passphrases.ts';
 import type { ReadAhead } from './read-ahead.ts';
 import { chunkLengthMax, inChunks } from './read-session.ts';
 import type { ServiceParts } from './service-parts.ts';
@@ -22,7 +23,7 @@ export interface ExportOptions {
   readonly layer: 'all' | 'top';
   readonly signal: AbortSignal | undefined;
   readonly claim?: LeaseClaim | undefined;
-  readonly passphrase?: Uint8Array | undefined;
+  readonly passphrases?: Passphrases | undefined;
 }
 
 /** A file laid out at one generation. Close it at the end, whatever happens. */
@@ -55,8 +56,8 @@ export class Exports {
 
   /** Faults `image-not-found`, `image-not-ready`, `snapshot-not-found`. */
   async openExport(image: string, options: ExportOptions): Promise<ExportSession> {
-    const { format, layer, signal, claim, passphrase } = options;
-    const visit = await this.#access.enter(image, { changes: false, signal, claim, passphrase });
+    const { format, layer, signal, claim, passphrases } = options;
+    const visit = await this.#access.enter(image, { changes: false, signal, claim, passphrases });
     try {
       const snapshot = options.snapshot === undefined ? undefined : await findSnapshot(visit, options.snapshot);
       const asked = snapshot === undefined ? { format, layer } : { format, layer, snapshot: snapshot.id };

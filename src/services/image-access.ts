@@ -64,7 +64,7 @@ export class ImageAccess {
     const visit = new Visit(known, { record: await known.enter(visitor), visitor, leases });
     try {
       visit.admit();
-      if (visitor.passphrase !== undefined) await visit.bring(visitor.passphrase, keys);
+      if (visitor.passphrases !== undefined) await visit.bring(visitor.passphrases, keys);
       return visit;
     } catch (error) {
       visit.leave();
@@ -78,7 +78,7 @@ export class ImageAccess {
     work: (visit: Visit) => Promise<Result>,
     control?: WorkControl,
   ): Promise<Result> {
-    using visit = await this.enter(image, { passphrase: control?.passphrase, ...options, signal: undefined });
+    using visit = await this.enter(image, { passphrases: control?.passphrases, ...options, signal: undefined });
     control?.admitted(visit.imageId);
     control?.started();
     return await work(visit);
@@ -95,8 +95,8 @@ export class ImageAccess {
     work: StructuralWork<Result>,
     control?: WorkControl,
   ): Promise<Result> {
-    const { claim, passphrase } = control ?? {};
-    using visit = await this.enter(image, { changes: true, signal: undefined, claim, passphrase });
+    const { claim, passphrases } = control ?? {};
+    using visit = await this.enter(image, { changes: true, signal: undefined, claim, passphrases });
     control?.admitted(visit.imageId);
     const one = this.#inUse(visit);
     return await one.structural.take(async () => {
@@ -227,7 +227,7 @@ export class ImageAccess {
   async useKeys(imageId: string): Promise<void> {
     const { keys } = this.#parts;
     const news = async ({ handle, chain }: Opening): Promise<void> => {
-      if (chain.includes(imageId)) await handle.useKeys(keys.ofChain(chain));
+      if (chain.includes(imageId)) await handle.useKeys(keys.ofImages(chain));
     };
     await Promise.all(Array.from(new Set(this.#images.values()), (image) => tell(image, news)));
   }

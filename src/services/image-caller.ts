@@ -1,8 +1,9 @@
 // Who uses an image, and what an image in use tells everybody.
 
 import type { CallOptions, RunOptions } from '../pool/engine-pool.ts';
-import type { RunName } from '../pool/protocol.ts';
+import type { RunName, VolumeKeys } from '../pool/protocol.ts';
 import type { LeaseClaim } from './lease-book.ts';
+import type { Passphrases } from './passphrases.ts';
 import type { WorkControl } from './work-control.ts';
 
 /** For whom an image is entered. */
@@ -12,16 +13,16 @@ export interface VisitorOptions {
   readonly signal: AbortSignal | undefined;
   /** The lease that the caller has, if any; left out it has none. */
   readonly claim?: LeaseClaim | undefined;
-  /** The caller's own way to the guest data of an encrypted image. */
-  readonly passphrase?: Uint8Array | undefined;
+  /** The caller's own way to the guest data of encrypted images. */
+  readonly passphrases?: Passphrases | undefined;
 }
 
 /** For whom a call is made. */
 export interface CallerOptions extends Pick<VisitorOptions, 'changes' | 'signal'> {
   /** The epoch of the image in which the caller was let in to change it; left out for whoever only reads. */
   readonly epoch?: number;
-  /** The volume key that the caller's own passphrase opens; left out, what the image is unlocked with counts. */
-  readonly key?: Uint8Array | undefined;
+  /** What the caller's own passphrases open; where there is none, what the image is unlocked with counts. */
+  readonly keys?: VolumeKeys | undefined;
 }
 
 /** For whom a run is made. */
@@ -38,8 +39,8 @@ export interface ImagePulse {
 }
 
 /** What the pool is told of a caller. */
-export function callOptionsOf({ signal, epoch, key }: CallerOptions): CallOptions {
-  return { signal, ...(epoch === undefined ? {} : { epoch }), ...(key === undefined ? {} : { key }) };
+export function callOptionsOf({ signal, epoch, keys }: CallerOptions): CallOptions {
+  return { signal, ...(epoch === undefined ? {} : { epoch }), ...(keys === undefined ? {} : { keys }) };
 }
 
 /** The same for a run, which ends when the caller, whoever watches it, or `cut` wants it to. */

@@ -2,7 +2,8 @@
 
 import { createHmac } from 'node:crypto';
 
-import type { ChainKeys } from '../pool/protocol.ts';
+import type { VolumeKeys } from '../pool/protocol.ts';
+import type { ServiceParts } from './service-parts.ts';
 
 /** How many passphrases of requests are known to be right, the longest unused forgotten first. */
 const provenMax = 64;
@@ -22,14 +23,26 @@ export class ImageKeys {
   /** By what {@link ImageKeys.#markOf} makes of image and passphrase. */
   readonly #proven = new Map<string, Proven>();
   readonly #salt: Uint8Array;
+  readonly #pathOf: (imageId: string) => string;
 
-  constructor(parts: { readonly entropy: (length: number) => Uint8Array }) {
+  constructor(parts: Pick<ServiceParts, 'entropy' | 'directory'>) {
     this.#salt = parts.entropy(saltLength);
+    this.#pathOf = (imageId) => parts.directory.imagePath(imageId);
   }
 
-  /** Copies of the keys of a chain, top first. */
-  ofChain(imageIds: readonly string[]): ChainKeys {
-    return imageIds.map((id) => copyOf(this.#unlocked.get(id)));
+  /** Of the file that a key opens. */
+  pathOf(imageId: string): string {
+    return this.#pathOf(imageId);
+  }
+
+  /** Copies of the keys of those images that are unlocked. */
+  ofImages(imageIds: readonly string[]): VolumeKeys {
+    const found = new Map<string, Uint8Array>();
+    for (const id of imageIds) {
+      const key = this.#unlocked.get(id);
+      if (key !== undefined) found.set(this.#pathOf(id), Uint8Array.from(key));
+    }
+    return found;
   }
 
   /** The key is kept from now on. */
@@ -45,7 +58,7 @@ export class ImageKeys {
     if (proven === undefined) return undefined;
     this.#proven.delete(mark);
     this.#proven.set(mark, proven);
-    return copyOf(proven.key);
+    return Uint8Array.from(proven.key);
   }
 
   /** Keeps a copy. */
@@ -83,8 +96,4 @@ export class ImageKeys {
   #markOf(imageId: string, passphrase: Uint8Array): string {
     return `${imageId} ${createHmac('sha256', this.#salt).update(imageId).update(passphrase).digest('base64')}`;
   }
-}
-
-function copyOf(key: Uint8Array | undefined): Uint8Array | undefined {
-  return key === undefined ? undefined : Uint8Array.from(key);
 }

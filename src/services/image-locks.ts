@@ -29,8 +29,8 @@ export class ImageLocks {
    */
   async unlock(image: string, passphrase: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
     try {
-      using visit = await this.#access.enter(image, { changes: false, signal, passphrase });
-      this.#keys.unlock(visit.imageId, visit.takeKey());
+      using visit = await this.#access.enter(image, { changes: false, signal });
+      this.#keys.unlock(visit.imageId, await visit.findKey(visit.imageId, passphrase, this.#keys));
       await this.#access.useKeys(visit.imageId);
     } finally {
       passphrase.fill(0);
@@ -43,17 +43,18 @@ export class ImageLocks {
    */
   async changeSlots(image: string, wish: KeySlotChange, control: WorkControl): Promise<Image> {
     const chance = this.#entropy(keyChanceLength);
-    const passphrase = wish.passphrase ?? control.passphrase;
     const id = await this.#access.restructure(
       image,
       'amend',
       async (visit) => {
+        const passphrase = wish.passphrase ?? control.passphrases?.take(visit.imageId);
+        control.passphrases?.requireTaken();
         const request = { ...wish, passphrase, chance };
         const plan = await visit.during((handle, options) => handle.planKeySlots(request, options));
         await visit.call('changeKeySlots', { plan });
         return visit.imageId;
       },
-      { ...control, passphrase: undefined },
+      { ...control, passphrases: undefined },
     );
     this.#keys.forgetProven(id);
     return this.#access.live(await this.#access.find(id));

@@ -108,7 +108,7 @@ export class NewImages {
     // Opening the base proves that it can be used, and mends what a crash has left of it.
     using visit = await access.enter(options.backing, { changes: false, signal: options.signal });
     const chain = await access.still(visit, async () => {
-      const found = await chainBelow(this.#parts, visit.imageId);
+      const found = (await imagesBelow(this.#parts, visit.imageId)).map((image) => sourceOf(this.#parts, image));
       await this.#reserveRow(id, options, visit.imageId);
       return found;
     });
@@ -157,16 +157,16 @@ export class NewImages {
   }
 }
 
-/** The chain below an image that is to stand on `backingId`, nearest first. Faults `chain-too-deep`, `image-not-ready`. */
-export async function chainBelow(
-  parts: Pick<OpeningParts, 'catalog' | 'directory'>,
+/** The chain below an image that is to stand on `backingId`, nearest first. Fault `chain-too-deep`. */
+export async function imagesBelow(
+  parts: Pick<OpeningParts, 'catalog'>,
   backingId: string,
-): Promise<readonly BackingSource[]> {
+): Promise<readonly ImageRecord[]> {
   const chain = await parts.catalog.listChain(backingId);
   if (chain.length + 1 > chainDepthMax) {
     throw new Fault('chain-too-deep', { imageId: backingId, depth: chain.length + 1, depthMax: chainDepthMax });
   }
-  return chain.map((image) => sourceOf(parts, image));
+  return chain;
 }
 
 /** Takes away the files of an image, then its row: a file without a row would be nobody's. */

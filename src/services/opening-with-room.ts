@@ -3,7 +3,7 @@
 import { Fault } from '../base/fault.ts';
 import type { ImageRecord } from '../catalog/catalog.ts';
 import type { EngineHandle } from '../pool/engine-pool.ts';
-import type { ChainKeys } from '../pool/protocol.ts';
+import type { VolumeKeys } from '../pool/protocol.ts';
 import type { CallerOptions } from './image-caller.ts';
 import { failIfBroken } from './image-failures.ts';
 import type { ImageInUseParts } from './image-in-use-parts.ts';
@@ -17,7 +17,7 @@ export async function openWithRoom(
   options: Pick<CallerOptions, 'changes'> & { readonly earlier: readonly EngineHandle[] },
 ): Promise<Opening> {
   const epochOf = (): number => parts.leases.epochOf(record.id);
-  const keysOf = (chain: readonly string[]): ChainKeys => parts.keys.ofChain(chain);
+  const keysOf = (chain: readonly string[]): VolumeKeys => parts.keys.ofImages(chain);
   for (;;) {
     try {
       return await openImage(parts, record, { ...options, epochOf, keysOf });

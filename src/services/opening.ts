@@ -4,7 +4,7 @@ import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import type { ImageRecord, ImageUpdate } from '../catalog/catalog.ts';
 import type { EngineHandle } from '../pool/engine-pool.ts';
-import type { BackingSource, ChainKeys, DataFileSource, RuntimeOptions } from '../pool/protocol.ts';
+import type { BackingSource, DataFileSource, RuntimeOptions, VolumeKeys } from '../pool/protocol.ts';
 import { factsOf } from './image-facts.ts';
 import { keysOfMade } from './made-things.ts';
 import type { ServiceParts } from './service-parts.ts';
@@ -14,6 +14,8 @@ export interface Opening {
   readonly record: ImageRecord;
   /** Ids of the image and of all below it, top first. */
   readonly chain: readonly string[];
+  /** Those of them that are encrypted. */
+  readonly encrypted: readonly string[];
   readonly handle: EngineHandle;
   readonly writable: boolean;
   /** Whether generations were reserved: then the row is told how it ended. */
@@ -41,7 +43,7 @@ export async function openImage(
     /** The epoch of the image's leases. */
     readonly epochOf: () => number;
     /** The keys of a chain, as they are now. */
-    readonly keysOf: (chain: readonly string[]) => ChainKeys;
+    readonly keysOf: (chain: readonly string[]) => VolumeKeys;
   },
 ): Promise<Opening> {
   const { catalog, directory, pool } = parts;
@@ -70,12 +72,13 @@ export async function openImage(
     const epoch = options.epochOf();
     if (epoch > 0) await handle.fence(epoch);
     const keys = options.keysOf(chain);
-    if (keys.some((key) => key !== undefined)) await handle.useKeys(keys);
+    if (keys.size > 0) await handle.useKeys(keys);
     if (mends) await mend(parts, handle);
     if (!mends && !known) await settleKeys(parts, handle);
     const asRecorded = known && record.structural === undefined;
     const learned = asRecorded ? record : await learn(parts, handle, record);
-    return { record: learned, chain, handle, writable, reserved, earlier: options.earlier };
+    const encrypted = [learned, ...below].filter(({ facts }) => facts?.encrypted === true).map((image) => image.id);
+    return { record: learned, chain, encrypted, handle, writable, reserved, earlier: options.earlier };
   } catch (error) {
     handle.release();
     throw error;

@@ -1,16 +1,16 @@
 // A caller inside an image: what it may do there is judged by the leases of the moment, call by call.
 
-import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import type { ImageRecord } from '../catalog/catalog.ts';
 import type { CallOptions, EngineHandle } from '../pool/engine-pool.ts';
-import type { CallName, EngineCalls, EngineRuns, RunName } from '../pool/protocol.ts';
+import type { CallName, EngineCalls, EngineRuns, RunName, VolumeKeys } from '../pool/protocol.ts';
 import { callOptionsOf } from './image-caller.ts';
 import type { CallerOptions, ImagePulse, VisitorOptions } from './image-caller.ts';
 import type { ImageInUse } from './image-in-use.ts';
 import type { ImageKeys } from './image-keys.ts';
 import type { HeldLease, LeaseBook, LeaseClaim } from './lease-book.ts';
 import type { Opening } from './opening.ts';
+import type { Passphrases } from './passphrases.ts';
 import type { WorkControl } from './work-control.ts';
 
 /** A caller inside an image. Whoever entered leaves, whatever happens (`using visit = …` does). */
@@ -48,21 +48,48 @@ export class Visit implements Disposable {
   }
 
   /**
-   * From now on the caller gets at the guest data with a passphrase of its own, and nobody else does. Faults
-   * `wrong-passphrase`, `unsupported-option` for an image that is not encrypted.
+   * From now on the caller gets at the guest data of the image and of those below it with passphrases of its own, and
+   * nobody else does. Faults `wrong-passphrase`; `unsupported-option` for more passphrases than encrypted images.
    */
-  async bring(passphrase: Uint8Array, keys: ImageKeys): Promise<void> {
-    const known = keys.known(this.imageId, passphrase);
-    const key = known ?? (await this.during((handle, options) => handle.findVolumeKey(passphrase, options)));
-    if (known === undefined) keys.remember(this.imageId, passphrase, key);
-    this.#caller = { ...this.#caller, key };
+  async bring(passphrases: Passphrases, keys: ImageKeys): Promise<void> {
+    const listed = async ({ encrypted }: Opening): Promise<readonly string[]> => encrypted;
+    const encrypted = await this.#image.during(this.#caller, listed, { changes: false });
+    const brought = encrypted.map((imageId) => ({ imageId, passphrase: passphrases.take(imageId) }));
+    passphrases.requireTaken();
+    for (const { imageId, passphrase } of brought) {
+      if (passphrase === undefined) break;
+      const key = await this.findKey(imageId, passphrase, keys);
+      this.use(new Map([[keys.pathOf(imageId), key]]));
+    }
   }
 
-  /** The caller's own key, for whoever keeps it. */
-  takeKey(): Uint8Array {
-    const { key, ...caller } = this.#caller;
-    this.#caller = caller;
-    return present(key, 'the caller has brought a key');
+  /**
+   * The volume key of the image, or of one below it. Faults `wrong-passphrase`, `unsupported-option` for an image that is
+   * not encrypted.
+   */
+  async findKey(imageId: string, passphrase: Uint8Array, keys: ImageKeys): Promise<Uint8Array> {
+    const known = keys.known(imageId, passphrase);
+    if (known !== undefined) return known;
+    const below = imageId === this.imageId ? undefined : keys.pathOf(imageId);
+    const key = await this.during((handle, options) => handle.findVolumeKey(passphrase, { ...options, below }));
+    keys.remember(imageId, passphrase, key);
+    return key;
+  }
+
+  /** From now on the caller has these keys, too; they are wiped when it leaves. Of two for one file the earlier counts. */
+  use(keys: VolumeKeys): void {
+    if (keys.size === 0) return;
+    const all = new Map(this.#caller.keys ?? []);
+    for (const [path, key] of keys) {
+      if (all.has(path)) key.fill(0);
+      else all.set(path, key);
+    }
+    this.#caller = { ...this.#caller, keys: all };
+  }
+
+  /** Copies of the caller's own keys. */
+  copyKeys(): VolumeKeys {
+    return new Map(Array.from(this.#caller.keys ?? [], ([path, key]) => [path, Uint8Array.from(key)]));
   }
 
   /** Size, generation and losses, as of the last answer of the image's thread. */
@@ -88,10 +115,10 @@ export class Visit implements Disposable {
   /** Does a work that only reads with the handle that the image has now; it may be another one the next time. */
   async during<Result>(work: (handle: EngineHandle, options: CallOptions) => Promise<Result>): Promise<Result> {
     this.admit();
-    const { signal, key } = this.#caller;
+    const { signal, keys } = this.#caller;
     return this.#image.during(
       this.#caller,
-      ({ handle }) => work(handle, callOptionsOf({ changes: false, signal, key })),
+      ({ handle }) => work(handle, callOptionsOf({ changes: false, signal, keys })),
       {
         changes: false,
       },
@@ -126,7 +153,7 @@ export class Visit implements Disposable {
   leave(): void {
     if (!this.#inside) return;
     this.#inside = false;
-    this.#caller.key?.fill(0);
+    for (const key of this.#caller.keys?.values() ?? []) key.fill(0);
     this.#image.leave();
   }
 

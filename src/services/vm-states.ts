@@ -7,6 +7,7 @@ import { expectedOf, whileWanted } from './body-chunks.ts';
 import type { ImageAccess } from './image-access.ts';
 import type { LeaseClaim } from './lease-book.ts';
 import { writeAll } from './qcow2-import.ts';
+import type { Passphrases } from './passphrases.ts';
 import type { ReadAhead } from './read-ahead.ts';
 import { inChunks } from './read-session.ts';
 import type { ReadChunk } from './read-session.ts';
@@ -43,6 +44,7 @@ export interface IncomingVmState {
   /** Aborted when the client has gone: a body that is not all there leaves the state of before. */
   readonly signal: AbortSignal | undefined;
   readonly claim: LeaseClaim | undefined;
+  readonly passphrases: Passphrases | undefined;
 }
 
 /** The state that holds now. */
@@ -75,7 +77,11 @@ export class VmStates {
   async openRead(
     image: string,
     snapshot: string,
-    options: { readonly signal: AbortSignal | undefined; readonly claim: LeaseClaim | undefined },
+    options: {
+      readonly signal: AbortSignal | undefined;
+      readonly claim: LeaseClaim | undefined;
+      readonly passphrases: Passphrases | undefined;
+    },
   ): Promise<VmStateReading> {
     const visit = await this.#access.enter(image, { changes: false, ...options });
     try {
@@ -95,8 +101,8 @@ export class VmStates {
    */
   async write(image: string, snapshot: string, incoming: IncomingVmState): Promise<VmStateReceipt> {
     const { directory, newId } = this.#parts;
-    const { bodyLength, claim, signal } = incoming;
-    await this.#access.use(image, { changes: true, claim }, (visit) => findSnapshot(visit, snapshot));
+    const { bodyLength, claim, passphrases, signal } = incoming;
+    await this.#access.use(image, { changes: true, claim, passphrases }, (visit) => findSnapshot(visit, snapshot));
     await this.#usage.requireQuota(bodyLength ?? 0);
     // Once in the staging file and once in the image.
     if (bodyLength !== undefined) await requireSpace(directory, 2 * bodyLength);
@@ -104,7 +110,7 @@ export class VmStates {
     try {
       await this.#stage(staged, incoming);
       signal?.throwIfAborted();
-      return await this.#bind(image, snapshot, { path: directory.stagingPath(staged), claim });
+      return await this.#bind(image, snapshot, { path: directory.stagingPath(staged), claim, passphrases });
     } finally {
       await directory.remove('staging', staged);
     }
@@ -129,17 +135,15 @@ export class VmStates {
   async #bind(
     image: string,
     snapshot: string,
-    source: { readonly path: string; readonly claim: LeaseClaim | undefined },
+    { path, ...brought }: Pick<IncomingVmState, 'claim' | 'passphrases'> & { readonly path: string },
   ): Promise<VmStateReceipt> {
-    const control = unwatched(source.claim);
+    const control = unwatched(brought);
     return this.#access.restructure(
       image,
       'vm-state-write',
       async (visit, marked) => {
         const { id } = await findSnapshot(visit, snapshot);
-        const { generation } = await marked(() =>
-          visit.run('writeVmState', { snapshot: id, path: source.path }, control),
-        );
+        const { generation } = await marked(() => visit.run('writeVmState', { snapshot: id, path }, control));
         return { imageId: visit.imageId, snapshotId: id, generation };
       },
       control,
@@ -208,11 +212,11 @@ class Reading implements VmStateReading {
 }
 
 /** Work that goes on to its end, and that nobody follows. */
-function unwatched(claim: LeaseClaim | undefined): WorkControl {
+function unwatched(brought: Pick<IncomingVmState, 'claim' | 'passphrases'>): WorkControl {
   return {
     signal: new AbortController().signal,
     onProgress: () => undefined,
-    claim,
+    ...brought,
     key: undefined,
     admitted: () => undefined,
     started: () => undefined,

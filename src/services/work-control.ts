@@ -3,6 +3,7 @@
 import type { WorkTrace } from '../catalog/catalog.ts';
 import type { ProgressListener } from '../pool/engine-pool.ts';
 import type { LeaseClaim } from './lease-book.ts';
+import type { Passphrases } from './passphrases.ts';
 
 export interface WorkControl {
   /** Asks the work to stop at its next step; it undoes what it must, and fails with the signal's reason. */
@@ -10,8 +11,8 @@ export interface WorkControl {
   readonly onProgress: ProgressListener;
   /** The lease that the work is done with, if any. */
   readonly claim: LeaseClaim | undefined;
-  /** The passphrase of an encrypted image that came with the request; work that is begun again after a crash has none. */
-  readonly passphrase?: Uint8Array | undefined;
+  /** What came with the request for encrypted images; work that is begun again after a crash has none. */
+  readonly passphrases?: Passphrases | undefined;
   /** The idempotency key that is settled in the same step as the effect. */
   readonly key: string | undefined;
   /** Told when the request has got through the door: the image is there, in a state that allows the work. */

@@ -209,8 +209,8 @@ describe('encrypted images', () => {
         'passphrase-required',
       );
     }
-    const volumeKey = keyOf(path);
-    using image = closing(Image.open({ ...options, backing: [{ ...base, volumeKey }] }));
+    using image = closing(Image.open({ ...options, backing: [base] }));
+    image.unlockBelow(new Map([[path, keyOf(path)]]));
     image.write(guestOffset(1000), new Uint8Array(2000).fill(3), { detectZeroes: false });
     const expected = new Uint8Array(4096 * kib).fill(9, 0, 100 * kib).fill(3, 1000, 3000);
     assertSame(diskOf(image, expected.length), expected);

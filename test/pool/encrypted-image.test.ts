@@ -9,6 +9,7 @@ import { InlinePool } from '../../src/pool/inline-pool.ts';
 import { poolLimits } from '../../src/pool/limits.ts';
 import type { PoolLimits } from '../../src/pool/limits.ts';
 import type { EngineHandle } from '../../src/pool/engine-pool.ts';
+import type { VolumeKeys } from '../../src/pool/protocol.ts';
 import { makeLuksImage, passphrase } from '../support/luks-image.ts';
 import { houseEngine } from '../support/service-engine.ts';
 import { faultOf } from '../support/service-faults.ts';
@@ -41,7 +42,11 @@ async function withImage(
   try {
     const handle = await pool.open({ imageId: 'one', path, writable: true, backing: [], generation: 0 }, nobody);
     const bytes = new Uint8Array(600).fill(7);
-    await handle.call('write', { offset: 1000, bytes, detectZeroes: false }, { ...nobody, key });
+    await handle.call(
+      'write',
+      { offset: 1000, bytes, detectZeroes: false },
+      { ...nobody, keys: new Map([[path, key]]) },
+    );
     await work(handle, key, pool, path);
     handle.release();
   } finally {
@@ -49,22 +54,23 @@ async function withImage(
   }
 }
 
-const read = async (handle: EngineHandle, key?: Uint8Array): Promise<number | undefined> =>
-  (await handle.call('read', { offset: 1599, length: 1 }, { ...nobody, key })).bytes[0];
+const read = async (handle: EngineHandle, keys?: VolumeKeys): Promise<number | undefined> =>
+  (await handle.call('read', { offset: 1599, length: 1 }, { ...nobody, keys })).bytes[0];
 
 describe('an encrypted image of the pool', () => {
   test('is read and changed with the key of the one who asks, and by nobody else', async () => {
-    await withImage({}, async (handle, key) => {
-      assert.equal(await read(handle, key), 7);
+    await withImage({}, async (handle, key, _pool, path) => {
+      const keys = new Map([[path, key]]);
+      assert.equal(await read(handle, keys), 7);
       await assert.rejects(read(handle), faultOf('passphrase-required'));
       const zero = handle.run(
         'zero',
         { offset: 1500, length: 100, unmap: true },
-        { ...nobody, onProgress: undefined, key },
+        { ...nobody, onProgress: undefined, keys },
       );
       await assert.rejects(read(handle), faultOf('passphrase-required'));
       await zero;
-      assert.equal(await read(handle, key), 0);
+      assert.equal(await read(handle, keys), 0);
       const refused = handle.run('zero', { offset: 0, length: 100, unmap: true }, { ...nobody, onProgress: undefined });
       await assert.rejects(refused, faultOf('passphrase-required'));
     });
@@ -73,11 +79,11 @@ describe('an encrypted image of the pool', () => {
   test('is there for everybody between useKeys and the next one, also when it is opened again', async () => {
     await withImage({}, async (handle, key, pool, path) => {
       await pool.open({ imageId: 'one', path, writable: false, backing: [], generation: 0 }, nobody);
-      await handle.useKeys([Uint8Array.from(key)]);
+      await handle.useKeys(new Map([[path, Uint8Array.from(key)]]));
       assert.equal(await read(handle), 7);
-      assert.equal(await read(handle, key), 7);
+      assert.equal(await read(handle, new Map([[path, key]])), 7);
       assert.equal(await read(handle), 7);
-      await handle.useKeys([undefined]);
+      await handle.useKeys(new Map());
       await assert.rejects(read(handle), faultOf('passphrase-required'));
     });
     using folder = tempFolder();
@@ -86,7 +92,7 @@ describe('an encrypted image of the pool', () => {
     const pool = poolOf({});
     const request = { imageId: 'one', path, backing: [], generation: 0 };
     const reader = await pool.open({ ...request, writable: false }, nobody);
-    await reader.useKeys([key]);
+    await reader.useKeys(new Map([[path, key]]));
     assert.ok(
       key.every((byte) => byte === 0),
       'the copy that was given is wiped',
@@ -109,7 +115,7 @@ describe('an encrypted image of the pool', () => {
       demand(path, 3_000_000);
       const searching = handle.findVolumeKey(bytesOf(passphrase), nobody);
       const given = assert.rejects(searching, faultOf('engine-busy', { waitedMs: 1 }));
-      assert.equal(await read(handle, key), 7);
+      assert.equal(await read(handle, new Map([[path, key]])), 7);
       await given;
       const leaving = new AbortController();
       const left = handle.findVolumeKey(bytesOf(passphrase), { signal: leaving.signal });

@@ -25,13 +25,17 @@ export function createEncrypted(
     readonly encrypt: EncryptOptions;
     readonly options: string;
     readonly size: string;
+    /** Whether a backing file is only named, not opened: QEMU would need its secret. */
+    readonly isBaseUnread?: boolean;
   },
 ): void {
+  const unread = image.isBaseUnread === true ? ['-u'] : [];
   const encrypt = { 'format': image.format, 'key-secret': 'key', ...image.encrypt };
   const words = Object.entries(encrypt).map(([name, value]) => `encrypt.${name}=${value}`);
   const options = [...words, image.options].filter((word) => word !== '').join(',');
   for (let attempt = 1; ; attempt += 1) {
-    const answer = runTool('qemu-img', ['create', '-q', ...secret, '-f', 'qcow2', '-o', options, path, image.size], '');
+    const args = ['create', '-q', ...secret, ...unread, '-f', 'qcow2', '-o', options, path, image.size];
+    const answer = runTool('qemu-img', args, '');
     if (answer.exit === 0) return;
     if (attempt === createAttemptsMax || !answer.stderr.includes('Unable to get accurate CPU usage')) {
       throw new Error(`qemu-img create: ${answer.stderr}`);

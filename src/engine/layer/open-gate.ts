@@ -9,8 +9,6 @@ export interface BackingFile {
   readonly format: 'qcow2' | 'raw';
   /** The only data file that it may name; undefined or left out for none. */
   readonly dataFile?: DataFileSource | undefined;
-  /** Of an encrypted file whose data may be read; without it only its tables are. */
-  readonly volumeKey?: Uint8Array | undefined;
 }
 
 /** The file that an image may keep its data in: the name that its header holds, and the file it stands for. */

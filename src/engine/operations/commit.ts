@@ -19,7 +19,6 @@ import type { GuestOffset } from '../format/offsets.ts';
 import type { WriteParts } from '../image-parts.ts';
 import type { Layer, LayerExtent } from '../layer/layer.ts';
 import type { BackingFile } from '../layer/open-gate.ts';
-import { ChainKeys } from './chain-keys.ts';
 import { ImageSession } from './image-session.ts';
 import { openLayerOver } from './open.ts';
 import type { LayerOptions } from './open.ts';
@@ -38,17 +37,17 @@ export interface CommitWish {
 
 /**
  * Afterwards the layer `depth` below the image (1 is the next one) shows what the image shows, durably, and is as large
- * at least. Faults `unsupported-option` for another depth, a raw layer and encrypted layers, `snapshots-need-backing`;
- * those of a resize and of writing. Cancelled or faulted, the image reads as before; the target has some of its bytes.
+ * at least. Faults `unsupported-option` for another depth and a raw layer, `snapshots-need-backing`; those
+ * of a resize and of writing. Every encrypted layer has its key, and what is copied is encrypted as its new place wants it. Cancelled or faulted, the image reads as before; the target has some of its bytes.
  */
 export function* commit(top: ImageSession, { depth, mend }: CommitWish): Steps<void> {
   const chain = judged(top, depth);
   top.flush();
-  chain.layer?.close();
+  top.files.closeChain(chain);
   let open: CommitChain | undefined;
   try {
-    open = openCommitChain(top.files, depth);
-    top.standOn(open.chain);
+    open = openCommitChain(top.files, chain.files, depth);
+    top.standOn(open);
     const target = open.target.session;
     if (mend || target.header.isDirty) yield* target.repairWith('all');
     yield* copyDown(top, target, depth);
@@ -58,7 +57,7 @@ export function* commit(top: ImageSession, { depth, mend }: CommitWish): Steps<v
     throw error;
   } finally {
     try {
-      open?.chain.layer?.close();
+      if (open !== undefined) top.files.closeChain(open);
     } finally {
       top.standOn(top.files.openChain(chain.files));
     }
@@ -70,7 +69,6 @@ function judged(top: ImageSession, depth: number): OpenChain {
   const target = chain.files[depth - 1];
   if (target === undefined) throw refusal('the image does not stand on it');
   if (chain.files.slice(0, depth).some(({ format }) => format !== 'qcow2')) throw refusal('it is not a QCOW2 image');
-  if (chain.keys.hasEncrypted) throw refusal('it, or an image below or above it, is encrypted');
   const { snapshots } = top.parts;
   // They would read from the target what was written after them.
   if (snapshots.count > 0) throw new Fault('snapshots-need-backing', { snapshotCount: snapshots.count });
@@ -82,26 +80,29 @@ function refusal(reason: string): Fault {
 }
 
 /** A chain whose layer `target` is open for writing. */
-interface CommitChain {
-  readonly chain: OpenChain;
+interface CommitChain extends OpenChain {
   readonly target: SessionLayer;
 }
 
-function openCommitChain(files: SessionFiles, depth: number): CommitChain {
-  const chain = files.chain.files;
+function openCommitChain(files: SessionFiles, chain: readonly BackingFile[], depth: number): CommitChain {
   const [source, ...below] = chain.slice(depth - 1);
   assert(source !== undefined, 'the target was judged');
+  const { path, dataFile } = source;
   const { locks, caches } = files.layerOptions;
-  const { dataFile } = source;
-  const file = NodeFile.open(source.path, { writable: true, locks });
-  const kind = { writable: true, chain: below, dataFile, runtime: undefined };
-  const target = new SessionLayer(ImageSession.open(file, { ...kind, locks, caches }));
-  const keys = new ChainKeys();
-  let layer: Layer = target;
-  for (const between of chain.slice(0, depth - 1).toReversed()) {
-    layer = openBetween(between, layer, { locks, caches, keys, depth: 1 });
-  }
-  return { chain: { files: chain, layer, keys }, target };
+  return files.openWith((keys) => {
+    const file = NodeFile.open(path, { writable: true, locks });
+    const kind = { writable: true, chain: below, dataFile, runtime: undefined };
+    const session = ImageSession.open(file, { ...kind, locks, caches, within: { keys, depth: depth + 1 } });
+    if (session.header.header.encryptionMethod !== 0) keys.join({ depth, path }, session);
+    const target = new SessionLayer(session);
+    let layer: Layer = target;
+    let above = depth;
+    for (const between of chain.slice(0, depth - 1).toReversed()) {
+      above -= 1;
+      layer = openBetween(between, layer, { locks, caches, keys, depth: above });
+    }
+    return { files: chain, layer, target };
+  });
 }
 
 /** When it cannot be opened, what it was to stand on is closed. */

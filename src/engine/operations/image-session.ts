@@ -13,6 +13,7 @@ import type { AmendWish } from './amend-rules.ts';
 import { relieveBitmaps, storeBitmaps } from './bitmap-store.ts';
 import type { CheckReport } from './check-report.ts';
 import { empty } from './empty.ts';
+import type { VolumeKeys } from './chain-keys.ts';
 import { cachesOf, readParts, snapshotTree, writeParts } from './open.ts';
 import { rebase, sharedLayers } from './rebase.ts';
 import type { RebaseWish } from './rebase.ts';
@@ -132,9 +133,9 @@ export class ImageSession {
     this.#wipeKey();
   }
 
-  /** Gives the layers below their keys, nearest first; one without a key is locked. */
-  unlockBelow(volumeKeys: readonly (Uint8Array | undefined)[]): void {
-    this.files.chain.keys.use(volumeKeys);
+  /** Gives the layers below their keys; one without a key is locked. */
+  unlockBelow(volumeKeys: VolumeKeys): void {
+    this.files.useKeys(volumeKeys);
   }
 
   /** One bounded look at the live disk. Corruption met on the way ends all changes, as with QEMU (CHK-17). */
@@ -250,13 +251,12 @@ export class ImageSession {
     const before = this.files.chain;
     const chain = this.files.openChain(wish.chain);
     try {
-      if (wish.mode === 'safe') chain.keys.admit();
+      if (wish.mode === 'safe' && chain.keys.areMissing) throw new Fault('passphrase-required', { other: true });
       const shared = sharedLayers(before.files, chain.files);
       const change = { backing: chain.files[0], layer: chain.layer, mode: wish.mode, shared };
       yield* this.changeInSteps((parts) => rebase(parts, { ...change, switched: () => this.standOn(chain) }));
     } finally {
-      const unused = this.files.chain === chain ? before : chain;
-      unused.layer?.close();
+      this.files.closeChain(this.files.chain === chain ? before : chain);
     }
   }
 

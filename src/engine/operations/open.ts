@@ -35,7 +35,7 @@ import { SliceCache, sliceLengthOf } from '../metadata/slice-cache.ts';
 import { SnapshotList } from '../metadata/snapshot-list.ts';
 import { WriteOrder } from '../metadata/write-order.ts';
 import { UnpackedClusters } from '../transform/unpacked-clusters.ts';
-import type { ChainKeys } from './chain-keys.ts';
+import type { ChainKeys, EncryptedLayer } from './chain-keys.ts';
 import type { RuntimeOptions } from './runtime-options.ts';
 import { useVolumeKey } from './unlock.ts';
 
@@ -93,8 +93,9 @@ export function openLayerOver(
     dataFile = openDataFile(header, source.dataFile, { writable: false, locks: options.locks });
     backing = openBelowIt(header);
     const parts = readParts(file, header, { backing, dataFile });
-    if (source.volumeKey !== undefined) useVolumeKey(parts, source.volumeKey);
-    options.keys?.join(options.depth, parts);
+    if (parts.encryption !== undefined) {
+      options.keys?.join({ depth: options.depth, path: source.path }, encryptedLayer(parts));
+    }
     options.caches?.join(cachesOf(parts));
     return new ImageLayer(parts, {
       size: header.virtualSize,
@@ -111,6 +112,16 @@ export function openLayerOver(
     file.close();
     throw error;
   }
+}
+
+function encryptedLayer(parts: ImageParts): EncryptedLayer {
+  return {
+    parts,
+    unlock: (volumeKey) => {
+      useVolumeKey(parts, volumeKey);
+    },
+    lock: () => parts.encryption?.lock(),
+  };
 }
 
 /** Fault `backing-missing` for a file that is not there. */

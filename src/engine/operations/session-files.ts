@@ -10,6 +10,7 @@ import type { BackingFile, DataFileSource } from '../layer/open-gate.ts';
 import type { CacheBudget } from '../metadata/cache-budget.ts';
 import { HeaderArea } from '../metadata/header-area.ts';
 import { ChainKeys } from './chain-keys.ts';
+import type { VolumeKeys } from './chain-keys.ts';
 import { openBacking, openChain, openDataFile } from './open.ts';
 import type { Beside, LayerOptions } from './open.ts';
 import type { RuntimeOptions } from './runtime-options.ts';
@@ -21,6 +22,8 @@ export type SessionOptions =
       readonly chain: readonly BackingFile[];
       readonly dataFile: DataFileSource | undefined;
       readonly runtime: RuntimeOptions | undefined;
+      /** Of an image that is itself a layer of another one's chain: where its layers join; left out for its own record. */
+      readonly within?: Pick<LayerOptions, 'keys' | 'depth'> & { readonly keys: ChainKeys };
     } & Omit<LayerOptions, 'keys' | 'depth'>)
   | { readonly writable: boolean; readonly layer: Layer | undefined; readonly openDataFile: ByteFile | undefined };
 
@@ -36,6 +39,10 @@ export class SessionFiles {
   readonly #dataFile: DataFile | undefined;
   readonly #options: SessionOptions;
   #chain: OpenChain;
+  /** All chains that are open: the own one, and those that are read beside it. */
+  readonly #open = new Set<OpenChain>();
+  /** Our own copies. */
+  #keys: VolumeKeys = new Map();
 
   private constructor(open: {
     readonly file: TrackedFile;
@@ -47,6 +54,7 @@ export class SessionFiles {
     this.#dataFile = open.dataFile;
     this.#options = open.options;
     this.#chain = open.chain;
+    this.#open.add(open.chain);
   }
 
   /** Takes the files and the layer over: they are closed when opening fails. */
@@ -59,10 +67,11 @@ export class SessionFiles {
     try {
       const file = new TrackedFile(untracked);
       const header = HeaderArea.read(file, { forCheck: true });
-      const keys = new ChainKeys();
+      const within = 'chain' in options ? options.within : undefined;
+      const { keys, depth } = within ?? { keys: new ChainKeys(), depth: 1 };
       if ('chain' in options) {
         dataFile = openDataFile(header, options.dataFile, options);
-        layer = openBacking(header, options.chain, { ...options, keys, depth: 1 });
+        layer = openBacking(header, options.chain, { ...options, keys, depth });
       } else if (header.hasDataFile && dataFile === undefined) {
         throw new Fault('data-file-refused', { fileName: header.extensions.dataFileName, reason: 'it is not given' });
       }
@@ -96,12 +105,35 @@ export class SessionFiles {
     return this.#chain;
   }
 
-  /** Opens another chain; whoever does not {@link standOn} it closes its layer. */
+  /** Gives the layers of all open chains, and of those that will be opened, their keys; one without a key is locked. */
+  useKeys(keys: VolumeKeys): void {
+    for (const key of this.#keys.values()) key.fill(0);
+    this.#keys = new Map(Array.from(keys, ([path, key]) => [path, Uint8Array.from(key)]));
+    for (const chain of this.#open) chain.keys.use(this.#keys);
+  }
+
+  /** Opens another chain, as {@link openWith} does. */
   openChain(files: readonly BackingFile[]): OpenChain {
-    const options = this.#options;
-    assert('chain' in options, 'an image is put on other files than those of the chain that it was opened with');
+    return this.openWith((keys) => {
+      const options = this.#options;
+      assert('chain' in options, 'an image is put on other files than those of the chain that it was opened with');
+      return { files, layer: openChain(files, { ...options, keys, depth: 1 }) };
+    });
+  }
+
+  /** Another chain, unlocked as far as its keys are there; whoever does not {@link standOn} it gives it to {@link closeChain}. */
+  openWith<Chain extends Omit<OpenChain, 'keys'>>(open: (keys: ChainKeys) => Chain): Chain & OpenChain {
     const keys = new ChainKeys();
-    return { files, layer: openChain(files, { ...options, keys, depth: 1 }), keys };
+    const chain = { ...open(keys), keys };
+    keys.use(this.#keys);
+    this.#open.add(chain);
+    return chain;
+  }
+
+  closeChain(chain: OpenChain): void {
+    this.#open.delete(chain);
+    chain.keys.lock();
+    chain.layer?.close();
   }
 
   /**
@@ -109,14 +141,13 @@ export class SessionFiles {
    * {other: true} when one of its files is locked.
    */
   *besideChain<Result>(files: readonly BackingFile[], work: (layer: Layer) => Steps<Result>): Steps<Result> {
-    const { layer, keys } = this.openChain(files);
-    assert(layer !== undefined, 'a chain to read of has a file');
+    const chain = this.openChain(files);
     try {
-      if (keys.areMissing) throw new Fault('passphrase-required', { other: true });
-      return yield* work(layer);
+      assert(chain.layer !== undefined, 'a chain to read of has a file');
+      if (chain.keys.areMissing) throw new Fault('passphrase-required', { other: true });
+      return yield* work(chain.layer);
     } finally {
-      keys.lock();
-      layer.close();
+      this.closeChain(chain);
     }
   }
 
@@ -128,9 +159,9 @@ export class SessionFiles {
   }
 
   close(): void {
-    this.#chain.keys.lock();
+    this.useKeys(new Map());
     try {
-      this.#chain.layer?.close();
+      this.closeChain(this.#chain);
     } finally {
       try {
         this.#dataFile?.close();
