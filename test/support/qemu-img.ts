@@ -90,10 +90,20 @@ export function qemuIo(path: string, commands: readonly string[], options: QemuI
   return output;
 }
 
-/** Checks an image; `repair` is what `-r` gets. */
-export function checkImage(path: string, repair: 'none' | 'leaks' | 'all'): CheckAnswer {
+/** What an encrypted image is made and opened with: the object that holds the passphrase, and the option that names it. */
+export const keyObject = ['--object', 'secret,id=key,data=wrench'] as const;
+export const keyOption = 'encrypt.key-secret=key';
+
+/** An encrypted image as `--image-opts` names it, beside {@link keyObject}. */
+export function unlocking(path: string): string {
+  return `driver=qcow2,file.filename=${path},${keyOption}`;
+}
+
+/** Checks an image; `repair` is what `-r` gets. An encrypted one needs its key for that. */
+export function checkImage(path: string, repair: 'none' | 'leaks' | 'all', isEncrypted = false): CheckAnswer {
   const repairFlags = repair === 'none' ? [] : ['-r', repair];
-  const args = ['check', '-f', 'qcow2', '--output=json', ...repairFlags, path];
+  const image = isEncrypted ? [...keyObject, '--image-opts', unlocking(path)] : ['-f', 'qcow2', path];
+  const args = ['check', '--output=json', ...repairFlags, ...image];
   const { exit, stdout, stderr } = runTool('qemu-img', args, '');
   const start = stdout.indexOf('{');
   return { exit, json: start < 0 ? undefined : (JSON.parse(stdout.slice(start)) as CheckJson), stderr };

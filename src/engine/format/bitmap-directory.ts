@@ -44,6 +44,7 @@ export interface BitmapRecord {
 export function decodeBitmapDirectory(bytes: Uint8Array, count: number): readonly BitmapRecord[] {
   const view = viewOf(bytes);
   const records: BitmapRecord[] = [];
+  const names = new Set<string>();
   let at = 0;
   for (let index = 0; index < count; index += 1) {
     if (at + bitmapFixedLength > bytes.length) throw new Fault('bitmap-directory-invalid', { index });
@@ -62,6 +63,10 @@ export function decodeBitmapDirectory(bytes: Uint8Array, count: number): readonl
     const tableEntries = view.getUint32(at + 8);
     if (tableEntries > bitmapTableEntriesMax) throw new Fault('bitmap-directory-invalid', { index, tableEntries });
     const nameBytes = bytes.slice(nameAt, nameAt + nameLength);
+    // By bytes: names that are no UTF-8 may look alike as text.
+    const key = String.fromCharCode(...nameBytes);
+    if (names.has(key)) throw new Fault('bitmap-directory-invalid', { index, reason: 'name' });
+    names.add(key);
     records.push({
       name: textOf(nameBytes),
       nameBytes,

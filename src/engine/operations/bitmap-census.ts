@@ -6,7 +6,13 @@ import { MiB } from '../../base/units.ts';
 import { viewOf } from '../format/big-endian.ts';
 import { bitmapEntryLength, bitmapInUseFlag, decodeBitmapDirectory } from '../format/bitmap-directory.ts';
 import type { BitmapRecord } from '../format/bitmap-directory.ts';
-import { bitmapLengthMax, bitmapTableEntrySize, isBitmapTableEntrySound } from '../format/bitmap-table.ts';
+import {
+  bitmapBitsFor,
+  bitmapLengthMax,
+  bitmapTableEntriesFor,
+  bitmapTableEntrySize,
+  isBitmapTableEntrySound,
+} from '../format/bitmap-table.ts';
 import { autoclearBits, hasBit } from '../format/features.ts';
 import type { BitmapsExtension } from '../format/header-extensions.ts';
 import { virtualSizeOf } from '../format/header.ts';
@@ -93,8 +99,9 @@ function isRecordSound(subject: CheckSubject, record: BitmapRecord): boolean {
   if (extra.length > 0) return false;
   if (tableEntries === 0 || tableOffset === 0 || tableOffset % clusterSize !== 0) return false;
   if ((flags & ~knownFlags) !== 0 || tableEntries * clusterSize > bitmapLengthMax) return false;
-  const covered = tableEntries * clusterSize * 8 * 2 ** granularityBits;
-  return (flags & bitmapInUseFlag) !== 0 || virtualSizeOf(subject.header) <= covered;
+  if ((flags & bitmapInUseFlag) !== 0) return true;
+  const bits = bitmapBitsFor(virtualSizeOf(subject.header), granularityBits);
+  return tableEntries === bitmapTableEntriesFor(bits, clusterSize);
 }
 
 /** Books the data clusters of the tables that lie over one stretch; false at an entry that breaks its rules. */

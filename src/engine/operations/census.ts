@@ -12,6 +12,7 @@ import { hostOffset } from '../format/offsets.ts';
 import { bookBitmaps } from './bitmap-census.ts';
 import type { CheckLog } from './check-log.ts';
 import type { CheckSubject } from './check-subject.ts';
+import { bookEncryption } from './encryption-census.ts';
 import { L2Census } from './l2-census.ts';
 import type { Fragmentation, L2Use } from './l2-census.ts';
 import { MetadataPlaces } from './metadata-places.ts';
@@ -73,7 +74,7 @@ export function* takeCensus(
   const l2Census = new L2Census(subject, ledger, { places, mend: options.mend });
   yield* walkL2Tables(walk, l2Census);
   bookTables(walk);
-  const isComplete = yield* bookBitmaps(subject, ledger, walk.pace);
+  const isComplete = bookEncryption(subject, ledger) && (yield* bookBitmaps(subject, ledger, walk.pace));
   const refcountDamage = isComplete ? bookRefcountBlocks(walk) : 'none';
   return { ledger, places, stored, fragmentation: l2Census.fragmentation, refcountDamage, isComplete };
 }
@@ -204,18 +205,13 @@ function* walkL2Tables({ subject, l2Uses, pace }: Walk, l2Census: L2Census): Ste
 }
 
 function bookTables({ subject, snapshots, ledger }: Walk): void {
-  const { header, geometry, extensions } = subject;
+  const { header, geometry } = subject;
   const spans = [
     { name: 'snapshot table', offset: snapshots.tableOffset, length: snapshots.tableLength },
     {
       name: 'refcount table',
       offset: header.refcountTableOffset,
       length: header.refcountTableClusters * geometry.clusterSize,
-    },
-    {
-      name: 'encryption header',
-      offset: extensions.encryption?.offset ?? 0,
-      length: extensions.encryption?.length ?? 0,
     },
   ];
   for (const { name, offset, length } of spans) {

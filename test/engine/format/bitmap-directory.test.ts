@@ -179,3 +179,10 @@ test('keeps extra data and names that are no UTF-8', () => {
   );
   assert.equal(Buffer.compare(encodeBitmapDirectory(decodeBitmapDirectory(foreign, 1)), foreign), 0);
 });
+
+test('refuses two bitmaps of one name, by its bytes (BMP-05)', () => {
+  const [a, b] = [entry('a', unchanged), entry('b', unchanged)];
+  assert.equal(fault(new Uint8Array([...a, ...b, ...a]), 3), 'bitmap-directory-invalid');
+  const noText = (byte: number): Uint8Array => entry('a', (view) => view.setUint8(24, byte));
+  assert.equal(fault(new Uint8Array([...noText(0xfe), ...noText(0xff)]), 2), undefined);
+});

@@ -84,6 +84,7 @@ describe('bitmaps that break their rules', () => {
     ['extra data', (draft) => setUint32(draft, entryOf(draft) + 20, 8)],
     ['an unknown flag', (draft) => setUint32(draft, entryOf(draft) + 12, 4)],
     ['another type', (draft) => void (draft.bytes[entryOf(draft) + 16] = 2)],
+    ['more table entries than the disk needs', (draft) => setUint32(draft, entryOf(draft) + 8, 2)],
     ['no table entries', (draft) => setUint32(draft, entryOf(draft) + 8, 0)],
     ['a table at 0', (draft) => setUint64(draft, entryOf(draft), 0n)],
     [

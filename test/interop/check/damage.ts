@@ -25,6 +25,8 @@ export interface Damage {
   readonly bases: readonly BaseName[];
   readonly damage: (image: ImageBytes) => void;
   readonly difference?: Difference;
+  /** QEMU does not even open it: then no repair of ours changes a byte either. */
+  readonly refused?: boolean;
   /** The guest sees a table, so a repair of the table changes what it sees. */
   readonly showsMetadata?: boolean;
 }

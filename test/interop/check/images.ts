@@ -2,14 +2,14 @@
 
 import { join } from 'node:path';
 
-import { qemuImg, qemuIo } from '../../support/qemu-img.ts';
+import { keyObject, keyOption, qemuImg, qemuIo, runTool, unlocking } from '../../support/qemu-img.ts';
 
 /** A sound image: the create options, the size of the disk, and what is done to it. */
 export interface BaseImage {
   readonly name: string;
   readonly options: string;
   readonly size: number;
-  readonly work: 'full' | 'no-snapshot' | 'bitmaps' | 'plain';
+  readonly work: 'full' | 'no-snapshot' | 'bitmaps' | 'plain' | 'data-file' | 'encrypted';
 }
 
 const KiB = 1024;
@@ -29,6 +29,11 @@ export const baseImages = {
   bitmaps: { name: 'bitmaps', options: '', size: 4 * MiB, work: 'bitmaps' },
   lazy: { name: 'lazy', options: 'lazy_refcounts=on', size: 4 * MiB, work: 'no-snapshot' },
   allocated: { name: 'allocated', options: 'preallocation=metadata', size: 4 * MiB, work: 'plain' },
+  zstd: { name: 'zstd', options: 'compression_type=zstd,cluster_size=4k', size: 256 * KiB, work: 'full' },
+  data: { name: 'data', options: '', size: 4 * MiB, work: 'data-file' },
+  raw: { name: 'raw', options: 'data_file_raw=on', size: 4 * MiB, work: 'data-file' },
+  luks: { name: 'luks', options: 'encrypt.format=luks,encrypt.iter-time=10', size: 4 * MiB, work: 'encrypted' },
+  aes: { name: 'aes', options: 'encrypt.format=aes', size: 4 * MiB, work: 'encrypted' },
 } as const satisfies Record<string, BaseImage>;
 
 export type BaseName = keyof typeof baseImages;
@@ -39,8 +44,13 @@ export type BaseName = keyof typeof baseImages;
  */
 export function makeBase(folder: string, base: BaseImage): string {
   const path = join(folder, `${base.name}.qcow2`);
-  const create = ['create', '-q', '-f', 'qcow2', ...(base.options === '' ? [] : ['-o', base.options])];
-  qemuImg(...create, path, String(base.size));
+  const options = [
+    ...(base.options === '' ? [] : [base.options]),
+    ...(base.work === 'data-file' ? [`data_file=${path}.data`] : []),
+    ...(base.work === 'encrypted' ? [keyOption] : []),
+  ];
+  const key = base.work === 'encrypted' ? keyObject : [];
+  qemuImg('create', '-q', '-f', 'qcow2', ...key, ...options.flatMap((o) => ['-o', o]), path, String(base.size));
   work(path, base);
   return path;
 }
@@ -70,6 +80,14 @@ function work(path: string, base: BaseImage): void {
       io(`write -c -P 0x33 ${at(8, 1)}`, `write -c -P 0x44 ${at(9, 1)}`);
       if (zero === '-z') io(`write -P 0x66 ${at(5, 1)}`, `write -z ${at(5, 1)}`);
       return;
+    case 'data-file':
+      io(`write -P 0x11 ${at(0, 4)}`, `write -P 0x55 ${at(12, 1)}`, `write -z ${at(5, 1)}`);
+      return;
+    case 'encrypted':
+      encryptedIo(path, [`write -P 0x11 ${at(0, 4)}`]);
+      qemuImg('snapshot', ...keyObject, '-c', 'one', '--image-opts', unlocking(path));
+      encryptedIo(path, [`write -P 0x22 ${at(1, 1)}`, `write -P 0x55 ${at(12, 1)}`]);
+      return;
     case 'bitmaps':
       io(`write -P 0x11 ${at(0, 4)}`);
       qemuImg('bitmap', '--add', path, 'first');
@@ -82,4 +100,10 @@ function work(path: string, base: BaseImage): void {
 function clusterSizeOf(path: string): number {
   const info = JSON.parse(qemuImg('info', '-f', 'qcow2', '--output=json', path)) as { readonly 'cluster-size': number };
   return info['cluster-size'];
+}
+
+function encryptedIo(path: string, commands: readonly string[]): void {
+  const args = [...keyObject, '--image-opts', unlocking(path)];
+  const { stdout } = runTool('qemu-io', args, `${commands.join('\n')}\nquit\n`);
+  if (stdout.includes('failed')) throw new Error(`qemu-io ${path}: ${stdout}`);
 }

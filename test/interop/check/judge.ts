@@ -1,7 +1,7 @@
 // Judges a damaged image by our check and repair and by QEMU's: the same verdict, and after a repair the same state.
 
 import assert from 'node:assert/strict';
-import { copyFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
@@ -12,7 +12,7 @@ import { repair } from '../../../src/engine/operations/repair.ts';
 import type { RepairMode } from '../../../src/engine/operations/check-report.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { ImageBytes } from '../../support/image-bytes.ts';
-import { checkImage, runTool } from '../../support/qemu-img.ts';
+import { checkImage, keyObject, runTool, unlocking } from '../../support/qemu-img.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import type { Counters, Damage } from './damage.ts';
 import { baseImages, makeBase } from './images.ts';
@@ -38,45 +38,91 @@ export function judgeLikeQemu(damages: readonly Damage[]): void {
   });
   for (const damage of damages) {
     for (const base of damage.bases) {
-      test(`${damage.title} (${base})`, () => judge({ damage, base: basePath(base), folder: folder.path }));
+      test(`${damage.title} (${base})`, () =>
+        judge({
+          damage,
+          base: basePath(base),
+          folder: folder.path,
+          isEncrypted: baseImages[base].work === 'encrypted',
+        }));
     }
   }
 }
 
-function judge(case_: { readonly damage: Damage; readonly base: string; readonly folder: string }): void {
-  const { damage, folder } = case_;
+function judge(case_: {
+  readonly damage: Damage;
+  readonly base: string;
+  readonly folder: string;
+  readonly isEncrypted: boolean;
+}): void {
+  const { damage, folder, isEncrypted } = case_;
   const { difference } = damage;
   const bytes = ImageBytes.read(case_.base);
   damage.damage(bytes);
   const damaged = join(folder, 'damaged.qcow2');
   bytes.write(damaged);
-  compareVerdicts(ours(damaged, 'none'), theirs(damaged, 'none'), difference?.none);
-  for (const mode of ['leaks', 'all'] as const) {
-    const byUs = join(folder, 'by-us.qcow2');
-    const byQemu = join(folder, 'by-qemu.qcow2');
-    copyFileSync(damaged, byUs);
-    copyFileSync(damaged, byQemu);
-    const repaired = theirs(byQemu, mode);
-    compareVerdicts(withoutPlace(ours(byUs, mode)), withoutPlace(repaired), difference?.[mode]);
-    const left = theirs(byUs, 'none');
-    const expected = mode === 'all' ? difference?.afterAll : difference?.afterLeaks;
-    // What qemu-img tells after a repair, it has looked for once more.
-    const leftByQemu = repaired === 'unjudged' ? theirs(byQemu, 'none') : { ...repaired, ...nothingFixed };
-    compareVerdicts(withoutPlace(left), withoutPlace(leftByQemu), expected);
-    compareVerdicts(ours(byUs, 'none'), left, difference?.none);
-    // Guest content is what it was, or where the damaged image cannot be read to the end, what QEMU's repair left.
-    const isKept = damage.showsMetadata !== true && keeps(damaged, byUs, 'a repair keeps the guest content');
-    if (!isKept) keeps(byQemu, byUs, 'both repairs leave the same content');
+  const verdict = theirVerdict(damaged, 'none', isEncrypted);
+  compareVerdicts(ours(damaged, 'none'), verdict, difference?.none);
+  if (damage.refused === true) {
+    assert.equal(verdict, 'unjudged');
+    for (const mode of ['leaks', 'all'] as const) compareVerdicts(ours(damaged, mode), verdict, undefined);
+    assert.deepEqual(ImageBytes.read(damaged).bytes, bytes.bytes, 'a repair changes nothing');
+    return;
   }
+  for (const mode of ['leaks', 'all'] as const) judgeRepair({ damage, damaged, folder, isEncrypted, verdict }, mode);
+}
+
+/** Each tool is run only over bytes that it has not seen yet: `verdict` is QEMU's of the damaged file. */
+function judgeRepair(
+  case_: {
+    readonly damage: Damage;
+    readonly damaged: string;
+    readonly folder: string;
+    readonly isEncrypted: boolean;
+    readonly verdict: Verdict;
+  },
+  mode: 'leaks' | 'all',
+): void {
+  const { damage, damaged, folder, isEncrypted, verdict } = case_;
+  const { difference } = damage;
+  const byUs = join(folder, 'by-us.qcow2');
+  const byQemu = join(folder, 'by-qemu.qcow2');
+  copyFileSync(damaged, byUs);
+  copyFileSync(damaged, byQemu);
+  const repaired = theirVerdict(byQemu, mode, isEncrypted);
+  compareVerdicts(withoutPlace(ours(byUs, mode)), withoutPlace(repaired), difference?.[mode]);
+  const isTouched = !sameBytes(damaged, byUs);
+  const judgeLeft = (path: string): Verdict =>
+    sameBytes(damaged, path) ? verdict : theirVerdict(path, 'none', isEncrypted);
+  // What qemu-img tells after a repair, it has looked for once more.
+  const leftByQemu = repaired === 'unjudged' ? judgeLeft(byQemu) : { ...repaired, ...nothingFixed };
+  const left = sameBytes(byUs, byQemu) ? leftByQemu : judgeLeft(byUs);
+  const expected = mode === 'all' ? difference?.afterAll : difference?.afterLeaks;
+  compareVerdicts(withoutPlace(left), withoutPlace(leftByQemu), expected);
+  if (isTouched) compareVerdicts(ours(byUs, 'none'), left, difference?.none);
+  // Guest content is what it was, or where the damaged image cannot be read to the end, what QEMU's repair left.
+  const keeps = (wanted: string, rule: string): boolean => sameContent({ wanted, path: byUs, isEncrypted }, rule);
+  const isKept = damage.showsMetadata !== true && (!isTouched || keeps(damaged, 'a repair keeps the guest content'));
+  if (!isKept && !sameBytes(byUs, byQemu)) keeps(byQemu, 'both repairs leave the same content');
+}
+
+function sameBytes(one: string, other: string): boolean {
+  if (statSync(one).size !== statSync(other).size) return false;
+  // Node reads no larger file at once.
+  return statSync(one).size < 2 ** 31 && readFileSync(one).equals(readFileSync(other));
 }
 
 const nothingFixed = { corruptionsFixed: 0, leaksFixed: 0 };
 
 /** Whether `wanted` can be read to its end; then `path` must read the same. */
-function keeps(wanted: string, path: string, rule: string): boolean {
-  const exit = compareExit(wanted, path);
+function sameContent(
+  files: { readonly wanted: string; readonly path: string; readonly isEncrypted: boolean },
+  rule: string,
+): boolean {
+  const { wanted, path, isEncrypted } = files;
+  const exit = compareExit(wanted, path, isEncrypted);
   if (exit === 0) return true;
-  if (!readsWhole(wanted)) return false;
+  if (compareExit(wanted, wanted, isEncrypted) !== 0) return false;
   assert.equal(exit, 0, rule);
   return true;
 }
@@ -98,7 +144,11 @@ export function ours(path: string, mode: RepairMode): Verdict {
 }
 
 export function theirs(path: string, mode: RepairMode): Verdict {
-  const { json, exit } = checkImage(path, mode);
+  return theirVerdict(path, mode, false);
+}
+
+function theirVerdict(path: string, mode: RepairMode, isEncrypted: boolean): Verdict {
+  const { json, exit } = checkImage(path, mode, isEncrypted);
   if (json === undefined) {
     assert.equal(exit, 1, 'qemu-img gives up with exit code 1');
     return 'unjudged';
@@ -131,10 +181,9 @@ export function compareVerdicts(our: Verdict, their: Verdict, difference: Partia
   assert.deepEqual(our, { ...their, ...difference });
 }
 
-function readsWhole(path: string): boolean {
-  return compareExit(path, path) === 0;
-}
-
-function compareExit(one: string, other: string): number {
-  return runTool('qemu-img', ['compare', '-U', '-q', '-f', 'qcow2', '-F', 'qcow2', one, other], '').exit;
+function compareExit(one: string, other: string, isEncrypted: boolean): number {
+  const images = isEncrypted
+    ? [...keyObject, '--image-opts', unlocking(one), unlocking(other)]
+    : ['-f', 'qcow2', '-F', 'qcow2', one, other];
+  return runTool('qemu-img', ['compare', '-U', '-q', ...images], '').exit;
 }

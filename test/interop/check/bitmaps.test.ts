@@ -1,0 +1,6 @@
+// Bitmaps that are damaged: check and repair say what QEMU's say, and leave the same.
+
+import { bitmapDamages } from './bitmap-damages.ts';
+import { judgeLikeQemu } from './judge.ts';
+
+judgeLikeQemu(bitmapDamages);

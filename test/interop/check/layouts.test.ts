@@ -1,0 +1,6 @@
+// Encrypted and packed images, and images with a data file, that are damaged: check and repair say what QEMU's say.
+
+import { layoutDamages } from './layout-damages.ts';
+import { judgeLikeQemu } from './judge.ts';
+
+judgeLikeQemu(layoutDamages);
