@@ -4,7 +4,6 @@ import { answerBytes, rangeOf } from '../src/http/byte-answer.ts';
 import { conditionsOf } from '../src/http/conditional.ts';
 import { signalOf } from '../src/http/disconnect.ts';
 import type { ExportSession, Services } from '../src/services/services.ts';
-import { refuseOption } from './answers.ts';
 import { claimOf } from './claims.ts';
 import { passphrasesOf } from './passphrases.ts';
 import type { Routes } from './route-parts.ts';
@@ -29,9 +28,9 @@ export function exportRoutes(services: Services): Routes {
       },
       handler: async (request, reply) => {
         const { format, snapshot, layer, compress, generation } = request.query;
-        refuseOption('compress', compress);
         const brought = { claim: claimOf(request), passphrases: passphrasesOf(request) };
-        const options = { format, snapshot, layer, signal: signalOf(reply), ...brought };
+        const form = { format, snapshot, layer, compress: compress ?? false };
+        const options = { ...form, signal: signalOf(reply), ...brought };
         using session = await services.exports.openExport(request.params.image, options);
         const kind = layer === 'all' ? format : `${format}-${layer}`;
         void reply
@@ -66,6 +65,7 @@ const qcow2MediaType = 'application/x-qemu-disk';
 const layoutVersion = 1;
 
 function fileTag(session: ExportSession, kind: string): string {
+  const edition = session.edition === undefined ? '' : `packed-${session.edition}-`;
   const content = session.snapshotId === undefined ? String(session.generation) : `s${session.snapshotId}`;
-  return `"${session.imageId}-${content}-${kind}-${layoutVersion}"`;
+  return `"${session.imageId}-${content}-${kind}-${edition}${layoutVersion}"`;
 }

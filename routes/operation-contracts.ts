@@ -378,7 +378,7 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
     {
       takes: readTakes,
       sends: contentAnswers('Content-Disposition'),
-      problems: [...openProblems, 'snapshot-not-found'],
+      problems: [...openProblems, 'snapshot-not-found', 'quota-exceeded'],
     },
   ],
 ]);

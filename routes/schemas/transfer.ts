@@ -68,6 +68,8 @@ export const ExportQuery = z.strictObject({
   format: z.enum(['qcow2', 'raw']).default('qcow2').meta({ description: 'What the file is to be' }),
   snapshot: SnapshotKey.optional().meta({ description: 'The file of this snapshot, by id or name' }),
   layer: z.enum(['all', 'top']).default('all').meta({ description: '`top`: only what this image itself holds' }),
-  compress: QueryFlag.optional().meta({ description: 'Only `false` can be honoured' }),
+  compress: QueryFlag.optional().meta({
+    description: 'qcow2: clusters are stored compressed. The file is made before the answer begins',
+  }),
   generation: QuerySize.optional().meta({ description: '412 when the content is of another generation' }),
 });

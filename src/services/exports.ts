@@ -1,13 +1,14 @@
-// Images that go out as one standalone file, flattened and never stored.
+// Images that go out as one standalone file, flattened; laid out and never stored, or packed.
 
 import { assert } from '../base/assert.ts';
 import type { ByteSpan } from '../base/byte-span.ts';
 import { Fault } from '../base/fault.ts';
 import type { CallOptions, EngineHandle } from '../pool/engine-pool.ts';
 import type { EngineCalls } from '../pool/protocol.ts';
+import type { ExportOptions, ExportSession } from './export-session.ts';
 import type { ImageAccess } from './image-access.ts';
-import type { LeaseClaim } from './lease-book.ts';
-import type { Passphrases } from './passphrases.ts';
+import { makePacked } from './packed-export.ts';
+import type { PackedExportParts } from './packed-export.ts';
 import type { ReadAhead } from './read-ahead.ts';
 import { chunkLengthMax, inChunks } from './read-session.ts';
 import type { ServiceParts } from './service-parts.ts';
@@ -15,54 +16,35 @@ import { findSnapshot } from './snapshot-lookup.ts';
 import { Turns } from './turns.ts';
 import type { Visit } from './visit.ts';
 
-/** Which file to lay out. */
-export interface ExportOptions {
-  readonly format: 'qcow2' | 'raw';
-  readonly snapshot: string | undefined;
-  /** `top`: this image's own bytes only. */
-  readonly layer: 'all' | 'top';
-  readonly signal: AbortSignal | undefined;
-  readonly claim?: LeaseClaim | undefined;
-  readonly passphrases?: Passphrases | undefined;
-}
-
-/** A file laid out at one generation. Close it at the end, whatever happens. */
-export interface ExportSession extends Disposable {
-  readonly imageId: string;
-  readonly imageName: string;
-  /** The id in the file of the snapshot that is exported; it never comes back. Undefined for the live image. */
-  readonly snapshotId: string | undefined;
-  /** The exact length of the file in bytes. */
-  readonly length: number;
-  /** The generation of the guest data in the file; of a snapshot's file: that of its image now, the file never changes. */
-  readonly generation: number;
-  /** At most `chunkLengthMax` bytes inside `length`. Faults `export-stale` when the live image has changed. */
-  read(span: ByteSpan): Promise<Uint8Array>;
-  /** The whole span in chunks, read when they are asked for. */
-  chunks(span: ByteSpan): AsyncIterable<Uint8Array>;
-  close(): void;
-}
+export type ExportsParts = PackedExportParts & Pick<ServiceParts, 'report'> & { readonly access: ImageAccess };
 
 export class Exports {
-  readonly #access: ImageAccess;
-  readonly #report: ServiceParts['report'];
-  readonly #ahead: ReadAhead;
+  readonly #parts: ExportsParts;
 
-  constructor(parts: Pick<ServiceParts, 'report'> & { readonly access: ImageAccess; readonly ahead: ReadAhead }) {
-    this.#access = parts.access;
-    this.#ahead = parts.ahead;
-    this.#report = parts.report;
+  constructor(parts: ExportsParts) {
+    this.#parts = parts;
   }
 
-  /** Faults `image-not-found`, `image-not-ready`, `snapshot-not-found`. */
+  /**
+   * Faults `image-not-found`, `image-not-ready`, `snapshot-not-found`; compressed also `unsupported-option` for a raw file,
+   * `quota-exceeded`, `insufficient-storage`, and the caller waits for all of it.
+   */
   async openExport(image: string, options: ExportOptions): Promise<ExportSession> {
-    const { format, layer, signal, claim, passphrases } = options;
-    const visit = await this.#access.enter(image, { changes: false, signal, claim, passphrases });
+    const { format, layer, compress, signal, claim, passphrases } = options;
+    if (compress && format === 'raw') {
+      throw new Fault('unsupported-option', { option: 'compress', value: true, reason: 'a raw file has no clusters' });
+    }
+    const visit = await this.#parts.access.enter(image, { changes: false, signal, claim, passphrases });
     try {
       const snapshot = options.snapshot === undefined ? undefined : await findSnapshot(visit, options.snapshot);
+      if (compress) {
+        const packed = await makePacked(this.#parts, visit, { snapshot, layer });
+        visit.leave();
+        return packed;
+      }
       const asked = snapshot === undefined ? { format, layer } : { format, layer, snapshot: snapshot.id };
       const plan = await visit.during((handle, callOptions) => planOn(handle, asked, callOptions));
-      return new PlannedExport({ visit, asked, plan, report: this.#report, ahead: this.#ahead });
+      return new PlannedExport({ visit, asked, plan, report: this.#parts.report, ahead: this.#parts.ahead });
     } catch (error) {
       visit.leave();
       throw error;
@@ -79,6 +61,7 @@ class PlannedExport implements ExportSession {
   readonly snapshotId: string | undefined;
   readonly length: number;
   readonly generation: number;
+  readonly edition = undefined;
   readonly #visit: Visit;
   readonly #asked: PlanArgs;
   readonly #report: ServiceParts['report'];

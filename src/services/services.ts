@@ -42,7 +42,7 @@ export type {
 } from '../pool/protocol.ts';
 export type { ExtentsOptions, ImageExtents } from './content.ts';
 export type { CopyOptions } from './copies.ts';
-export type { ExportOptions, ExportSession } from './exports.ts';
+export type { ExportOptions, ExportSession } from './export-session.ts';
 export type { UsageReport } from './usage.ts';
 export type { HealthReport } from './health.ts';
 export type { CreateOptions, ImageInfo, ImagePage, ListOptions, ResizeOptions } from './images.ts';
@@ -120,7 +120,7 @@ export function createServices(parts: ServiceParts): Services {
     compactions,
     copies: new Copies({ access, images, newImages, usage }),
     imports: new Imports({ ...parts, newImages, usage }),
-    exports: new Exports({ ...parts, access, ahead }),
+    exports: new Exports({ ...parts, access, ahead, usage, processToken }),
     jobs,
     idempotency: new Idempotency({ ...parts, snapshots, bitmaps }),
     leases,

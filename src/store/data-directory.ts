@@ -15,6 +15,7 @@ import { assert } from '../base/assert.ts';
 import type { FileIdentity } from '../base/file-identity.ts';
 import { StagedFile } from './staged-file.ts';
 import { StagingWriter } from './staging-writer.ts';
+import { TakenFile } from './taken-file.ts';
 
 /** Bytes of the file system that holds the data directory. */
 export interface Space {
@@ -79,6 +80,11 @@ export class DataDirectory {
   /** A staging file that somebody else writes to, to be made durable meanwhile. */
   async openStaged(id: string): Promise<StagedFile> {
     return StagedFile.open(this.stagingPath(id));
+  }
+
+  /** A finished staging file as its reader's own: nobody finds it any more. */
+  async takeStaged(id: string): Promise<TakenFile> {
+    return TakenFile.take(this.stagingPath(id));
   }
 
   /** Moves a staging file to the images, its data first. When this returns, files and move survive a crash. */

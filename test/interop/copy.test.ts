@@ -10,8 +10,9 @@ import { Image } from '../../src/engine/image.ts';
 import type { CreateSpec } from '../../src/engine/image.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { Prng } from '../support/prng.ts';
-import { checkImage, compareImages, qemuImg, qemuIo } from '../support/qemu-img.ts';
+import { checkImage, compareImages, infoJson, qemuImg, qemuIo } from '../support/qemu-img.ts';
 import { memoryFolder } from '../support/temp-folder.ts';
+import { startTestService } from '../support/test-service.ts';
 
 const rows = [
   { clusterSize: 64 * KiB, options: 'compression_type=zlib' },
@@ -83,4 +84,30 @@ describe('a copy of what qemu-img has packed', () => {
       assert.ok(compareImages({ path: top, format: 'qcow2' }, { path: alone, format: 'qcow2' }), 'the top alone');
     });
   }
+});
+
+describe('a compressed download', () => {
+  test('is a sound file of the image, and of a snapshot of an overlay, with compressed clusters', async () => {
+    using folder = memoryFolder();
+    await using service = await startTestService();
+    const bytes = content(3 * MiB);
+    await service.put('/v1/imports/base?format=raw&compress=true&compressionType=zstd').send(bytes).expect(201);
+    await service.create({ name: 'vm', backing: { image: 'base' } });
+    await service.write('vm', 1 * MiB + 5, Buffer.alloc(70_000, 'then'));
+    await service.post('/v1/images/vm/snapshots', { name: 's' }).expect(201);
+    await service.write('vm', 2 * MiB, Buffer.alloc(70_000, 'now'));
+    for (const query of ['', 'snapshot=s&']) {
+      const [packed, raw] = ['packed', 'raw'].map((name) => join(folder.path, name));
+      assert.ok(packed !== undefined && raw !== undefined);
+      const file = await service.bytes(`/v1/images/vm/file?${query}compress=true`).expect(200);
+      writeFileSync(packed, file.body as Buffer);
+      const plain = await service.bytes(`/v1/images/vm/file?${query}format=raw`).expect(200);
+      writeFileSync(raw, plain.body as Buffer);
+      const { exit, json } = checkImage(packed, 'none');
+      assert.equal(exit, 0, JSON.stringify(json));
+      assert.ok((json?.['compressed-clusters'] ?? 0) > 10);
+      assert.ok(compareImages({ path: packed, format: 'qcow2' }, { path: raw, format: 'raw' }));
+      assert.equal(infoJson(packed)['backing-filename'], undefined);
+    }
+  });
 });

@@ -18,8 +18,9 @@ import {
 import type { ServiceHouse } from '../support/service-house.ts';
 
 const engine = houseEngine;
-const raw = { format: 'raw', snapshot: undefined, layer: 'all', signal: undefined } as const;
+const raw = { format: 'raw', snapshot: undefined, layer: 'all', compress: false, signal: undefined } as const;
 const qcow2 = { ...raw, format: 'qcow2' } as const;
+const packed = { ...qcow2, compress: true } as const;
 
 async function houseWith(bytes: Uint8Array): Promise<ServiceHouse> {
   const house = await openHouse({ engine });
@@ -86,6 +87,41 @@ describe('an export', () => {
     using writer = await services.content.openWrite('vm1', { signal: undefined });
     assert.equal(writer.size, MiB);
     assert.ok(Buffer.from(await session.read({ offset: 1024, length: 512 })).equals(bytes.subarray(1024, 1536)));
+  });
+
+  test('that is compressed needs the image only until it is made', async () => {
+    const bytes = new Uint8Array(2 * MiB).fill(7);
+    await using house = await houseWith(bytes);
+    const { services } = house;
+    await services.snapshots.create('vm1', { name: 's1' });
+    await writeAt(services, 'vm1', 0, Buffer.from('changed'));
+    const { generation } = await services.images.show('vm1');
+    using live = await services.exports.openExport('vm1', packed);
+    using then = await services.exports.openExport('vm1', { ...packed, snapshot: 's1' });
+    assert.deepEqual([live.generation, live.snapshotId, then.snapshotId], [generation, undefined, '1']);
+    assert.ok(live.length < MiB);
+    await services.images.delete('vm1');
+    assert.deepEqual(await house.directory.list('staging'), []);
+    for (const [index, session] of [live, then].entries()) {
+      const file = await gather(session.chunks({ offset: 0, length: session.length }));
+      const name = `out${String(index)}`;
+      await services.imports.importImage(newImport({ name, source: qcow2Source }), bodyIn(file, 60_000));
+      const expected = Buffer.from(bytes);
+      if (session === live) expected.set(Buffer.from('changed'));
+      assert.ok((await readAll(services, name)).equals(expected));
+    }
+    live.close();
+    assert.deepEqual(house.failures, []);
+  });
+
+  test('that is compressed leaves nothing when nobody wants it any more', async () => {
+    await using house = await houseWith(new Prng(7).bytes(8 * MiB));
+    const abort = new AbortController();
+    const made = house.services.exports.openExport('vm1', { ...packed, signal: abort.signal });
+    setImmediate(() => abort.abort(new Error('not wanted')));
+    await assert.rejects(made, /not wanted/);
+    assert.deepEqual(await house.directory.list('staging'), []);
+    await house.services.images.delete('vm1');
   });
 
   test('lets go of the image when it is closed, once', async () => {

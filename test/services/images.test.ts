@@ -222,7 +222,14 @@ test('every verb faults for an image that is not there', async () => {
     () => content.flush('nobody', { writeEpoch: undefined }),
     () => snapshots.list('nobody', { limit: 10, after: undefined }),
     () => snapshots.create('nobody', { name: 's1' }),
-    () => exports.openExport('nobody', { format: 'raw', snapshot: undefined, layer: 'all', signal: undefined }),
+    () =>
+      exports.openExport('nobody', {
+        format: 'raw',
+        snapshot: undefined,
+        layer: 'all',
+        compress: false,
+        signal: undefined,
+      }),
   ];
   for (const verb of verbs) await assert.rejects(verb(), faultOf('image-not-found', { image: 'nobody' }));
 });

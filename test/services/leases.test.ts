@@ -280,7 +280,7 @@ describe('a grant while the image goes away', () => {
 
 const zeroed = { offset: 0, length: 512, unmap: true, flush: true };
 const unsnapped = { snapshot: undefined, signal: undefined };
-const exported = { format: 'raw', layer: 'all', ...unsnapped } as const;
+const exported = { format: 'raw', layer: 'all', compress: false, ...unsnapped } as const;
 const wholeMap = {
   snapshot: undefined,
   offset: 0,

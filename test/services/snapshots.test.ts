@@ -121,7 +121,7 @@ test('every verb faults for a snapshot that is not there', async () => {
   await assert.rejects(snapshots.delete('vm1', 'nothing'), missing);
   await assert.rejects(snapshots.revert('vm1', 'nothing'), missing);
   await assert.rejects(content.openRead('vm1', { snapshot: 'nothing', signal: undefined }), missing);
-  const options = { format: 'raw', snapshot: 'nothing', layer: 'all', signal: undefined } as const;
+  const options = { format: 'raw', snapshot: 'nothing', layer: 'all', compress: false, signal: undefined } as const;
   await assert.rejects(exports.openExport('vm1', options), missing);
 });
 

@@ -68,7 +68,13 @@ export async function makeTemplate(): Promise<Template> {
   };
 }
 
-const exportOptions = { format: 'qcow2', layer: 'all', snapshot: undefined, signal: undefined } as const;
+const exportOptions = {
+  format: 'qcow2',
+  layer: 'all',
+  compress: false,
+  snapshot: undefined,
+  signal: undefined,
+} as const;
 
 const at = '/v1/images/vm';
 const span = { offset: 64 * KiB, length: 6 * MiB };
