@@ -13,6 +13,7 @@ import { requireUnprotected, sourceOf } from './opening.ts';
 import type { Passphrases } from './passphrases.ts';
 import type { ServiceParts } from './service-parts.ts';
 import type { Marked } from './structural-mark.ts';
+import { whileSynced } from './synced-run.ts';
 import type { Visit } from './visit.ts';
 import type { WorkControl } from './work-control.ts';
 
@@ -94,7 +95,11 @@ export class Chains {
       const depth = below.length;
       const empties = depth === 1 && !options.keepTop;
       if (empties) await requireUnprotected(catalog, visit.imageId);
-      const run = (mend: boolean): Promise<unknown> => visit.run('commit', { depth, mend, empties }, control);
+      const target = below.at(-1) ?? visit.imageId;
+      const run = (mend: boolean): Promise<unknown> =>
+        whileSynced(this.#parts, { imageId: target, control }, (watched) =>
+          visit.run('commit', { depth, mend, empties }, watched),
+        );
       await marked(() => borrowLayers({ access, catalog }, { overlayId: visit.imageId, below }, run));
       return images.show(visit.imageId);
     };
@@ -170,7 +175,9 @@ export class Chains {
     const chain = images.map((image) => sourceOf(this.#parts, image));
     const ids = images.map(({ id }) => id);
     visit.use(keys.ofImages(ids));
-    await visit.run('rebase', { chain, mode, keys: keys.ofImages(ids) }, control);
+    await whileSynced(this.#parts, { imageId: visit.imageId, control }, (watched) =>
+      visit.run('rebase', { chain, mode, keys: keys.ofImages(ids) }, watched),
+    );
     await catalog.settleBacking(visit.imageId, { backingId, nowMs: clock() });
   }
 

@@ -13,6 +13,7 @@ import { join } from 'node:path';
 
 import { assert } from '../base/assert.ts';
 import type { FileIdentity } from '../base/file-identity.ts';
+import { FileSyncs } from './file-syncs.ts';
 import { StagedFile } from './staged-file.ts';
 import { StagingWriter } from './staging-writer.ts';
 import { TakenFile } from './taken-file.ts';
@@ -85,6 +86,12 @@ export class DataDirectory {
   /** A finished staging file as its reader's own: nobody finds it any more. */
   async takeStaged(id: string): Promise<TakenFile> {
     return TakenFile.take(this.stagingPath(id));
+  }
+
+  /** Syncs of the file that an image keeps its data in, beside a run that changes it. */
+  async openSyncs(id: string): Promise<FileSyncs> {
+    const dataPath = this.dataPath('images', id);
+    return FileSyncs.open((await statOf(dataPath)) === undefined ? this.imagePath(id) : dataPath);
   }
 
   /** Moves a staging file to the images, its data first. When this returns, files and move survive a crash. */

@@ -12,8 +12,9 @@ const syncEvery = 32 * MiB;
 export class SyncAhead {
   readonly #sync: () => Promise<void>;
   #unsynced = 0;
-  /** The sync that is under way, and how it ends. */
+  /** The sync that is under way, or was last, and how it ends. */
   #underWay: Promise<{ readonly error: unknown } | undefined> | undefined;
+  #isBusy = false;
 
   /** `sync` makes durable what was written so far. */
   constructor(sync: () => Promise<void>) {
@@ -26,7 +27,15 @@ export class SyncAhead {
     if (this.#unsynced < syncEvery) return;
     this.#unsynced = 0;
     await this.finish();
-    this.#underWay = outcomeOf(this.#sync());
+    this.#begin();
+  }
+
+  /** As {@link wrote}, for whoever cannot wait: while the disk is behind, nothing is begun. */
+  passed(length: number): void {
+    this.#unsynced += length;
+    if (this.#unsynced < syncEvery || this.#isBusy) return;
+    this.#unsynced = 0;
+    this.#begin();
   }
 
   /** Waits for the sync that is under way, and throws what it has thrown. */
@@ -40,6 +49,13 @@ export class SyncAhead {
   async abandon(): Promise<void> {
     await this.#underWay;
     this.#underWay = undefined;
+  }
+
+  #begin(): void {
+    this.#isBusy = true;
+    this.#underWay = outcomeOf(this.#sync()).finally(() => {
+      this.#isBusy = false;
+    });
   }
 }
 

@@ -37,6 +37,22 @@ test('a disk that is a whole sync behind is waited for', async () => {
   assert.equal(ends.length, 2);
 });
 
+test('whoever cannot wait begins a sync when the one before has ended, and not before', async () => {
+  const { sync, ends } = heldSyncs();
+  const ahead = new SyncAhead(sync);
+  ahead.passed(31 * MiB);
+  assert.equal(ends.length, 0);
+  ahead.passed(MiB);
+  ahead.passed(32 * MiB);
+  assert.equal(ends.length, 1);
+  ends[0]?.();
+  await new Promise((resolve) => setImmediate(resolve));
+  ahead.passed(1);
+  assert.equal(ends.length, 2);
+  ends[1]?.();
+  await ahead.finish();
+});
+
 test('what a sync throws is thrown by whoever writes or finishes next, once, and not when all is given up', async () => {
   const failing = new SyncAhead(() => Promise.reject(new Error('the disk is gone')));
   await failing.wrote(32 * MiB);
