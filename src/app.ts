@@ -64,6 +64,16 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
     const directory = await openDirectory(config.data.directory);
     const { lock, warning } = ownDirectory(config.data.directory);
     phases.push({ name: 'give the data directory back', spareMs: 0, end: async () => lock?.[Symbol.dispose]() });
+    const catalog = SqliteCatalog.open(directory.catalogPath);
+    phases.push({ name: 'close the catalog', spareMs: catalogSpareMs, end: () => catalog.close() });
+    // Before the server is made: the two are got ready side by side.
+    const early: BackgroundFailure[] = [];
+    let report = (failure: BackgroundFailure): void => void early.push(failure);
+    const { pool, up, allUp } = beginPool(options, (failure) => report(failure));
+    phases.push({ name: 'end the engine threads', spareMs: threadsSpareMs, end: () => pool.close() });
+    // Judged when all else stands; until then nobody would hear it.
+    up.catch(() => undefined);
+    allUp.catch((error: unknown) => report({ doing: 'starting an engine thread', imageId: undefined, error }));
     const entrance = await Entrance.open({
       ...config.http,
       dataDirectory: config.data.directory,
@@ -81,20 +91,14 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
       isDraining: () => state.draining,
       document: documentHead(options.identity.version),
     });
-    const report = ({ doing, imageId, error }: BackgroundFailure): void => {
+    report = ({ doing, imageId, error }) => {
       server.log.error({ err: error, doing, imageId }, 'failed in the background');
     };
+    early.forEach(report);
     if (warning !== undefined) server.log.warn(warning);
     if (entrance.adminTokenPath !== undefined) {
       server.log.warn({ path: entrance.adminTokenPath }, 'asking for the admin token that is kept in this file');
     }
-    const catalog = SqliteCatalog.open(directory.catalogPath);
-    phases.push({ name: 'close the catalog', spareMs: catalogSpareMs, end: () => catalog.close() });
-    const { pool, up, allUp } = beginPool(options, report);
-    // Judged when all else stands; until then nobody would hear it.
-    up.catch(() => undefined);
-    allUp.catch((error: unknown) => report({ doing: 'starting an engine thread', imageId: undefined, error }));
-    phases.push({ name: 'end the engine threads', spareMs: threadsSpareMs, end: () => pool.close() });
     const ids = new IdSource({ clock: Date.now, entropy: randomBytes });
     const services = createServices({
       catalog,
@@ -107,7 +111,7 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
       imageIdleMs: config.images.idleMs,
       freeBytesMin,
       quotaBytes: config.data.quotaBytes,
-      report,
+      report: (failure) => report(failure),
     });
     phases.push({ name: 'flush and close images', spareMs: imagesSpareMs, end: () => services.stop() });
     await services.start();
