@@ -56,7 +56,7 @@ export function usageRoutes({ services, metrics, processFigures }: RouteParts): 
 }
 
 function engineFamilies(services: Services): readonly MetricFamily[] {
-  const { threads, openImages, queuedRequests, queuedBytes, threadsLost } = services.usage.engine();
+  const { threads, openImages, queuedRequests, queuedBytes, threadsLost, imagesMoved } = services.usage.engine();
   return [
     single({ name: 'qcowd_engine_threads', help: 'Engine threads.', type: 'gauge' }, threads),
     single({ name: 'qcowd_engine_open_images', help: 'Images that are open.', type: 'gauge' }, openImages),
@@ -66,6 +66,14 @@ function engineFamilies(services: Services): readonly MetricFamily[] {
       queuedBytes,
     ),
     single({ name: 'qcowd_engine_threads_lost_total', help: 'Threads that ended.', type: 'counter' }, threadsLost),
+    single(
+      {
+        name: 'qcowd_engine_images_moved_total',
+        help: 'Open images that went to a thread with less to do.',
+        type: 'counter',
+      },
+      imagesMoved,
+    ),
   ];
 }
 

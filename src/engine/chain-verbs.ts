@@ -1,7 +1,7 @@
 // What is done to an image as a layer of its chain, as a part of the face of the engine.
 
-import { BitmapVerbs } from './bitmap-verbs.ts';
 import { layerOver } from './data/image-layer.ts';
+import { KeyVerbs } from './key-verbs.ts';
 import { commit } from './operations/commit.ts';
 import type { CommitWish } from './operations/commit.ts';
 import { compare } from './operations/compare.ts';
@@ -12,7 +12,7 @@ import type { RebaseWish } from './operations/rebase.ts';
 import type { Steps } from './operations/steps.ts';
 
 /** The verbs of an open image and of what it stands on, or stands beside. */
-export class ChainVerbs extends BitmapVerbs {
+export class ChainVerbs extends KeyVerbs {
   readonly #session: ImageSession;
 
   protected constructor(session: ImageSession) {

@@ -9,14 +9,12 @@ import { writeDetectingZeroes } from './data/zero-detection.ts';
 import type { DiscardChoice } from './allocation/giving-back.ts';
 import type { ByteFile } from './file/byte-file.ts';
 import { NodeFile } from './file/node-file.ts';
-import type { LuksHeader } from './format/luks-header.ts';
 import type { GuestOffset } from './format/offsets.ts';
 import type { ReadParts } from './image-parts.ts';
 import type { Layer } from './layer/layer.ts';
 import { admit } from './operations/admit.ts';
 import type { Admitted } from './operations/admit.ts';
 import type { AmendWish } from './operations/amend-rules.ts';
-import type { VolumeKeys } from './operations/chain-keys.ts';
 import { check } from './operations/check.ts';
 import type { CheckReport } from './operations/check-report.ts';
 import { discardInSteps, zeroInSteps } from './operations/clear.ts';
@@ -28,8 +26,6 @@ import type { CreateSpec } from './operations/create-spec.ts';
 import { describe, describeSnapshots, findSnapshot } from './operations/describe.ts';
 import { digest } from './operations/digest.ts';
 import type { ExtentPage, ExtentQuery } from './operations/extent-item.ts';
-import { changeKeySlots, luksHash, planKeySlots } from './operations/key-slots.ts';
-import type { KeySlotPlan, KeySlotWish } from './operations/key-slots.ts';
 import { listExtents } from './operations/extents.ts';
 import type {
   FoundSnapshot,
@@ -55,12 +51,10 @@ import type { RuntimeOptions } from './operations/runtime-options.ts';
 import { createSnapshot, deleteSnapshot, revertSnapshot } from './operations/snapshot.ts';
 import type { NewSnapshot } from './operations/snapshot.ts';
 import type { Steps } from './operations/steps.ts';
-import { findVolumeKey } from './operations/unlock.ts';
 import { planExport } from './operations/virtual-export.ts';
 import type { VirtualFile } from './operations/virtual-file.ts';
 import { readVmState, writeVmState } from './operations/vm-state.ts';
 import { writeCompressed } from './operations/write-compressed.ts';
-import type { WithKeys } from './transform/key-derivation.ts';
 
 export type { FileLocks } from './file/node-file.ts';
 export { CacheBudget } from './metadata/cache-budget.ts';
@@ -85,6 +79,8 @@ export type { Compacted } from './operations/compact.ts';
 export type { RuntimeOptions } from './operations/runtime-options.ts';
 export type { Progress, Steps } from './operations/steps.ts';
 export type { KeySlotPlan, KeySlotWish } from './operations/key-slots.ts';
+export { guardFiles } from './operations/guard-files.ts';
+export type { FileGuard } from './operations/guard-files.ts';
 export { judgeHead } from './operations/judge-head.ts';
 export { measureNew } from './operations/measure.ts';
 export type { MeasuredSize, MeasureSpec } from './operations/measure.ts';
@@ -112,9 +108,9 @@ export class Image extends ChainVerbs {
 
   /** Faults of file and format, `backing-refused`, and what this engine does not support, by name. */
   static open(options: OpenOptions): Image {
-    const { path, writable, locks, caches, backing: chain, dataFile, runtime } = options;
-    const file = NodeFile.open(path, { writable, locks });
-    return new Image(ImageSession.open(file, { writable, chain, dataFile, locks, caches, runtime }));
+    const { path, writable, locks, shares, caches, backing: chain, dataFile, runtime } = options;
+    const file = NodeFile.open(path, { writable, locks, shares });
+    return new Image(ImageSession.open(file, { writable, chain, dataFile, locks, shares, caches, runtime }));
   }
 
   /** Over a file that is open already, which the image closes. */
@@ -153,48 +149,6 @@ export class Image extends ChainVerbs {
 
   recover(): Steps<CheckReport> {
     return this.repair('all');
-  }
-
-  /**
-   * The volume key of an encrypted image, or of the layer below it in the file `below`, which the caller wipes; other
-   * verbs may run meanwhile. Faults `wrong-passphrase`, `encryption-unsupported`, `luks-header-invalid`,
-   * `unsupported-option`.
-   */
-  findVolumeKey(passphrase: Uint8Array, below?: string): WithKeys<Uint8Array> {
-    const { files, parts } = this.#session;
-    return findVolumeKey(below === undefined ? parts : files.chain.keys.partsOf(below), passphrase);
-  }
-
-  /** Guest data can be read and written with this key; before it, verbs that need it fault `passphrase-required`. */
-  unlock(volumeKey: Uint8Array): void {
-    this.#session.unlock(volumeKey);
-  }
-
-  /** Forgets the key. */
-  lock(): void {
-    this.#session.lock();
-  }
-
-  /** As {@link unlock} for the encrypted layers below, each by the path of its file; one without a key is locked. */
-  unlockBelow(volumeKeys: VolumeKeys): void {
-    this.#session.unlockBelow(volumeKeys);
-  }
-
-  /** What is to be written for a change of the key slots; as {@link findVolumeKey}, other verbs may run meanwhile. */
-  planKeySlots(wish: KeySlotWish): WithKeys<KeySlotPlan> {
-    return planKeySlots(this.#session.parts, wish);
-  }
-
-  /** What a slot's key is hashed with, and how long it is. Faults `luks-header-invalid`, `unsupported-option`. */
-  luksHash(): Pick<LuksHeader, 'hash' | 'keyLength'> {
-    return luksHash(this.#session.parts);
-  }
-
-  /** Durable when it returns; a crash leaves every passphrase but the one that changes. */
-  changeKeySlots(plan: KeySlotPlan): void {
-    this.#session.changeBitmaps((parts) => {
-      changeKeySlots(parts, plan);
-    });
   }
 
   read(offset: GuestOffset, target: Uint8Array): void {
@@ -251,6 +205,12 @@ export class Image extends ChainVerbs {
   /** What was changed before it survives a crash when it returns. Fault `image-marked-corrupt` after corruption. */
   flush(): void {
     this.#session.flush();
+  }
+
+  /** As {@link flush}, and bitmaps and clean-ups are stored as by {@link close}; the image goes on. */
+  settle(): void {
+    this.#session.flush();
+    this.#session.storeAll();
   }
 
   extents(query: ExtentQuery): ExtentPage {

@@ -104,9 +104,7 @@ const calls: { readonly [Name in PlainCallName]: CallRow<Name> } = {
   setRuntime: {
     reads: false,
     perform: (image, options) => {
-      image.raise();
-      image.plans.forgetFiles();
-      image.file.setRuntime(options);
+      image.setRuntime(options);
       return { generation: image.generation };
     },
   },

@@ -9,7 +9,8 @@ import { DeadlineWatch } from './deadline-watch.ts';
 import type { Engine } from './engine.ts';
 import { failureOf, staleFault, stackOf } from './failures.ts';
 import type { Failure } from './failures.ts';
-import { adoptFile, createFile, judgeHead, measureFile } from './file-runs.ts';
+import { FileGuards } from './file-guards.ts';
+import { fileRunOf } from './file-runs.ts';
 import { entryOf } from './image-entry.ts';
 import type { CallEntry, ImageEntry, ImageRequest, RunEntry } from './image-entry.ts';
 import { KeyDesk } from './key-desk.ts';
@@ -37,7 +38,6 @@ type Image = OpenImage<ImageEntry>;
 
 /** Answers that carry so many bytes are sent before more work is done. */
 const answerBytesMax = 256 * KiB;
-
 /** Of what has waited for a run, so many calls of an image go on in one turn. */
 const callsPerTurn = 16;
 
@@ -51,6 +51,7 @@ export class Dispatcher {
   readonly #clock: () => number;
   readonly #outbox: Outbox<Answer>;
   readonly #keys: KeyDesk;
+  readonly #guards: FileGuards;
   readonly #images = new Map<ImageNumber, Image>();
   /** Images with calls or flushes for the next turn. */
   readonly #due = new Set<Image>();
@@ -70,6 +71,7 @@ export class Dispatcher {
       gates: () => Array.from(this.#images.values(), ({ gate }) => gate),
       onDue: () => this.#expire(),
     });
+    this.#guards = new FileGuards(parts.engine);
     this.#keys = new KeyDesk({
       deriveKey: parts.deriveKey,
       clock: parts.clock,
@@ -102,6 +104,7 @@ export class Dispatcher {
     this.#runs.length = 0;
     this.#due.clear();
     this.#keys.abandon();
+    this.#guards.abandon();
     for (const image of this.#images.values()) image.drop();
     this.#images.clear();
   }
@@ -112,16 +115,14 @@ export class Dispatcher {
         this.#answer(undefined, { kind: 'result', id, result: {} });
         break;
       case 'create':
-        this.#beginFileRun(id, createFile(this.#engine, body.request));
-        break;
       case 'judgeHead':
-        this.#beginFileRun(id, judgeHead(this.#engine, body.request));
-        break;
       case 'measure':
-        this.#beginFileRun(id, measureFile(this.#engine, body.request));
-        break;
       case 'admit':
-        this.#beginFileRun(id, adoptFile(this.#engine, body.request));
+        this.#beginFileRun(id, fileRunOf(this.#engine, body));
+        break;
+      case 'guard':
+      case 'unguard':
+        this.#answer(undefined, this.#guards.take(body, id));
         break;
       case 'fence':
         this.#fence(body, id);
@@ -249,8 +250,8 @@ export class Dispatcher {
     this.#keys.cancel(id);
     this.#runs.find((run) => run.id === id)?.cancel();
     for (const image of this.#images.values()) {
-      const dropped = image.gate.remove(id) !== undefined || takeById(image.flushes, id);
-      if (dropped) this.#answer(image, { kind: 'cancelled', id });
+      const isDropped = image.gate.remove(id) !== undefined || takeById(image.flushes, id);
+      if (isDropped) this.#answer(image, { kind: 'cancelled', id });
     }
   }
 
@@ -371,9 +372,8 @@ export class Dispatcher {
   }
 
   #expire(): void {
-    const nowMs = this.#clock();
     for (const image of this.#images.values()) {
-      for (const { id } of image.gate.expire(nowMs)) {
+      for (const { id } of image.gate.expire(this.#clock())) {
         this.#fail(image, id, { code: 'engine-busy', context: { waitedMs: this.#limits.gateWaitMs } });
       }
     }

@@ -95,6 +95,8 @@ export interface PoolFigures {
   readonly queuedBytes: number;
   /** Threads that ended by themselves or were given up because they did not answer, since the start. */
   readonly threadsLost: number;
+  /** Images that went to another thread, since the start. */
+  readonly imagesMoved: number;
 }
 
 /** Faults: `engine-busy`, `engine-lost`, `image-in-use`, and every fault of the engine. */

@@ -4,6 +4,7 @@ import type {
   AdmitOptions,
   CheckReport,
   CreateSpec,
+  FileGuard,
   Image,
   ImageDescription,
   MeasuredSize,
@@ -21,6 +22,8 @@ export type EngineOpenOptions = Omit<OpenOptions, 'locks' | 'caches'>;
 /** How images are opened, made and judged; see the static methods of {@link Image}. */
 export interface Engine {
   open(options: EngineOpenOptions): EngineImage;
+  /** Keeps others out of the files of an image that is open in this process while it is closed and opened again. */
+  guard(options: EngineOpenOptions): FileGuard;
   create(path: string, spec: CreateSpec): Steps<void>;
   /** Judges the first bytes of a foreign file (at least 64 KiB, or all there are); faults `unsafe-image`. */
   judgeHead(head: Uint8Array, options: { readonly backing: boolean }): void;

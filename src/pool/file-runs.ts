@@ -2,7 +2,7 @@
 
 import type { Steps } from '../engine/image.ts';
 import type { Engine } from './engine.ts';
-import type { CreateFileRequest } from './messages.ts';
+import type { CreateFileRequest, RequestBody } from './messages.ts';
 import type {
   AdmitRequest,
   CheckReport,
@@ -12,8 +12,25 @@ import type {
   MeasureRequest,
 } from './protocol.ts';
 
+/** A request for such a run. */
+export type FileRunRequest = Extract<RequestBody, { readonly kind: 'create' | 'judgeHead' | 'measure' | 'admit' }>;
+
+/** Its steps; nothing is done before the first. */
+export function fileRunOf(engine: Engine, body: FileRunRequest): Steps<unknown> {
+  switch (body.kind) {
+    case 'create':
+      return createFile(engine, body.request);
+    case 'judgeHead':
+      return judgeHead(engine, body.request);
+    case 'measure':
+      return measureFile(engine, body.request);
+    case 'admit':
+      return adoptFile(engine, body.request);
+  }
+}
+
 /** Makes the file and tells what has become of it. */
-export function* createFile(engine: Engine, request: CreateFileRequest): Steps<ImageDescription> {
+function* createFile(engine: Engine, request: CreateFileRequest): Steps<ImageDescription> {
   const { path, spec, backing } = request;
   yield* engine.create(path, spec);
   const image = engine.open({ path, writable: false, backing, dataFile: spec.dataFile });
@@ -25,18 +42,18 @@ export function* createFile(engine: Engine, request: CreateFileRequest): Steps<I
 }
 
 /** Judges what has come of the file; one step. */
-export function* judgeHead(engine: Engine, request: JudgeHeadRequest): Steps<Record<never, never>> {
+function* judgeHead(engine: Engine, request: JudgeHeadRequest): Steps<Record<never, never>> {
   engine.judgeHead(request.head, { backing: request.backing });
   return {};
 }
 
 /** Measures a file that there is not yet; one step. */
-export function* measureFile(engine: Engine, request: MeasureRequest): Steps<MeasuredSize> {
+function* measureFile(engine: Engine, request: MeasureRequest): Steps<MeasuredSize> {
   return engine.measure(request.spec, request.virtualSize);
 }
 
 /** Judges the file and makes it sound. */
-export function* adoptFile(
+function* adoptFile(
   engine: Engine,
   request: AdmitRequest,
 ): Steps<{ description: ImageDescription; report: CheckReport }> {

@@ -32,7 +32,10 @@ export interface RunEntry extends KeyedEntry {
 export type ImageEntry = CallEntry | RunEntry;
 
 /** A request on an image. */
-export type ImageRequest = Extract<RequestBody, { readonly kind: 'open' | 'close' | 'call' | 'plan' | 'run' }>;
+export type ImageRequest = Extract<
+  RequestBody,
+  { readonly kind: 'open' | 'close' | 'leave' | 'call' | 'plan' | 'run' }
+>;
 
 /** What the gate is to let through for a request that gives up waiting at `deadlineMs`. */
 export function entryOf(
@@ -57,7 +60,7 @@ export function entryOf(
       return { ...waiting, kind: 'call', reads: readsOnly(call.name), overwrites, call, into, epoch, keys };
     }
     case 'open':
-      return { ...alone, steps: image.open(body.request) };
+      return { ...alone, steps: image.open(body.request, body.handOver) };
     case 'plan':
       return { ...alone, admits: 'reads', steps: planning(image, body.args), keys: body.keys };
     case 'run':
@@ -71,6 +74,8 @@ export function entryOf(
     case 'close':
       // Nobody is left who could lose patience.
       return { ...alone, deadlineMs: Infinity, steps: closing(image) };
+    case 'leave':
+      return { ...alone, deadlineMs: Infinity, steps: image.leave() };
   }
 }
 

@@ -12,16 +12,23 @@ export interface InlinePoolOptions extends PoolOptions {
   readonly engine: Engine;
   /** Milliseconds that only grow. */
   readonly clock: () => number;
+  /** What stands for threads; one when left out. */
+  readonly lanes?: number | undefined;
 }
 
 /** What is sent is cloned and handed over as between threads, so that nobody can rely on sharing it. */
 export class InlinePool extends LanePool {
   constructor(options: InlinePoolOptions) {
-    super({ ...options, connects: [(events) => connectHere(options, events)], codecs: inlineCodecs });
+    const connect = (events: ConnectionEvents): Connection => connectHere(options, events);
+    super({ ...options, connects: Array.from({ length: options.lanes ?? 1 }, () => connect), codecs: inlineCodecs });
   }
 }
 
-function connectHere(options: InlinePoolOptions, events: ConnectionEvents): Connection {
+/** A dispatcher of its own, behind a hand-over as between threads. */
+export function connectHere(
+  options: Pick<InlinePoolOptions, 'engine' | 'limits' | 'clock'>,
+  events: ConnectionEvents,
+): Connection {
   const { engine, limits, clock } = options;
   const dispatcher = new Dispatcher({
     engine,

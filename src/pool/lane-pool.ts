@@ -1,10 +1,13 @@
 // The pool itself: which image is open on which thread, who joins it, when it closes, and how often it was lost.
 
+import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import type { NewEncryption } from '../engine/image.ts';
 import type { Codecs } from './codecs.ts';
 import type { CallOptions, EngineHandle, EnginePool, PoolFigures, RunOptions } from './engine-pool.ts';
+import { moveImage } from './image-move.ts';
 import { KeySearches } from './key-searches.ts';
+import { LaneBalance } from './lane-balance.ts';
 import { LaneCrew } from './lane-crew.ts';
 import { Lane } from './lane.ts';
 import type { Connect, News } from './lane.ts';
@@ -57,8 +60,11 @@ export class LanePool implements EnginePool {
   readonly #stuck = new Map<string, string>();
   readonly #spares = new SpareBuffers();
   readonly #searches: KeySearches;
+  readonly #balance = new LaneBalance();
+  readonly #looking: NodeJS.Timeout | undefined;
   #lastNumber = 0;
   #threadsLost = 0;
+  #imagesMoved = 0;
   #closed = false;
 
   constructor(options: PoolOptions & { readonly connects: readonly Connect[]; readonly codecs: Codecs }) {
@@ -77,6 +83,7 @@ export class LanePool implements EnginePool {
       return lane;
     });
     this.#crew = new LaneCrew(lanes);
+    if (lanes.length > 1) this.#looking = setInterval(() => this.#look(), options.limits.balanceMs).unref();
   }
 
   async open(request: OpenRequest, options: CallOptions): Promise<EngineHandle> {
@@ -144,7 +151,19 @@ export class LanePool implements EnginePool {
       queuedRequests: this.#crew.sum((lane) => lane.load),
       queuedBytes: this.#crew.sum((lane) => lane.loadBytes),
       threadsLost: this.#threadsLost,
+      imagesMoved: this.#imagesMoved,
     };
+  }
+
+  /**
+   * Moves an open image to a thread, by its place among them; whether it was moved. One that is used for something long
+   * stays where it is. (What was open on a thread that has died is no matter of moving: it is opened anew.)
+   */
+  async relocate(imageId: string, index: number): Promise<boolean> {
+    const pin = this.#pins.get(imageId);
+    const to = present(this.#crew.all[index], 'the pool has the thread');
+    if (pin === undefined || !pin.isMovable || pin.moving !== undefined || pin.lane === to) return false;
+    return this.#move(pin, to);
   }
 
   async ping(): Promise<void> {
@@ -155,6 +174,7 @@ export class LanePool implements EnginePool {
 
   async close(): Promise<void> {
     this.#closed = true;
+    clearInterval(this.#looking);
     this.#crew.close();
     for (const lane of this.#crew.all) lane.cancelAll(closedFault());
     while (this.#pins.size > 0) {
@@ -174,6 +194,7 @@ export class LanePool implements EnginePool {
   #prepare(pin: PinnedImage | undefined, request: OpenRequest): Promise<void> {
     if (pin === undefined) return this.#pin(request);
     if (pin.closing !== undefined) return pin.closing;
+    if (pin.moving !== undefined) return pin.moving;
     if (pin.opening === undefined) return this.#openOn(pin, request);
     const { writable, done } = pin.opening;
     // Whoever wants something else than the others may still get it when they do not.
@@ -207,6 +228,7 @@ export class LanePool implements EnginePool {
         pin.opening = undefined;
         pin.isOpen = true;
         pin.writable ||= writable;
+        pin.openedWith = request;
         if (pin.users === 0) this.#rest(pin);
       },
       (error: unknown) => {
@@ -237,7 +259,8 @@ export class LanePool implements EnginePool {
 
   /** Nobody uses the image: it closes some time later, unless somebody comes. */
   #rest(pin: PinnedImage): void {
-    if (this.#pinsByNumber.get(pin.number) !== pin || pin.closing !== undefined || pin.opening !== undefined) return;
+    if (this.#pinsByNumber.get(pin.number) !== pin) return;
+    if (pin.closing !== undefined || pin.opening !== undefined || pin.moving !== undefined) return;
     this.#stir(pin);
     const timer = setTimeout(() => void this.#closeUnasked(pin), this.#options.imageIdleMs);
     this.#idle.set(pin, timer);
@@ -266,9 +289,38 @@ export class LanePool implements EnginePool {
     }
   }
 
+  #look(): void {
+    const { openImagesMax } = this.#options.limits;
+    const relief = this.#balance.look(this.#crew.awake, [...this.#pins.values()]);
+    if (relief !== undefined && relief.to.openImages < openImagesMax) void this.#move(relief.pin, relief.to);
+  }
+
+  #move(pin: PinnedImage, to: Lane): Promise<boolean> {
+    this.#stir(pin);
+    const moved = this.#moveAsked(pin, to).finally(() => {
+      pin.moving = undefined;
+      if (pin.users === 0) this.#rest(pin);
+    });
+    pin.moving = settled(moved);
+    return moved;
+  }
+
+  async #moveAsked(pin: PinnedImage, to: Lane): Promise<boolean> {
+    const { limits, report } = this.#options;
+    try {
+      const moved = await moveImage(pin, { to, limits, lose: (failure) => this.#lose(pin, failure) });
+      if (moved) this.#imagesMoved += 1;
+      return moved;
+    } catch (error) {
+      report({ doing: 'moving an image to another thread', imageId: pin.imageId, error });
+      return false;
+    }
+  }
+
   /** One thing nearer to the image being closed for want of users. */
   #leadOut(pin: PinnedImage): Promise<void> {
     if (pin.closing !== undefined) return pin.closing;
+    if (pin.moving !== undefined) return pin.moving;
     if (pin.opening !== undefined) return settled(pin.opening.done);
     return pin.users > 0 ? pin.untilUnused() : this.#close(pin);
   }
@@ -276,6 +328,7 @@ export class LanePool implements EnginePool {
   /** One thing nearer to the image being closed, used or not. */
   #closeSoon(pin: PinnedImage): Promise<void> {
     if (pin.closing !== undefined) return pin.closing;
+    if (pin.moving !== undefined) return pin.moving;
     return pin.opening === undefined ? this.#closeUnasked(pin) : settled(pin.opening.done);
   }
 
@@ -299,7 +352,8 @@ export class LanePool implements EnginePool {
         }
         break;
       case 'lost':
-        if (pin !== undefined) this.#lose(pin, new Fault(news.code, news.context));
+        if (pin?.isHeld === true) pin.lossOnTheWay = new Fault(news.code, news.context);
+        else if (pin !== undefined) this.#lose(pin, new Fault(news.code, news.context));
         break;
       case 'bug':
         this.#options.report({ doing: 'using an image', imageId: pin?.imageId, error: news.stack });

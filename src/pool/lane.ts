@@ -55,8 +55,19 @@ export interface RequestOptions {
   readonly bytes: number;
 }
 
-/** Closing and fencing make room, and a thread with much to do is well: they must not fail for want of room. */
-const neverRefused: readonly RequestBody['kind'][] = ['close', 'fence', 'hello', 'useKeys'];
+/** Closing, leaving and fencing make room, and a thread with much to do is well: they must not fail for want of room. */
+export const neverRefused: readonly RequestBody['kind'][] = [
+  'close',
+  'fence',
+  'hello',
+  'useKeys',
+  'guard',
+  'leave',
+  'unguard',
+];
+
+/** What nobody is left to cancel, or what must be known how it ended. */
+const neverCancelled: readonly RequestBody['kind'][] = ['close', 'leave', 'unguard'];
 
 interface Pending {
   readonly kind: RequestBody['kind'];
@@ -140,10 +151,10 @@ export class Lane {
     });
   }
 
-  /** Drops or undoes everything that is under way but the closing of images; it is rejected with `reason`. */
+  /** Drops or undoes everything that is under way but the closing of files; it is rejected with `reason`. */
   cancelAll(reason: Fault): void {
     for (const [id, { kind }] of [...this.#pending]) {
-      if (kind !== 'close') this.#cancel(id, reason);
+      if (!neverCancelled.includes(kind)) this.#cancel(id, reason);
     }
   }
 

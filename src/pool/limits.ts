@@ -20,6 +20,8 @@ export interface PoolLimits {
   readonly callTimeoutMs: number;
   /** How long somebody waits for a volume key, in milliseconds: several times what QEMU lets a passphrase cost. */
   readonly keyWaitMs: number;
+  /** The time between two looks at which threads have too much to do and which nothing, in milliseconds. */
+  readonly balanceMs: number;
   /** The shortest time between two messages about the progress of one run, in milliseconds. */
   readonly progressIntervalMs: number;
 }
@@ -33,5 +35,6 @@ export const poolLimits: PoolLimits = {
   pingWaitMs: 3_000,
   callTimeoutMs: 60_000,
   keyWaitMs: 30_000,
+  balanceMs: 1_000,
   progressIntervalMs: 100,
 };

@@ -3,6 +3,7 @@
 import type { FaultCode } from '../base/fault-codes.ts';
 import type { FaultContext } from '../base/fault.ts';
 import type { CodecResult, CodecTask } from '../engine/image.ts';
+import type { HandOver } from './hand-over.ts';
 import type {
   AdmitRequest,
   CallName,
@@ -45,8 +46,18 @@ export type RunBody<Name extends RunName = RunName> = {
 export type RequestBody =
   /** Answered when the thread is up. */
   | { readonly kind: 'hello' }
-  /** Opens an image under its number; or opens it again, for writing. */
-  | { readonly kind: 'open'; readonly image: ImageNumber; readonly request: OpenRequest }
+  /** Opens an image under its number; or opens it again, for writing; or goes on with one that another thread has left. */
+  | {
+      readonly kind: 'open';
+      readonly image: ImageNumber;
+      readonly request: OpenRequest;
+      readonly handOver?: HandOver | undefined;
+    }
+  /** Holds the locks of an image that another thread has open, until `unguard`. */
+  | { readonly kind: 'guard'; readonly image: ImageNumber; readonly request: OpenRequest }
+  | { readonly kind: 'unguard'; readonly image: ImageNumber }
+  /** As `close`, answered with the {@link HandOver}; what cannot be settled stays open here. */
+  | { readonly kind: 'leave'; readonly image: ImageNumber }
   /** Flushes and closes the image after everything that is waiting. */
   | { readonly kind: 'close'; readonly image: ImageNumber }
   /** Bytes are read into the buffer, when one comes along: it is as long as the read. */

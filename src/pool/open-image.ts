@@ -1,13 +1,16 @@
 // One image that is open on this thread: its file, its gate, its generation and its planned exports.
 
 import { present } from '../base/assert.ts';
+import { Fault } from '../base/fault.ts';
 import type { Steps } from '../engine/image.ts';
 import type { Engine, EngineImage, EngineOpenOptions } from './engine.ts';
 import { ExportPlans } from './export-plans.ts';
 import { Gate } from './gate.ts';
 import type { GateEntry } from './gate.ts';
+import { packKeys, unpackKeys } from './hand-over.ts';
+import type { HandOver } from './hand-over.ts';
 import type { ImageNumber, OwnKeys } from './messages.ts';
-import type { OpenRequest, VolumeKeys } from './protocol.ts';
+import type { OpenRequest, RuntimeOptions, VolumeKeys } from './protocol.ts';
 
 /** What a thread keeps of an open image. `Entry` is what waits in its gate. */
 export class OpenImage<Entry extends GateEntry = GateEntry> {
@@ -24,6 +27,7 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
   /** Of the VM states; undefined while one of them is being written, when each step may bring another one. */
   #vmStateGeneration: number | undefined;
   #epoch = 0;
+  #runtime: RuntimeOptions | undefined;
   /** What the image is unlocked with for everybody, also when its file is opened again. */
   #keys: VolumeKeys = new Map();
   /** Of the file, once it was opened. */
@@ -109,14 +113,47 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
   }
 
   /** Opens the file, first or again; a dirty one is recovered when it is opened for writing. */
-  *open(request: OpenRequest): Steps<void> {
+  *open(request: OpenRequest, handOver?: HandOver): Steps<void> {
     this.#generation = Math.max(this.#generation, request.generation);
     const before = this.#file?.writable;
-    if (before === undefined) {
-      yield* this.#openFile(request);
+    if (handOver !== undefined) {
+      yield* this.#takeOver(request, handOver);
+    } else if (before === undefined) {
+      yield* this.#openFile(optionsOf(request));
     } else if (request.writable && !before) {
-      yield* this.#openAgain(request);
+      yield* this.#openAgain(optionsOf(request));
     }
+  }
+
+  /** All options anew, for as long as this thread has the image. */
+  setRuntime(options: RuntimeOptions): void {
+    this.raise();
+    this.plans.forgetFiles();
+    this.file.setRuntime(options);
+    this.#runtime = options;
+  }
+
+  /**
+   * Stores everything and closes the file, for another thread to go on. What cannot be stored stays open, unless the disk has
+   * failed: then nobody knows what is there, and the file is let go of as it is.
+   */
+  // oxlint-disable-next-line require-yield
+  *leave(): Steps<HandOver> {
+    try {
+      this.file.settle();
+    } catch (error) {
+      if (error instanceof Fault && error.code === 'io-error') this.abandon();
+      throw error;
+    }
+    const handOver = {
+      generation: this.#generation,
+      vmStateGeneration: this.vmStateGeneration,
+      epoch: this.#epoch,
+      runtime: this.#runtime,
+      ...packKeys(this.#keys),
+    };
+    this.close();
+    return handOver;
   }
 
   /** Flushes and closes the file; when that faults the file is let go of all the same. */
@@ -153,8 +190,17 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
     return now;
   }
 
-  *#openFile(request: OpenRequest): Steps<void> {
-    const file = this.#openWith(request);
+  *#takeOver(request: OpenRequest, handOver: HandOver): Steps<void> {
+    const { generation, vmStateGeneration, epoch, runtime } = handOver;
+    this.#generation = Math.max(this.#generation, generation);
+    this.beginEpoch(epoch);
+    this.#keys = unpackKeys(handOver);
+    yield* this.#openFile({ ...optionsOf(request), runtime, shares: true });
+    this.#vmStateGeneration = vmStateGeneration;
+  }
+
+  *#openFile(options: EngineOpenOptions): Steps<void> {
+    const file = this.#openWith(options);
     this.#vmStateGeneration = this.#generation;
     if (!file.needsRecovery) return;
     let recovered = false;
@@ -168,22 +214,23 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
   }
 
   /** Readers keep what they have when the file cannot be opened for writing. */
-  *#openAgain(request: OpenRequest): Steps<void> {
+  *#openAgain(options: EngineOpenOptions): Steps<void> {
     this.plans.forgetFiles();
     let writable = false;
     try {
       this.close();
-      yield* this.#openFile(request);
+      yield* this.#openFile(options);
       writable = true;
     } finally {
-      if (!writable && this.#file === undefined) this.#openWith({ ...request, writable: false });
+      if (!writable && this.#file === undefined) this.#openWith({ ...options, writable: false });
     }
   }
 
-  #openWith(request: OpenRequest): EngineImage {
-    const file = this.#engine.open(optionsOf(request));
+  #openWith(options: EngineOpenOptions): EngineImage {
+    const file = this.#engine.open(options);
     this.#file = file;
-    this.#path = request.path;
+    this.#path = options.path;
+    this.#runtime = options.runtime;
     this.#unlock(this.#keys);
     return file;
   }

@@ -60,10 +60,11 @@ export class PinnedHandle implements EngineHandle {
     const asked = { name, args } as AnyCall;
     if (asked.name === 'planExport') {
       const body = { kind: 'plan', image: this.#pin.number, args: asked.args, keys: options.keys } as const;
+      this.#pin.plans += 1;
       const plan = this.#request(body, { signal, onProgress: undefined, buffer: undefined, bytes: 0 });
       return this.#keepPlan(plan as Promise<EngineCalls[Name]['result']>);
     }
-    if (asked.name === 'closeExport') this.#plans.delete(asked.args.id);
+    if (asked.name === 'closeExport' && this.#plans.delete(asked.args.id)) this.#pin.plans -= 1;
     const { call, into, buffer, bytes } = prepare(asked, this.#parts.spares);
     const { epoch, keys } = options;
     const body = { kind: 'call', image: this.#pin.number, call, into, epoch, keys } as const;
@@ -135,16 +136,19 @@ export class PinnedHandle implements EngineHandle {
     if (this.#released) return;
     this.#released = true;
     for (const id of this.#plans) this.#closePlan(id);
+    this.#plans.clear();
     this.#parts.onRelease(this.#pin);
   }
 
   #request(body: RequestBody, options: RequestOptions): Promise<unknown> {
-    const { failure } = this.#pin;
-    return failure === undefined ? this.#pin.lane.request(body, options) : Promise.reject(failure);
+    return this.#pin.request(body, options);
   }
 
   async #keepPlan<Result>(answer: Promise<Result>): Promise<Result> {
-    const result = await answer;
+    const result = await answer.catch((error: unknown) => {
+      this.#pin.plans -= 1;
+      throw error;
+    });
     const { id } = result as EngineCalls['planExport']['result'];
     if (this.#released) {
       this.#closePlan(id);
@@ -155,6 +159,7 @@ export class PinnedHandle implements EngineHandle {
   }
 
   #closePlan(id: number): void {
+    this.#pin.plans -= 1;
     const body = {
       kind: 'call',
       image: this.#pin.number,

@@ -2,15 +2,21 @@
 
 import { assert } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
-import type { ImageNumber } from './messages.ts';
-import type { Lane } from './lane.ts';
+import { HeldRequests } from './held-requests.ts';
+import type { ImageNumber, RequestBody } from './messages.ts';
+import type { Lane, RequestOptions } from './lane.ts';
+import type { PoolLimits } from './limits.ts';
 import type { OpenRequest } from './protocol.ts';
+
+/** What goes on for a while, with more of the image than a message tells: until it is over the image stays where it is. */
+const lastingKinds: readonly RequestBody['kind'][] = ['run', 'findKey', 'planSlots'];
 
 /** One opening of an image on one thread. */
 export class PinnedImage {
   readonly imageId: string;
   readonly number: ImageNumber;
-  readonly lane: Lane;
+  /** The thread that has it, or is about to. */
+  lane: Lane;
   /** Whether it is open for writing. */
   writable = false;
   virtualSize = 0;
@@ -21,6 +27,20 @@ export class PinnedImage {
   opening: { readonly writable: boolean; readonly done: Promise<void> } | undefined;
   /** Set while the thread closes it; never rejected. */
   closing: Promise<void> | undefined;
+  /** Set while it goes from one thread to another; never rejected. */
+  moving: Promise<void> | undefined;
+  /** What was told of its end while its requests were held. */
+  lossOnTheWay: Fault | undefined;
+  /** What it was opened with last. */
+  openedWith: OpenRequest | undefined;
+  /** Planned exports, and those that are being planned: they stay with the thread that laid them out. */
+  plans = 0;
+  /** How often it was asked for something, to know the busy ones. */
+  requestCount = 0;
+  #lasting = 0;
+  /** A run may have put it on other files than those that it was opened with. */
+  #isRebased = false;
+  #held: HeldRequests | undefined;
   #users = 0;
   #failure: Fault | undefined;
   readonly #waiting: (() => void)[] = [];
@@ -35,6 +55,47 @@ export class PinnedImage {
   isOpenAs(request: OpenRequest): boolean {
     if (!this.isOpen || this.closing !== undefined || this.generation < request.generation) return false;
     return this.writable || !request.writable;
+  }
+
+  /** Whether a long request is under way. */
+  get isAtWork(): boolean {
+    return this.#lasting > 0;
+  }
+
+  /** Whether another thread could go on with it now. */
+  get isMovable(): boolean {
+    if (!this.isOpen || this.opening !== undefined || this.closing !== undefined) return false;
+    return this.#lasting === 0 && this.plans === 0 && !this.#isRebased;
+  }
+
+  /** A request of whoever has a handle. Faults as {@link Lane.request}, and with {@link failure}. */
+  request(body: RequestBody, options: RequestOptions): Promise<unknown> {
+    const { failure } = this;
+    if (failure !== undefined) return Promise.reject(failure);
+    return this.#held === undefined ? this.#send(body, options) : this.#held.add(body, options);
+  }
+
+  /** Requests wait from now on, and what is told of its end is kept in {@link lossOnTheWay}. */
+  hold(limits: PoolLimits): void {
+    this.lossOnTheWay = undefined;
+    this.#held = new HeldRequests(limits);
+  }
+
+  get isHeld(): boolean {
+    return this.#held !== undefined;
+  }
+
+  seatOn(lane: Lane): void {
+    this.lane.openImages -= 1;
+    this.lane = lane;
+    lane.openImages += 1;
+  }
+
+  /** Requests go to the thread again, those that have waited first. */
+  letGo(): void {
+    const held = this.#held;
+    this.#held = undefined;
+    held?.letGo((body, options) => this.#send(body, options));
   }
 
   /** How many handles are on it. */
@@ -60,12 +121,26 @@ export class PinnedImage {
   /** The image is gone; the first reason counts. */
   fail(failure: Fault): void {
     this.#failure ??= failure;
+    this.#held?.fail(() => new Fault(failure.code, failure.context));
     this.#wake();
   }
 
   /** Until nobody uses it, or it is gone. */
   untilUnused(): Promise<void> {
     return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  #send(body: RequestBody, options: RequestOptions): Promise<unknown> {
+    this.requestCount += 1;
+    const answer = this.lane.request(body, options);
+    if (!lastingKinds.includes(body.kind)) return answer;
+    if (body.kind === 'run' && body.run.name === 'rebase') this.#isRebased = true;
+    this.#lasting += 1;
+    const over = (): void => {
+      this.#lasting -= 1;
+    };
+    answer.then(over, over);
+    return answer;
   }
 
   #wake(): void {

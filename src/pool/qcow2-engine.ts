@@ -1,6 +1,6 @@
 // The engine that the product runs on: QCOW2 files.
 
-import { CacheBudget, Image, judgeHead, measureNew } from '../engine/image.ts';
+import { CacheBudget, Image, guardFiles, judgeHead, measureNew } from '../engine/image.ts';
 import type { FileLocks } from '../engine/image.ts';
 import type { Engine } from './engine.ts';
 
@@ -16,6 +16,7 @@ export function qcow2Engine({ locks, cacheBytes }: Qcow2EngineSettings): Engine 
   const caches = new CacheBudget(cacheBytes);
   return {
     open: (options) => Image.open({ ...options, locks, caches }),
+    guard: (options) => guardFiles({ ...options, locks }),
     create: (path, spec) => Image.create(path, spec),
     judgeHead,
     measure: measureNew,

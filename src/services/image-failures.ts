@@ -17,7 +17,7 @@ export function leavesImageUnknown(error: unknown, verb: { readonly changes: boo
 
 /** Whether the disk has failed a change: what was not flushed may be there or not. */
 export function leavesDoubts(error: unknown): boolean {
-  return error instanceof Fault && error.code === 'io-error';
+  return error instanceof Fault && (error.code === 'io-error' || error.context['diskFailed'] === true);
 }
 
 /** Another write epoch: nobody knows what the disk has kept of what was not flushed. */

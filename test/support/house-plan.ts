@@ -45,7 +45,8 @@ export const rooms: readonly Room[] = [
   { path: 'src/engine/data/', mayImport: mapping, packages: [] },
   { path: 'src/engine/operations/', mayImport: operations, packages: [] },
   { path: 'src/engine/bitmap-verbs.ts', mayImport: operations, packages: [] },
-  { path: 'src/engine/chain-verbs.ts', mayImport: ['src/engine/bitmap-verbs.ts', ...operations], packages: [] },
+  { path: 'src/engine/key-verbs.ts', mayImport: ['src/engine/bitmap-verbs.ts', ...operations], packages: [] },
+  { path: 'src/engine/chain-verbs.ts', mayImport: ['src/engine/key-verbs.ts', ...operations], packages: [] },
   { path: 'src/engine/image.ts', mayImport: ['src/engine/chain-verbs.ts', ...operations], packages: [] },
 
   {

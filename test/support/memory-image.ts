@@ -49,6 +49,7 @@ interface Content {
 
 export const memoryEngine: Engine = {
   open: (options) => new MemoryImage(options),
+  guard: () => ({ close: () => undefined }),
   *create(path, spec): Steps<void> {
     let done = false;
     try {
@@ -178,6 +179,7 @@ class MemoryImage extends AbsentVerbs implements EngineImage {
 
   readonly inspect = inspection;
   readonly setRuntime = noVmState;
+  readonly settle = (): void => this.flush();
 
   *resize(options: { virtualSize: number; allowShrink: boolean }): Steps<void> {
     this.#change();

@@ -36,8 +36,20 @@ const unsupported: ReadonlySet<string> = new Set(['EINVAL', 'ENOLCK', 'EOPNOTSUP
  * stands against it, and `io-error` where locks cannot be had.
  */
 export function lockFile(calls: SystemCalls, descriptor: number, use: LockUse): void {
+  lock(calls, descriptor, lockBytes[use], use);
+}
+
+/**
+ * Takes the locks and asks about nobody else's: for whoever knows of an opener in this process that has kept all others out
+ * so far, and still does. Fault `io-error` where locks cannot be had.
+ */
+export function shareLocks(calls: SystemCalls, descriptor: number, use: LockUse): void {
+  lock(calls, descriptor, { take: lockBytes[use].take, ask: [] }, use);
+}
+
+function lock(calls: SystemCalls, descriptor: number, bytes: LockBytes, use: LockUse): void {
   for (let attempt = 1; ; attempt += 1) {
-    if (tryLock(calls, descriptor, lockBytes[use])) return;
+    if (tryLock(calls, descriptor, bytes)) return;
     if (attempt === attemptsMax) break;
     pause();
   }

@@ -24,7 +24,7 @@ import type { HostOffset } from '../format/offsets.ts';
 import { hostOffset } from '../format/offsets.ts';
 import type { ByteFile } from './byte-file.ts';
 import { faultOfThrown, fileFault } from './file-faults.ts';
-import { lockFile } from './file-lock.ts';
+import { lockFile, shareLocks } from './file-lock.ts';
 
 /** What a file system may turn out not to do; asked once per open file, then never again. */
 type Ability = 'punch' | 'reserve' | 'seek' | 'writeBack';
@@ -39,6 +39,8 @@ export interface NodeFileOptions {
    * `none`: nobody is kept out; for files that nobody else knows yet, and file systems without such locks.
    */
   readonly locks: FileLocks | 'qemu-data';
+  /** Whether another opener here has kept everybody else out so far, and still does; see {@link shareLocks}. */
+  readonly shares?: boolean | undefined;
 }
 
 /**
@@ -77,10 +79,10 @@ export class NodeFile implements ByteFile {
    */
   static open(path: string, options: NodeFileOptions): NodeFile {
     const file = NodeFile.#open(path, options.writable ? constants.O_RDWR : constants.O_RDONLY, linuxCalls);
-    const { locks } = options;
+    const { locks, shares = false } = options;
     if (locks === 'none') return file;
     try {
-      file.#lock(locks);
+      file.#lock(locks, shares);
       return file;
     } catch (error) {
       file.close();
@@ -240,13 +242,15 @@ export class NodeFile implements ByteFile {
   }
 
   /** The locks are on the file that the name stands for, or they keep nobody out. */
-  #lock(locks: Exclude<NodeFileOptions['locks'], 'none'>): void {
+  #lock(locks: Exclude<NodeFileOptions['locks'], 'none'>, shares: boolean): void {
     if (this.#calls === undefined) {
       throw new Fault('io-error', { operation: 'lock', path: this.#path, reason: 'byte locks need koffi on Linux' });
     }
     const descriptor = this.#openDescriptor;
     const access = this.#writable ? 'write' : 'read';
-    lockFile(this.#calls, descriptor, locks === 'qemu' ? access : `data-${access}`);
+    const use = locks === 'qemu' ? access : (`data-${access}` as const);
+    if (shares) shareLocks(this.#calls, descriptor, use);
+    else lockFile(this.#calls, descriptor, use);
     const named = this.#attempt('stat', () => statSync(this.#path));
     const open = this.#attempt('stat', () => fstatSync(descriptor));
     if (named.dev !== open.dev || named.ino !== open.ino) {

@@ -14,6 +14,8 @@ export interface OpenOptions {
   readonly writable: boolean;
   /** Whether QEMU's byte locks are held on every file of the chain while the image is open. */
   readonly locks: FileLocks;
+  /** Whether a guard here holds the locks of the image and its data file, which are not asked about then; see `guardFiles`. */
+  readonly shares?: boolean | undefined;
   /** The chain below, nearest first. An image that names anything else is refused (`backing-refused`). */
   readonly backing: readonly BackingFile[];
   /** The only data file that the image may name, else it is refused (`data-file-refused`); left out for none. */

@@ -207,7 +207,7 @@ export class ImageSession {
    */
   *amend(wish: AmendWish): Steps<void> {
     const parts = this.#changeable();
-    this.#settle();
+    this.storeAll();
     let before: readonly ClusterRun[];
     try {
       before = yield* this.changeBitmapsInSteps((all) => amend(all, wish));
@@ -220,14 +220,14 @@ export class ImageSession {
 
   /** Runs a check over the file, which holds everything then. */
   *checkWith(check: (file: ByteFile) => Steps<CheckReport>): Steps<CheckReport> {
-    this.#settle();
+    this.storeAll();
     return yield* check(this.files.file);
   }
 
   /** Repairs the file and loads it again. */
   *repairWith(mode: 'leaks' | 'all'): Steps<CheckReport> {
     if (!this.writable) throw new Fault('image-read-only', {});
-    this.#settle();
+    this.storeAll();
     try {
       return yield* repair(this.files.file, mode);
     } finally {
@@ -264,7 +264,7 @@ export class ImageSession {
   setRuntime(runtime: RuntimeOptions): void {
     judgeRuntime(runtime, this.parts);
     if (this.writable) this.#changeable();
-    this.#settle();
+    this.storeAll();
     this.#views.clear();
     const before = this.#runtime;
     this.#runtime = runtime;
@@ -297,7 +297,7 @@ export class ImageSession {
 
   close(): void {
     try {
-      this.#settle();
+      this.storeAll();
     } catch (error) {
       throw this.#judged(error);
     } finally {
@@ -313,7 +313,7 @@ export class ImageSession {
   }
 
   /** The file holds everything, bitmaps too; those that cannot be stored stay marked as in use. */
-  #settle(): void {
+  storeAll(): void {
     if (this.#corrupt || this.#write === undefined) return;
     try {
       storeBitmaps(this.#write);
@@ -325,7 +325,7 @@ export class ImageSession {
   /** The image is read over another chain from now on; the old one is the caller's to close. */
   standOn(chain: OpenChain): void {
     this.files.standOn(chain);
-    this.#settle();
+    this.storeAll();
     this.#reload();
   }
 

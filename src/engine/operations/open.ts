@@ -137,13 +137,13 @@ function openBelow(source: BackingFile, locks: FileLocks): NodeFile {
 export function openDataFile(
   header: HeaderArea,
   admitted: DataFileSource | undefined,
-  options: { readonly writable: boolean; readonly locks: FileLocks },
+  options: { readonly writable: boolean; readonly locks: FileLocks; readonly shares?: boolean | undefined },
 ): DataFile | undefined {
   if (!header.hasDataFile) return undefined;
   const { fileName, path } = admitDataFile(header.extensions.dataFileName, admitted);
-  const { writable } = options;
+  const { writable, shares } = options;
   const locks = options.locks === 'qemu' ? 'qemu-data' : 'none';
-  const file = openNamed('data-file-missing', fileName, () => NodeFile.open(path, { writable, locks }));
+  const file = openNamed('data-file-missing', fileName, () => NodeFile.open(path, { writable, locks, shares }));
   return new DataFile(file);
 }
 

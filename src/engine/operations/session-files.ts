@@ -24,6 +24,7 @@ export type SessionOptions =
       readonly runtime: RuntimeOptions | undefined;
       /** Of an image that is itself a layer of another one's chain: where its layers join; left out for its own record. */
       readonly within?: Pick<LayerOptions, 'keys' | 'depth'> & { readonly keys: ChainKeys };
+      readonly shares?: boolean | undefined;
     } & Omit<LayerOptions, 'keys' | 'depth'>)
   | { readonly writable: boolean; readonly layer: Layer | undefined; readonly openDataFile: ByteFile | undefined };
 
