@@ -13,7 +13,7 @@ import { bench, bytesOf, noRun, none, write } from '../support/pool-bench.ts';
 import type { PoolSettings } from '../support/pool-bench.ts';
 
 export function enginePoolContract(name: string, start: (settings: PoolSettings) => Promise<EnginePool>): void {
-  describe(`${name}: the contract of an engine pool`, { timeout: 60_000 }, () => {
+  describe(`${name}: the contract of an engine pool`, { timeout: 300_000 }, () => {
     it('describes the image that it makes', async () => {
       await using at = await bench(start, {});
       const request = { imageId: 'one', path: at.pathOf('one'), spec: specOf(3 * MiB), backing: [] };
