@@ -8,6 +8,7 @@ import { madeAnswer } from './made-answers.ts';
 import type { Routes } from './route-parts.ts';
 import { ImageParams } from './schemas/common.ts';
 import { CopyImage } from './schemas/copies.ts';
+import { newEncryptionOf, withoutPassphrase } from './schemas/encryption.ts';
 import { Image } from './schemas/images.ts';
 import { ClaimHeaders } from './schemas/leases.ts';
 import { json, problemResponse } from './schemas/problem.ts';
@@ -29,14 +30,17 @@ export function copyRoutes(services: Services): Routes {
       },
       async (request, reply) => {
         const { image } = request.params;
-        const { name, snapshot, clusterSize, compressionType, compress, mode } = request.body;
-        const options: CopyOptions = { name, snapshot, clusterSize, compressionType, compress, mode };
+        const { name, snapshot, clusterSize, compressionType, compress, mode, dataFile } = request.body;
+        const format = { clusterSize, compressionType, compress, dataFile };
+        const encryption = newEncryptionOf(request.body);
+        const options: CopyOptions = { name, snapshot, mode, ...format, encryption };
         const answer = await answerOnce(services.idempotency, request, {
+          told: withoutPassphrase(request.body),
           make: (key) =>
             performWork(services, request, {
               kind: 'copy',
               image,
-              options,
+              options: { ...options, encryption: undefined },
               waitsFrom: mode === 'full' ? 'now' : 'never',
               key,
               work: (control) => services.copies.copy(image, options, control),

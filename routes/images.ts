@@ -17,7 +17,7 @@ import { madeAnswer } from './made-answers.ts';
 import type { Routes } from './route-parts.ts';
 import { ClaimHeaders } from './schemas/leases.ts';
 import { ImageParams, limitDefault } from './schemas/common.ts';
-import { toEncryption } from './schemas/encryption.ts';
+import { newEncryptionOf, withoutPassphrase } from './schemas/encryption.ts';
 import {
   Chain,
   CreateImage,
@@ -189,13 +189,6 @@ function writesAll({ preallocation }: CreateOptions): boolean {
   return preallocation === 'falloc' || preallocation === 'full';
 }
 
-/** No trace of a passphrase is kept: a repeated request may bring another one, and gets the first answer. */
-function withoutPassphrase(body: z.output<typeof CreateImage>): object {
-  if (body.encryption === undefined) return body;
-  const { passphrase: _passphrase, ...encryption } = body.encryption;
-  return { ...body, encryption };
-}
-
 function toCreateOptions(body: z.output<typeof CreateImage>): CreateOptions {
   return {
     name: body.name,
@@ -210,7 +203,7 @@ function toCreateOptions(body: z.output<typeof CreateImage>): CreateOptions {
     compressionType: body.compressionType,
     preallocation: body.preallocation,
     backing: body.backing?.image,
-    encryption: body.encryption === undefined ? undefined : toEncryption(body.encryption),
+    encryption: newEncryptionOf(body),
     dataFile: body.dataFile,
   };
 }

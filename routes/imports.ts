@@ -3,14 +3,17 @@
 import type { FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 
+import { Fault } from '../src/base/fault.ts';
 import { sendAnswer } from '../src/http/answer.ts';
 import { signalOf } from '../src/http/disconnect.ts';
 import { bodyLengthOf, bodyOf, bodyPatience } from '../src/http/request-body.ts';
 import { invalidRequest } from '../src/http/schema.ts';
-import type { ImportOptions, Services } from '../src/services/services.ts';
+import type { CreateOptions, ImportOptions, Services } from '../src/services/services.ts';
 import { takeAnyBody } from './byte-bodies.ts';
 import { jobResponse, performWork } from './long-work.ts';
+import { passphrasesOf } from './passphrases.ts';
 import type { Routes } from './route-parts.ts';
+import { toEncryption } from './schemas/encryption.ts';
 import { Image } from './schemas/images.ts';
 import { bytesBody, json, problemResponse } from './schemas/problem.ts';
 import { ImportParams, ImportQuery } from './schemas/transfer.ts';
@@ -39,7 +42,7 @@ export function importRoutes(services: Services): Routes {
         refusePart(request);
         const options: ImportOptions = {
           name: request.params.name,
-          ...toImportOptions(request.query),
+          ...toImportOptions(request),
           bodyLength: bodyLengthOf(request.raw),
           signal: signalOf(reply),
         };
@@ -64,15 +67,14 @@ function refusePart(request: FastifyRequest): void {
   throw invalidRequest({ pointer: '/content-range', in: 'header', message });
 }
 
-function toImportOptions(
-  query: z.output<typeof ImportQuery>,
-): Pick<ImportOptions, 'description' | 'labels' | 'sha256' | 'source'> {
+function toImportOptions(request: Asking): Pick<ImportOptions, 'description' | 'labels' | 'sha256' | 'source'> {
+  const { query } = request;
   const { digest } = query;
   return {
     description: query.description ?? '',
     labels: query.label ?? {},
     sha256: digest === undefined ? undefined : Buffer.from(digest.slice('sha256:'.length), 'hex'),
-    source: query.format === 'raw' ? rawSource(query) : qcow2Source(query),
+    source: query.format === 'raw' ? rawSource(request) : qcow2Source(query),
   };
 }
 
@@ -81,10 +83,13 @@ function qcow2Source({ backing, repair }: z.output<typeof ImportQuery>): ImportO
 }
 
 /** Defaults are those of qemu-img create. */
-function rawSource(query: z.output<typeof ImportQuery>): ImportOptions['source'] {
+function rawSource(request: Asking): ImportOptions['source'] {
+  const { query } = request;
   return {
     format: 'raw',
     compress: query.compress ?? false,
+    dataFile: query.dataFile === true ? { raw: query.dataFileRaw ?? false } : undefined,
+    encryption: encryptionOf(request),
     create: {
       clusterSize: query.clusterSize ?? 65_536,
       compat: query.compat ?? '1.1',
@@ -95,4 +100,19 @@ function rawSource(query: z.output<typeof ImportQuery>): ImportOptions['source']
       preallocation: query.preallocation ?? 'off',
     },
   };
+}
+
+interface Asking extends Pick<FastifyRequest, 'headers'> {
+  readonly query: z.output<typeof ImportQuery>;
+}
+
+/** The passphrase is in a header: a URL is logged. Faults `passphrase-required`; `unsupported-option` for one that nobody asks for. */
+function encryptionOf(request: Asking): CreateOptions['encryption'] {
+  const format = request.query.encryption;
+  const passphrases = passphrasesOf(request);
+  const passphrase = format === undefined ? undefined : passphrases?.take('new');
+  passphrases?.requireTaken();
+  if (format === undefined) return undefined;
+  if (passphrase === undefined) throw new Fault('passphrase-required', {});
+  return toEncryption({ ...request.query, format }, passphrase);
 }

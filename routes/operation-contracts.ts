@@ -368,7 +368,7 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
   [
     'importImage',
     {
-      takes: ['Prefer'],
+      takes: ['Prefer', 'Image-Passphrase'],
       sends: { 201: ['Location', 'ETag', 'Preference-Applied?'], 202: jobHeaders },
       problems: [...makeProblems, 'content-range-mismatch', 'digest-mismatch', 'invalid-geometry', 'unsafe-image'],
     },

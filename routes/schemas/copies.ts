@@ -3,7 +3,8 @@
 import { z } from 'zod';
 
 import { ImageName, Size, SnapshotKey } from './common.ts';
-import { CompressionType } from './images.ts';
+import { NewEncryption } from './encryption.ts';
+import { CompressionType, DataFileChoice } from './images.ts';
 
 export const CopyImage = z
   .strictObject({
@@ -14,6 +15,12 @@ export const CopyImage = z
     compress: z.boolean().default(false).meta({ description: 'Store clusters compressed; full copies only' }),
     mode: z.enum(['full', 'linked']).default('full').meta({
       description: '`full`: a standalone image; `linked`: an overlay, which makes its source immutable',
+    }),
+    encryption: NewEncryption.optional().meta({
+      description: 'How the copy is encrypted; left out it is not, whatever its source is',
+    }),
+    dataFile: DataFileChoice.optional().meta({
+      description: 'The copy keeps its data in a file beside it; left out it does not, whatever its source does',
     }),
   })
   .meta({ id: 'CopyImage' });

@@ -3,7 +3,7 @@
 import { z } from 'zod';
 
 import type { CreateOptions, ImageDescription, KeySlotChange as SlotChange } from '../../src/services/services.ts';
-import { Size } from './common.ts';
+import { queryNumber, Size } from './common.ts';
 
 /** More than anybody types or generates. */
 const passphraseLengthMax = 4096;
@@ -16,33 +16,50 @@ export const Passphrase = z
 
 export const UnlockImage = z.strictObject({ passphrase: Passphrase }).meta({ id: 'UnlockImage' });
 
+export const aesHasNone = 'the old AES scheme has no options beside its passphrase';
+
 /** A slot may cost as much as QEMU lets it, and somewhat more. */
 const iterTimeMsMax = 10_000;
 
+const EncryptionFormat = z.enum(['luks', 'aes']);
+
+/** qemu-img's options for LUKS. */
+export const luksOptions = {
+  cipherAlg: z.enum(['aes-128', 'aes-192', 'aes-256']).optional().meta({ description: 'aes-256 when left out' }),
+  cipherMode: z.enum(['cbc', 'xts']).optional().meta({ description: 'xts when left out' }),
+  ivgenAlg: z.enum(['plain', 'plain64', 'essiv']).optional().meta({ description: 'plain64 when left out' }),
+  ivgenHashAlg: z.enum(['sha256']).optional().meta({ description: 'With `essiv`: sha256 when left out' }),
+  hashAlg: z
+    .enum(['sha1', 'sha224', 'sha256', 'sha384', 'sha512', 'ripemd160'])
+    .optional()
+    .meta({ description: 'sha256 when left out' }),
+};
+
+const iterTimeText = 'What trying a passphrase is to take on this machine; 2000 when left out';
+
 export const NewEncryption = z
   .strictObject({
-    format: z.enum(['luks', 'aes']),
+    format: EncryptionFormat,
     passphrase: Passphrase,
-    cipherAlg: z.enum(['aes-128', 'aes-192', 'aes-256']).optional().meta({ description: 'aes-256 when left out' }),
-    cipherMode: z.enum(['cbc', 'xts']).optional().meta({ description: 'xts when left out' }),
-    ivgenAlg: z.enum(['plain', 'plain64', 'essiv']).optional().meta({ description: 'plain64 when left out' }),
-    ivgenHashAlg: z.enum(['sha256']).optional().meta({ description: 'With `essiv`: sha256 when left out' }),
-    hashAlg: z
-      .enum(['sha1', 'sha224', 'sha256', 'sha384', 'sha512', 'ripemd160'])
-      .optional()
-      .meta({ description: 'sha256 when left out' }),
-    iterTimeMs: z
-      .int()
-      .min(1)
-      .max(iterTimeMsMax)
-      .optional()
-      .meta({ description: 'What trying a passphrase is to take on this machine; 2000 when left out' }),
+    ...luksOptions,
+    iterTimeMs: z.int().min(1).max(iterTimeMsMax).optional().meta({ description: iterTimeText }),
   })
   .refine((body) => body.format === 'luks' || Object.keys(body).every((key) => aesMembers.includes(key)), {
     path: ['format'],
-    error: 'the old AES scheme has no options beside its passphrase',
+    error: aesHasNone,
   })
   .meta({ id: 'NewEncryption', description: "The members after `passphrase` are qemu-img's options for LUKS" });
+
+/** The same in the query of an import, whose passphrase comes in a header. */
+export const encryptionQuery = {
+  encryption: EncryptionFormat.optional().meta({
+    description: 'raw: the new image is encrypted, with the passphrase of `Image-Passphrase`',
+  }),
+  ...luksOptions,
+  iterTimeMs: queryNumber({ min: 1, max: iterTimeMsMax }).optional().meta({ description: iterTimeText }),
+};
+
+export const luksMembers = [...(Object.keys(luksOptions) as (keyof typeof luksOptions)[]), 'iterTimeMs'] as const;
 
 const keySlotMax = 7;
 
@@ -79,9 +96,28 @@ export function toSlotChange(asked: z.output<typeof KeySlotChange>): SlotChange 
 const aesMembers = ['format', 'passphrase'];
 const iterTimeMsDefault = 2000;
 
+/** What a body says of the encryption of a new image; undefined for a plain one. */
+export function newEncryptionOf(body: Encrypting): CreateOptions['encryption'] {
+  const { encryption } = body;
+  return encryption && toEncryption(encryption, Buffer.from(encryption.passphrase));
+}
+
+/** No trace of a passphrase is kept: a repeated request may bring another one, and gets the first answer. */
+export function withoutPassphrase(body: Encrypting): object {
+  if (body.encryption === undefined) return body;
+  const { passphrase: _passphrase, ...encryption } = body.encryption;
+  return { ...body, encryption };
+}
+
+interface Encrypting {
+  readonly encryption?: z.output<typeof NewEncryption> | undefined;
+}
+
 /** The encryption of a new image, with qemu-img's defaults. */
-export function toEncryption(asked: z.output<typeof NewEncryption>): NonNullable<CreateOptions['encryption']> {
-  const passphrase = Buffer.from(asked.passphrase);
+export function toEncryption(
+  asked: Omit<z.output<typeof NewEncryption>, 'passphrase'>,
+  passphrase: Uint8Array,
+): NonNullable<CreateOptions['encryption']> {
   if (asked.format === 'aes') return { format: 'aes', passphrase };
   const ivgenAlg = asked.ivgenAlg ?? 'plain64';
   const wish = {

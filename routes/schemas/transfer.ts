@@ -12,6 +12,7 @@ import {
   QuerySize,
   SnapshotKey,
 } from './common.ts';
+import { aesHasNone, encryptionQuery, luksMembers } from './encryption.ts';
 import { Compat, CompressionType, Preallocation } from './images.ts';
 
 export const ImportParams = z.strictObject({ name: ImageName });
@@ -27,6 +28,9 @@ const rawOnly = [
   'compressionType',
   'preallocation',
   'compress',
+  'dataFile',
+  'dataFileRaw',
+  'encryption',
 ] as const;
 
 export const ImportQuery = z
@@ -52,6 +56,9 @@ export const ImportQuery = z
     compressionType: CompressionType.optional().meta({ description: 'raw: how clusters are packed' }),
     preallocation: Preallocation.optional().meta({ description: 'raw: what is allocated at once' }),
     compress: QueryFlag.optional().meta({ description: 'raw: store clusters compressed' }),
+    dataFile: QueryFlag.optional().meta({ description: 'raw: keep the data in a file beside the image' }),
+    dataFileRaw: QueryFlag.optional().meta({ description: 'raw: the data file reads as the disk by itself' }),
+    ...encryptionQuery,
     description: Description.optional().meta({ description: 'The description of the new image' }),
     label: QueryNewLabels.optional().meta({ description: 'Labels of the new image, `key:value`' }),
   })
@@ -60,6 +67,15 @@ export const ImportQuery = z
     for (const key of foreign) {
       if (query[key] === undefined) continue;
       const message = `only for ${query.format === 'raw' ? 'qcow2' : 'raw'}`;
+      context.addIssue({ code: 'custom', path: [key], message });
+    }
+    if (query.dataFileRaw === true && query.dataFile !== true) {
+      context.addIssue({ code: 'custom', path: ['dataFileRaw'], message: 'only with dataFile' });
+    }
+    if (query.encryption === 'luks') return;
+    for (const key of luksMembers) {
+      if (query[key] === undefined) continue;
+      const message = query.encryption === undefined ? 'only with encryption' : aesHasNone;
       context.addIssue({ code: 'custom', path: [key], message });
     }
   });

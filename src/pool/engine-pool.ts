@@ -1,10 +1,11 @@
 // The pool as services see it: handles on open images, calls and runs on them. Says nothing about threads.
 
-import type { CheckReport, ImageDescription, MeasuredSize, KeySlotPlan } from '../engine/image.ts';
+import type { CheckReport, ImageDescription, MeasuredSize, KeySlotPlan, NewEncryption } from '../engine/image.ts';
 import type {
   AdmitRequest,
   CallName,
   CreateRequest,
+  EncryptionRequest,
   EngineCalls,
   EngineRuns,
   JudgeHeadRequest,
@@ -109,6 +110,15 @@ export interface EnginePool {
   open(request: OpenRequest, options: CallOptions): Promise<EngineHandle>;
   /** Makes an image file; sound before its magic is valid, durable when answered. */
   create(request: CreateRequest, options: RunOptions): Promise<ImageDescription>;
+  /**
+   * Makes the key of an image that is to be made, lets `use` have it, and wipes it; takes seconds, beside everything else.
+   * Faults `unsupported-option`, `engine-busy`, and those of `use`.
+   */
+  withNewKey<Result>(
+    request: EncryptionRequest,
+    options: CallOptions,
+    use: (made: NewEncryption) => Promise<Result>,
+  ): Promise<Result>;
   /** Judges the beginning of a foreign file, before the rest is there; faults `unsafe-image` as `admit` would. */
   judgeHead(request: JudgeHeadRequest, options: CallOptions): Promise<void>;
   /** How large a new file will be; faults as making it would. */

@@ -2,10 +2,11 @@
 
 import type { Steps } from '../engine/image.ts';
 import type { Engine } from './engine.ts';
-import type { CreateFileRequest, RequestBody } from './messages.ts';
+import type { RequestBody } from './messages.ts';
 import type {
   AdmitRequest,
   CheckReport,
+  CreateRequest,
   ImageDescription,
   JudgeHeadRequest,
   MeasuredSize,
@@ -30,7 +31,7 @@ export function fileRunOf(engine: Engine, body: FileRunRequest): Steps<unknown> 
 }
 
 /** Makes the file and tells what has become of it. */
-function* createFile(engine: Engine, request: CreateFileRequest): Steps<ImageDescription> {
+function* createFile(engine: Engine, request: CreateRequest): Steps<ImageDescription> {
   const { path, spec, backing } = request;
   yield* engine.create(path, spec);
   const image = engine.open({ path, writable: false, backing, dataFile: spec.dataFile });

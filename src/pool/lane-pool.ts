@@ -21,6 +21,7 @@ import type {
   AdmitRequest,
   CheckReport,
   CreateRequest,
+  EncryptionRequest,
   ImageDescription,
   JudgeHeadRequest,
   MeasuredSize,
@@ -99,15 +100,17 @@ export class LanePool implements EnginePool {
   }
 
   async create(request: CreateRequest, options: RunOptions): Promise<ImageDescription> {
-    const { encryption, ...plain } = request;
-    const make = async (made: NewEncryption | undefined): Promise<ImageDescription> => {
-      const body = { kind: 'create', request: { ...plain, spec: { ...plain.spec, encryption: made } } } as const;
-      return (await this.#runOnFile(body, options)) as ImageDescription;
-    };
-    if (encryption === undefined) return make(undefined);
-    const ask = (signal: AbortSignal): Promise<unknown> =>
-      this.#runOnFile({ kind: 'makeKey', request: encryption }, { signal, onProgress: undefined });
-    return this.#searches.withNewKey(ask, { signal: options.signal, use: make });
+    return (await this.#runOnFile({ kind: 'create', request }, options)) as ImageDescription;
+  }
+
+  withNewKey<Result>(
+    request: EncryptionRequest,
+    options: CallOptions,
+    use: (made: NewEncryption) => Promise<Result>,
+  ): Promise<Result> {
+    const make = (signal: AbortSignal): Promise<unknown> =>
+      this.#runOnFile({ kind: 'makeKey', request }, { signal, onProgress: undefined });
+    return this.#searches.withNewKey(make, { signal: options.signal, use });
   }
 
   async judgeHead(request: JudgeHeadRequest, options: CallOptions): Promise<void> {

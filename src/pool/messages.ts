@@ -8,7 +8,6 @@ import type {
   AdmitRequest,
   CallName,
   CreateRequest,
-  CreateSpec,
   EncryptionRequest,
   EngineCalls,
   EngineRuns,
@@ -25,9 +24,6 @@ export type ImageNumber = number;
 
 /** The keys of whoever asks, for this request alone; undefined for whoever has none of their own. */
 export type OwnKeys = VolumeKeys | undefined;
-
-/** A file to make, with the keys that were made for it. */
-export type CreateFileRequest = Omit<CreateRequest, 'spec' | 'encryption'> & { readonly spec: CreateSpec };
 
 /** The calls that are done in one go; planning an export is asked for like a call, and done like a run. */
 export type PlainCallName = Exclude<CallName, 'planExport'>;
@@ -97,7 +93,7 @@ export type RequestBody =
   | { readonly kind: 'planSlots'; readonly image: ImageNumber; readonly request: KeySlotRequest }
   /** Makes the keys and the LUKS area of a new image; answered with them. */
   | { readonly kind: 'makeKey'; readonly request: EncryptionRequest }
-  | { readonly kind: 'create'; readonly request: CreateFileRequest }
+  | { readonly kind: 'create'; readonly request: CreateRequest }
   | { readonly kind: 'judgeHead'; readonly request: JudgeHeadRequest }
   | { readonly kind: 'measure'; readonly request: MeasureRequest }
   | { readonly kind: 'admit'; readonly request: AdmitRequest };

@@ -53,6 +53,7 @@ export type {
   MeasuredSize,
   MeasureSpec,
   NewDataFile,
+  NewEncryption,
   RepairMode,
   RuntimeOptions,
   SnapshotDescription,
@@ -97,11 +98,9 @@ export interface OpenRequest {
 export interface CreateRequest {
   readonly imageId: string;
   readonly path: string;
-  readonly spec: Omit<CreateSpec, 'encryption'>;
+  readonly spec: CreateSpec;
   /** The chain below, nearest first, of what `spec.backing` names; empty without. Only for the description. */
   readonly backing: readonly BackingSource[];
-  /** Left out for a plain image. */
-  readonly encryption?: EncryptionRequest | undefined;
 }
 
 /** How a new image is to be encrypted; the thread wipes its copies of the passphrase. */

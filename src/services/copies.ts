@@ -2,13 +2,16 @@
 
 import { Fault } from '../base/fault.ts';
 import type { ImageFacts } from '../catalog/catalog.ts';
-import type { CreateSpec } from '../pool/protocol.ts';
+import type { CreateSpec, EngineRuns, NewEncryption } from '../pool/protocol.ts';
 import type { ImageAccess } from './image-access.ts';
 import { requireFacts } from './image-facts.ts';
 import type { Image } from './image-facts.ts';
 import type { Images } from './images.ts';
 import { generationFirst } from './new-images.ts';
 import type { NewImages } from './new-images.ts';
+import { newDataFile, withNewKey } from './new-file-parts.ts';
+import type { EncryptionOptions } from './new-file-parts.ts';
+import type { ServiceParts } from './service-parts.ts';
 import { findSnapshot } from './snapshot-lookup.ts';
 import type { Usage } from './usage.ts';
 import type { Visit } from './visit.ts';
@@ -24,6 +27,10 @@ export interface CopyOptions {
   /** Whether the clusters of a full copy are stored compressed. */
   readonly compress: boolean;
   readonly mode: 'full' | 'linked';
+  /** How the copy is encrypted; it is plain when undefined, whatever the source is. */
+  readonly encryption: EncryptionOptions | undefined;
+  /** The copy keeps its data in a file of its own; itself when undefined, whatever the source does. */
+  readonly dataFile: { readonly raw: boolean } | undefined;
 }
 
 type Format = Omit<CreateSpec, 'virtualSize' | 'backing' | 'encryption' | 'dataFile'>;
@@ -33,13 +40,17 @@ export class Copies {
   readonly #images: Pick<Images, 'create'>;
   readonly #newImages: NewImages;
   readonly #usage: Pick<Usage, 'requireQuota'>;
+  readonly #parts: Pick<ServiceParts, 'directory' | 'pool' | 'entropy'>;
 
-  constructor(parts: {
-    readonly access: ImageAccess;
-    readonly images: Pick<Images, 'create'>;
-    readonly newImages: NewImages;
-    readonly usage: Pick<Usage, 'requireQuota'>;
-  }) {
+  constructor(
+    parts: Pick<ServiceParts, 'directory' | 'pool' | 'entropy'> & {
+      readonly access: ImageAccess;
+      readonly images: Pick<Images, 'create'>;
+      readonly newImages: NewImages;
+      readonly usage: Pick<Usage, 'requireQuota'>;
+    },
+  ) {
+    this.#parts = parts;
     this.#access = parts.access;
     this.#images = parts.images;
     this.#newImages = parts.newImages;
@@ -58,16 +69,25 @@ export class Copies {
   }
 
   async #fill(visit: Visit, options: CopyOptions, control: WorkControl | undefined): Promise<Image> {
-    const { name, compress } = options;
+    const { name, compress, dataFile, encryption: wanted } = options;
     const snapshot = options.snapshot === undefined ? undefined : await findSnapshot(visit, options.snapshot);
     const format = formatOf(requireFacts(visit.record), options);
     const virtualSize = snapshot?.virtualSize ?? visit.pulse.virtualSize;
     const asked = snapshot === undefined ? {} : { snapshot: snapshot.id };
     const reservation = { ...namelessly, name, backing: undefined, signal: control?.signal, control } as const;
-    return this.#newImages.make(reservation, async ({ path, signal }) => {
-      const spec = { ...format, virtualSize, backing: undefined };
+    return this.#newImages.make(reservation, async ({ id, path, signal }) => {
       const watched = control === undefined ? undefined : { ...control, signal };
-      const { description } = await visit.run('copy', { path, spec, compress, layer: 'all', ...asked }, watched);
+      const copy = (encryption: NewEncryption | undefined): Promise<EngineRuns['copy']['result']> => {
+        const spec = {
+          ...format,
+          virtualSize,
+          backing: undefined,
+          encryption,
+          dataFile: newDataFile(this.#parts, id, dataFile),
+        };
+        return visit.run('copy', { path, spec, compress, layer: 'all', ...asked }, watched);
+      };
+      const { description } = await withNewKey(this.#parts, { wanted, signal }, copy);
       return { description, generation: generationFirst };
     });
   }
@@ -77,7 +97,8 @@ export class Copies {
       throw refusal('snapshot', 'an overlay stands on an image, not on a snapshot in it');
     if (options.compress) throw refusal('compress', 'a linked copy holds nothing that could be compressed');
     const format = formatOf(requireFacts(await this.#access.findReady(image)), options);
-    const overlay = { ...namelessly, ...format, name: options.name, virtualSize: undefined, backing: image };
+    const { name, encryption, dataFile } = options;
+    const overlay = { ...namelessly, ...format, name, virtualSize: undefined, backing: image, encryption, dataFile };
     return this.#images.create(overlay, control);
   }
 }

@@ -5,15 +5,14 @@ import { Fault } from '../base/fault.ts';
 import { alignUp } from '../base/integers.ts';
 import { sectorSize } from '../base/units.ts';
 import type { ImageState, LabelFilter, Labels } from '../catalog/catalog.ts';
-import { keyChanceLength, snapshotsPerPageMax } from '../pool/protocol.ts';
+import { snapshotsPerPageMax } from '../pool/protocol.ts';
 import type {
   AmendWish,
   CheckReport,
   CreateSpec,
-  EncryptionRequest,
   ImageDescription,
   ImageInspection,
-  NewDataFile,
+  NewEncryption,
   RepairMode,
   SnapshotDescription,
 } from '../pool/protocol.ts';
@@ -24,6 +23,8 @@ import type { Image } from './image-facts.ts';
 import type { LeaseClaim } from './lease-book.ts';
 import { generationFirst } from './new-images.ts';
 import type { NewImages } from './new-images.ts';
+import { newDataFile, withNewKey } from './new-file-parts.ts';
+import type { EncryptionOptions } from './new-file-parts.ts';
 import { requireUnprotected } from './opening.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { requireSpace } from './storage-faults.ts';
@@ -53,11 +54,6 @@ export interface CreateOptions {
   /** Keeps the data in a file of its own, which with `raw` reads as the disk by itself; left out for none. */
   readonly dataFile?: { readonly raw: boolean } | undefined;
 }
-
-/** How a new image is to be encrypted. */
-export type EncryptionOptions =
-  | Extract<EncryptionRequest, { readonly format: 'aes' }>
-  | Omit<Extract<EncryptionRequest, { readonly format: 'luks' }>, 'chance'>;
 
 /** Which images to list; every given member must match. */
 export interface ListOptions {
@@ -102,7 +98,7 @@ export class Images {
   readonly #access: ImageAccess;
   readonly #newImages: NewImages;
   readonly #usage: Pick<Usage, 'requireQuota'>;
-  readonly #entropy: ServiceParts['entropy'];
+  readonly #parts: Pick<ServiceParts, 'directory' | 'pool' | 'entropy'>;
   readonly #edits: ImageEdits;
 
   constructor(
@@ -118,7 +114,7 @@ export class Images {
     this.#access = parts.access;
     this.#newImages = parts.newImages;
     this.#usage = parts.usage;
-    this.#entropy = parts.entropy;
+    this.#parts = parts;
     this.#edits = new ImageEdits(parts);
   }
 
@@ -144,21 +140,17 @@ export class Images {
         ...format,
         virtualSize: present(format.virtualSize ?? base?.virtualSize, 'a new image has a size'),
         backing: source === undefined ? undefined : { fileName: source.fileName, format: source.format },
-        dataFile: dataFile === undefined ? undefined : this.#newDataFile(id, dataFile),
+        dataFile: newDataFile(this.#parts, id, dataFile),
       };
       const below = base === undefined ? [] : [base.source, ...base.below];
-      const encryption = wanted?.format === 'luks' ? { ...wanted, chance: this.#entropy(keyChanceLength) } : wanted;
-      const request = { imageId: id, path, spec, backing: below, encryption };
       control?.started();
-      const made = await this.#pool.create(request, { signal, onProgress: control?.onProgress });
+      const make = (encryption: NewEncryption | undefined): Promise<ImageDescription> => {
+        const request = { imageId: id, path, spec: { ...spec, encryption }, backing: below };
+        return this.#pool.create(request, { signal, onProgress: control?.onProgress });
+      };
+      const made = await withNewKey(this.#parts, { wanted, signal }, make);
       return { description: made, generation: generationFirst };
     });
-  }
-
-  /** Made in staging, beside the image. */
-  #newDataFile(id: string, { raw }: { readonly raw: boolean }): NewDataFile {
-    const directory = this.#directory;
-    return { fileName: directory.dataFileName(id), path: directory.dataPath('staging', id), raw };
   }
 
   /** Opens no file. */

@@ -6,7 +6,7 @@ import type { Image } from './image-facts.ts';
 import type { CreateOptions } from './images.ts';
 import type { NewImages } from './new-images.ts';
 import { takeQcow2 } from './qcow2-import.ts';
-import { requireKnownSize, requireNoPlaces, takeRaw } from './raw-import.ts';
+import { requireKnownSize, requirePackable, takeRaw } from './raw-import.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { requireSpace } from './storage-faults.ts';
 import type { Usage } from './usage.ts';
@@ -45,18 +45,21 @@ export interface ImportOptions {
         >;
         /** Whether clusters are stored packed; not for an image that has all its clusters from the start. */
         readonly compress: boolean;
+        /** As {@link CreateOptions} has them. */
+        readonly dataFile: CreateOptions['dataFile'];
+        readonly encryption: CreateOptions['encryption'];
       };
   /** Aborted when the client has gone: an import whose body is not there yet ends and leaves nothing. */
   readonly signal: AbortSignal | undefined;
 }
 
 export class Imports {
-  readonly #parts: Pick<ServiceParts, 'directory' | 'pool' | 'report'>;
+  readonly #parts: Pick<ServiceParts, 'directory' | 'pool' | 'report' | 'entropy'>;
   readonly #newImages: NewImages;
   readonly #usage: Pick<Usage, 'requireQuota'>;
 
   constructor(
-    parts: Pick<ServiceParts, 'directory' | 'pool' | 'report'> & {
+    parts: Pick<ServiceParts, 'directory' | 'pool' | 'report' | 'entropy'> & {
       readonly newImages: NewImages;
       readonly usage: Pick<Usage, 'requireQuota'>;
     },
@@ -84,11 +87,12 @@ export class Imports {
     const incoming = { body, bodyLength, sha256, onTaken, onProgress: control?.onProgress };
     await this.#usage.requireQuota(bodyLength ?? 0);
     if (source.format === 'raw') {
-      const { create, compress } = source;
+      const { create, compress, dataFile, encryption } = source;
+      const wish = { create, compress, dataFile, encryption };
       requireKnownSize(create, bodyLength);
-      if (compress) requireNoPlaces(create);
+      if (compress) requirePackable(wish);
       return this.#newImages.make({ ...reservation, backing: undefined }, (draft) =>
-        takeRaw(this.#parts, draft, { ...incoming, create, compress }),
+        takeRaw(this.#parts, draft, { ...incoming, ...wish }),
       );
     }
     const { backing, repair } = source;

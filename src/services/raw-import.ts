@@ -8,9 +8,11 @@ import { releaseBytes } from '../base/spent-bytes.ts';
 import { GiB, MiB, PiB, sectorSize } from '../base/units.ts';
 import { isZeroes } from '../base/zero-bytes.ts';
 import type { EngineHandle } from '../pool/engine-pool.ts';
-import type { CreateSpec, ImageDescription } from '../pool/protocol.ts';
+import type { CreateSpec, DataFileSource, ImageDescription, NewEncryption } from '../pool/protocol.ts';
 import { bodyChunks, expectedOf, watched, whileWanted } from './body-chunks.ts';
 import type { BodyChunk } from './body-chunks.ts';
+import { newDataFile, withNewKey } from './new-file-parts.ts';
+import type { EncryptionOptions } from './new-file-parts.ts';
 import { generationFirst } from './new-images.ts';
 import type { Draft, MadeFile } from './new-images.ts';
 import type { StagedFile } from '../store/staged-file.ts';
@@ -19,15 +21,23 @@ import { requireDigest, writeChunkLength, writesAtOnceMax } from './write-sessio
 import { WriteWindow } from './write-window.ts';
 
 /** How the new image is to be laid out. */
-export type RawImportFormat = Omit<CreateSpec, 'virtualSize' | 'backing' | 'encryption'>;
+export type RawImportFormat = Omit<CreateSpec, 'virtualSize' | 'backing' | 'encryption' | 'dataFile'>;
 
-export interface IncomingRaw {
-  readonly body: AsyncIterable<Uint8Array>;
-  readonly bodyLength: number | undefined;
-  readonly sha256: Uint8Array | undefined;
+/** What the new image is to be. */
+export interface RawImportWish {
   readonly create: RawImportFormat;
   /** Whether clusters are stored packed. */
   readonly compress: boolean;
+  /** Undefined: the image keeps its data itself. */
+  readonly dataFile: { readonly raw: boolean } | undefined;
+  /** Undefined for a plain image. */
+  readonly encryption: EncryptionOptions | undefined;
+}
+
+export interface IncomingRaw extends RawImportWish {
+  readonly body: AsyncIterable<Uint8Array>;
+  readonly bodyLength: number | undefined;
+  readonly sha256: Uint8Array | undefined;
   /** Told when the whole body is there. */
   readonly onTaken: () => void;
 }
@@ -51,11 +61,13 @@ export function requireKnownSize(create: RawImportFormat, bodyLength: number | u
   });
 }
 
-/** Faults `unsupported-option`: packed clusters would leave the places behind that were made for them. */
-export function requireNoPlaces(create: RawImportFormat): void {
-  if (create.preallocation === 'off') return;
-  const reason = 'compressed clusters have no places that could be made in advance';
-  throw new Fault('unsupported-option', { option: 'compress', value: true, reason });
+/** Fault `unsupported-option`: not every image can have packed clusters. */
+export function requirePackable({ create, dataFile, encryption }: RawImportWish): void {
+  const refuse = (reason: string): Fault =>
+    new Fault('unsupported-option', { option: 'compress', value: true, reason });
+  if (create.preallocation !== 'off') throw refuse('compressed clusters have no places that could be made in advance');
+  if (encryption !== undefined) throw refuse('compressed clusters are not encrypted');
+  if (dataFile !== undefined) throw refuse('compressed clusters cannot lie in a data file');
 }
 
 /**
@@ -63,22 +75,33 @@ export function requireNoPlaces(create: RawImportFormat): void {
  * `content-range-mismatch`, `digest-mismatch`, and those of the engine; whoever reserved the image removes its file.
  */
 export async function takeRaw(
-  parts: Pick<ServiceParts, 'directory' | 'pool' | 'report'>,
+  parts: Pick<ServiceParts, 'directory' | 'pool' | 'report' | 'entropy'>,
   draft: Draft,
+  incoming: IncomingRaw,
+): Promise<MadeFile> {
+  const wish = { wanted: incoming.encryption, signal: draft.signal };
+  return withNewKey(parts, wish, (encryption) => takeInto(parts, { draft, encryption }, incoming));
+}
+
+async function takeInto(
+  parts: Pick<ServiceParts, 'directory' | 'pool' | 'report'>,
+  { draft, encryption }: { readonly draft: Draft; readonly encryption: NewEncryption | undefined },
   incoming: IncomingRaw,
 ): Promise<MadeFile> {
   const { directory, pool } = parts;
   const { id, path, signal } = draft;
+  const dataFile = newDataFile(parts, id, incoming.dataFile);
+  const format = { ...incoming.create, backing: undefined, dataFile, encryption };
   const make = async (virtualSize: number): Promise<ImageDescription> => {
-    const spec = { ...incoming.create, virtualSize: alignUp(virtualSize, sectorSize), backing: undefined };
+    const spec = { ...format, virtualSize: alignUp(virtualSize, sectorSize) };
     return pool.create({ imageId: id, path, spec, backing: [] }, { signal, onProgress: undefined });
   };
   await make(incoming.bodyLength ?? sizeFirst);
 
-  const staged = await directory.openStaged(id);
+  const staged = await directory.openStaged(id, dataFile === undefined ? 'image' : 'data');
   let made: MadeFile | undefined;
   try {
-    made = await fillOpened({ parts, draft, staged }, incoming);
+    made = await fillOpened({ parts, draft, staged, dataFile, volumeKey: encryption?.volumeKey }, incoming);
   } finally {
     await staged.close();
   }
@@ -91,15 +114,23 @@ export async function takeRaw(
 
 /** Opens the new image, fills it and closes it, also when that fails. */
 async function fillOpened(
-  target: { readonly parts: Pick<ServiceParts, 'pool' | 'report'>; readonly draft: Draft; readonly staged: StagedFile },
+  target: {
+    readonly parts: Pick<ServiceParts, 'pool' | 'report'>;
+    readonly draft: Draft;
+    readonly staged: StagedFile;
+    readonly dataFile: DataFileSource | undefined;
+    readonly volumeKey: Uint8Array | undefined;
+  },
   incoming: IncomingRaw,
 ): Promise<MadeFile | undefined> {
   const { pool, report } = target.parts;
   const { id, path, signal } = target.draft;
-  const request = { imageId: id, path, writable: true, backing: [], generation: generationFirst };
+  const { dataFile, volumeKey } = target;
+  const request = { imageId: id, path, writable: true, backing: [], dataFile, generation: generationFirst };
   const handle = await pool.open(request, { signal });
   let made: MadeFile | undefined;
   try {
+    if (volumeKey !== undefined) await handle.useKeys(new Map([[path, Uint8Array.from(volumeKey)]]));
     made = await fill({ handle, staged: target.staged, signal }, incoming);
   } catch (error) {
     handle.release();

@@ -118,7 +118,7 @@ export function createServices(parts: ServiceParts): Services {
     vmStates: new VmStates({ ...parts, access, usage, ahead }),
     bitmaps,
     compactions,
-    copies: new Copies({ access, images, newImages, usage }),
+    copies: new Copies({ ...parts, access, images, newImages, usage }),
     imports: new Imports({ ...parts, newImages, usage }),
     exports: new Exports({ ...parts, access, ahead, usage, processToken }),
     jobs,

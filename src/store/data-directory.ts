@@ -78,9 +78,9 @@ export class DataDirectory {
     return StagingWriter.create(this.stagingPath(id), options);
   }
 
-  /** A staging file that somebody else writes to, to be made durable meanwhile. */
-  async openStaged(id: string): Promise<StagedFile> {
-    return StagedFile.open(this.stagingPath(id));
+  /** A staging file, or the data file beside it, that somebody else writes to, to be made durable meanwhile. */
+  async openStaged(id: string, file: 'image' | 'data'): Promise<StagedFile> {
+    return StagedFile.open(file === 'image' ? this.stagingPath(id) : this.dataPath('staging', id));
   }
 
   /** A finished staging file as its reader's own: nobody finds it any more. */

@@ -89,7 +89,10 @@ describe('encrypted images that are made here', () => {
               passphrase: Buffer.from(passphrase),
               chance: randomBytes(keyChanceLength),
             };
-      await pool.create({ imageId: 'one', path, spec: { ...usualSpec, ...spec }, backing: [], encryption }, nobody);
+      await pool.withNewKey(encryption, nobody, (made) => {
+        const request = { imageId: 'one', path, spec: { ...usualSpec, ...spec, encryption: made }, backing: [] };
+        return pool.create(request, nobody);
+      });
       paths.set(kind, path);
     }
   });

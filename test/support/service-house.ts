@@ -132,6 +132,8 @@ export const rawSource: Extract<ImportOptions['source'], { format: 'raw' }> = {
     compressionType: 'zlib',
     preallocation: 'off',
   },
+  dataFile: undefined,
+  encryption: undefined,
 };
 
 export const qcow2Source: Extract<ImportOptions['source'], { format: 'qcow2' }> = {

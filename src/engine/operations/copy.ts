@@ -20,18 +20,18 @@ export interface CopyWish extends FillForm {
 }
 
 /**
- * The file is durable at the end; a cancel or a fault removes it. What the layer has must not change meanwhile. Faults of
- * create, layer and file.
+ * The file, with its data file if it has one, is durable at the end; a cancel or a fault removes both. What the layer has
+ * must not change meanwhile. Faults of create, layer and file.
  */
 export function* copyToFile(layer: Layer, wish: CopyWish): Steps<ImageDescription> {
   const { path, spec } = wish;
+  const { dataFile, encryption } = spec;
   yield* createFile(path, { ...spec, virtualSize: Math.max(spec.virtualSize, layer.size) });
   let session: ImageSession | undefined;
   let finished = false;
   try {
-    // Nobody knows the file yet: it needs no locks.
-    const file = NodeFile.open(path, { writable: true, locks: 'none' });
-    session = ImageSession.open(file, { writable: true, layer: undefined, openDataFile: undefined });
+    session = openNew(path, dataFile?.path);
+    if (encryption !== undefined) session.unlock(encryption.volumeKey);
     yield* session.changeInSteps((parts) => fill(parts, layer, wish));
     const description = describe(session.parts);
     const filled = session;
@@ -44,6 +44,21 @@ export function* copyToFile(layer: Layer, wish: CopyWish): Steps<ImageDescriptio
     if (!finished) {
       session?.release();
       removeFile(path);
+      if (dataFile !== undefined) removeFile(dataFile.path);
     }
   }
+}
+
+/** Nobody knows the files yet: they need no locks. */
+function openNew(path: string, dataPath: string | undefined): ImageSession {
+  const use = { writable: true, locks: 'none' } as const;
+  const openDataFile = dataPath === undefined ? undefined : NodeFile.open(dataPath, use);
+  let file: NodeFile;
+  try {
+    file = NodeFile.open(path, use);
+  } catch (error) {
+    openDataFile?.close();
+    throw error;
+  }
+  return ImageSession.open(file, { writable: true, layer: undefined, openDataFile });
 }
