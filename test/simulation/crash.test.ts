@@ -11,6 +11,7 @@ import { liveAmendment } from './amendment.ts';
 import type { TrialRecord } from './crash-trials.ts';
 import { liveEmptying, liveRebase } from './chain-changes.ts';
 import { liveCommit } from './committing.ts';
+import { liveCopy } from './copying.ts';
 import { liveCreation } from './creation.ts';
 import { liveHeaderChange } from './header-change.ts';
 import { liveKeySlots } from './key-slots.ts';
@@ -34,6 +35,7 @@ const others = [
   ['the emptying of an overlay', liveEmptying, 16],
   ['a rebase', liveRebase, 10],
   ['a commit', liveCommit, 6],
+  ['a copy', liveCopy, 24],
   ['the admission of a foreign file', liveAdmission, 4],
   ['another header', liveHeaderChange, 40],
   ['an amendment', liveAmendment, 24],

@@ -147,6 +147,12 @@ const changes: readonly Change[] = [
       runToEnd(image.resize({ virtualSize: 14 * cluster, allowShrink: true, preallocation: 'off' })),
   },
   {
+    name: 'compacting',
+    isStructural: true,
+    after: (before) => before,
+    run: (image) => void runToEnd(image.compact({ detectZeroes: true })),
+  },
+  {
     name: 'amending',
     isStructural: true,
     after: (before) => before,
