@@ -2,7 +2,9 @@
 
 import type { FaultCode } from '../base/fault-codes.ts';
 import { Fault } from '../base/fault.ts';
-import type { OpeningParts } from './opening.ts';
+import type { ImageRecord } from '../catalog/catalog.ts';
+import { learn } from './opening.ts';
+import type { Opening, OpeningParts } from './opening.ts';
 
 const losses: readonly FaultCode[] = ['engine-lost', 'image-failed'];
 
@@ -20,15 +22,46 @@ export function leavesDoubts(error: unknown): boolean {
   return error instanceof Fault && (error.code === 'io-error' || error.context['diskFailed'] === true);
 }
 
-/** Another write epoch: nobody knows what the disk has kept of what was not flushed. */
-export function countDoubt({ doubts }: { readonly doubts: Map<string, number> }, imageId: string): void {
-  doubts.set(imageId, (doubts.get(imageId) ?? 0) + 1);
+/** Another write epoch, where the disk has failed a change: nobody knows what it has kept of what was not flushed. */
+export function countDoubt(
+  { doubts }: { readonly doubts: Map<string, number> },
+  imageId: string,
+  error: unknown,
+): void {
+  if (leavesDoubts(error)) doubts.set(imageId, (doubts.get(imageId) ?? 0) + 1);
+}
+
+/** What to do about an image that could not be closed as it should have been. */
+export async function doubtAfterClose(
+  parts: OpeningParts & { readonly doubts: Map<string, number> },
+  { record, writable }: Opening,
+  error: unknown,
+): Promise<void> {
+  if (!writable || !leavesDoubts(error)) return;
+  countDoubt(parts, record.id, error);
+  await markDoubtful(parts, record.id);
+}
+
+/** What to do about an image that was given up. */
+export async function settleLoss(parts: OpeningParts, imageId: string, lost: Fault): Promise<void> {
+  if (leavesDoubts(lost)) await markDoubtful(parts, imageId);
+  await failIfBroken(parts, imageId, lost);
 }
 
 /** An image whose disk failed a change is verified by a repair before anybody gets in again. */
-export async function markDoubtful(parts: OpeningParts, imageId: string): Promise<void> {
+async function markDoubtful(parts: OpeningParts, imageId: string): Promise<void> {
   const record = await parts.catalog.findImage(imageId);
   if (record !== undefined && record.structural === undefined) await parts.catalog.markStructural(imageId, 'repair');
+}
+
+/**
+ * The record after an error: where a caller has met corruption, the open file says so by now, and everybody is told
+ * (CHK-17). A blob that cannot be unpacked spoils its own bytes only.
+ */
+export async function recordAfter(parts: OpeningParts, opening: Opening, error: unknown): Promise<ImageRecord> {
+  const { record, handle, writable } = opening;
+  if (!(error instanceof Fault) || error.kind !== 'corrupt' || error.code === 'compressed-data-invalid') return record;
+  return writable && record.facts?.corrupt === false ? learn(parts, handle, record) : record;
 }
 
 /** A broken assertion inside an image ends it: whatever is in the file, nobody is to make it worse. */

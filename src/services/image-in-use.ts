@@ -9,7 +9,7 @@ import { callOptionsOf, readingRuns, runOptionsOf } from './image-caller.ts';
 import type { CallerOptions, ImagePulse, RunCaller } from './image-caller.ts';
 import type { ImageInUseParts } from './image-in-use-parts.ts';
 import { IdleWatch } from './idle-watch.ts';
-import { countDoubt, failIfBroken, leavesDoubts, leavesImageUnknown, markDoubtful } from './image-failures.ts';
+import { countDoubt, doubtAfterClose, leavesImageUnknown, recordAfter, settleLoss } from './image-failures.ts';
 import type { Retirement } from './image-retirement.ts';
 import { abandonImage, closeImage, learn, requireDetached, requireUsable } from './opening.ts';
 import type { Opening } from './opening.ts';
@@ -136,6 +136,7 @@ export class ImageInUse {
       return await work(opening);
     } catch (error) {
       this.#judge(error, verb);
+      this.#put(opening.handle, await recordAfter(this.#parts, opening, error));
       throw await explainStorage(this.#parts.directory, error);
     } finally {
       this.#calls.leave();
@@ -178,7 +179,7 @@ export class ImageInUse {
   async learn(caller: CallerOptions): Promise<ImageRecord> {
     const work = async ({ handle, record: before }: Opening): Promise<ImageRecord> => {
       const record = await learn(this.#parts, handle, before);
-      if (this.#opening?.handle === handle) this.#opening = { ...this.#opening, record };
+      this.#put(handle, record);
       return record;
     };
     return this.during(caller, work, { changes: false });
@@ -275,6 +276,10 @@ export class ImageInUse {
     return this.#opening;
   }
 
+  #put(handle: EngineHandle, record: ImageRecord): void {
+    if (this.#opening?.handle === handle) this.#opening = { ...this.#opening, record };
+  }
+
   #admits(changes: boolean): boolean {
     if (this.#held || this.#lost !== undefined || this.#cut !== undefined) return false;
     return changes ? this.writable : this.open;
@@ -322,10 +327,7 @@ export class ImageInUse {
     try {
       await closeImage(this.#parts, opening);
     } catch (error) {
-      if (opening.writable && leavesDoubts(error)) {
-        countDoubt(this.#parts, this.id);
-        await markDoubtful(this.#parts, this.id);
-      }
+      await doubtAfterClose(this.#parts, opening, error);
       throw error;
     }
   }
@@ -353,14 +355,13 @@ export class ImageInUse {
     await this.#calls.untilEmpty();
     await this.#abandon('closing an image that failed');
     this.#lost = undefined;
-    if (leavesDoubts(lost)) await markDoubtful(this.#parts, this.id);
-    await failIfBroken(this.#parts, this.id, lost);
+    await settleLoss(this.#parts, this.id, lost);
   }
 
   #judge(error: unknown, verb: { readonly changes: boolean }): void {
     if (!leavesImageUnknown(error, verb) || this.#lost !== undefined) return;
     this.#lost = error;
-    if (leavesDoubts(error)) countDoubt(this.#parts, this.id);
+    countDoubt(this.#parts, this.id, error);
     this.#inBackground('giving up an image that is lost', () => this.#turns.take(() => this.#giveUp(error)));
   }
 
