@@ -1,15 +1,18 @@
 // Each difference on purpose, shown: QEMU does what the list says of it, and we do what it says of us.
 
 import assert from 'node:assert/strict';
+import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
 import { guestOffset } from '../../../src/engine/format/offsets.ts';
 import { Image } from '../../../src/engine/image.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
+import { createEncrypted, openUnlocked } from '../../support/encrypted-image.ts';
 import { checkImage, qemuImg, qemuIo } from '../../support/qemu-img.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { differences } from './differences.ts';
+import { QemuFile } from './qemu-file.ts';
 
 const quiet = { format: 'qcow2', readOnly: false, syncs: false, discard: 'unmap' } as const;
 
@@ -104,7 +107,50 @@ describe('on purpose we differ', () => {
     qemuIo(ours, ['read -P 2 64k 64k', 'read -P 3 128k 64k'], { ...quiet, readOnly: true });
     assert.equal(checkImage(ours, 'none').exit, 0);
   });
+
+  test(`${differences.reservedNoise.row}: ${differences.reservedNoise.qemu}`, () => {
+    using folder = tempFolder();
+    const [ours, twin] = makeEncrypted(folder.path);
+    for (const mode of ['metadata', 'full'] as const) {
+      const grown = new QemuFile(`${twin.path}.${mode}`, { isEncrypted: true });
+      copyFileSync(twin.path, grown.path);
+      grown.img('resize', ['-q', `--preallocation=${mode}`], ['2M']);
+      assert.match(grown.tryIo(['read -P 0 1M 1M'], { readOnly: true }) ?? '', /Pattern verification failed/, mode);
+    }
+    const image = openUnlocked(ours.path, { writable: true, backing: [] });
+    runToEnd(image.resize({ virtualSize: 2 * 1024 ** 2, allowShrink: false, preallocation: 'metadata' }));
+    runToEnd(image.resize({ virtualSize: 3 * 1024 ** 2, allowShrink: false, preallocation: 'full' }));
+    image.close();
+    ours.io(['read -P 9 0 64k', 'read -P 0 64k 3008k'], { readOnly: true });
+    ours.assertSound();
+  });
+
+  test(`${differences.expandedNoise.row}: ${differences.expandedNoise.qemu}`, () => {
+    using folder = tempFolder();
+    const [ours, twin] = makeEncrypted(folder.path);
+    twin.img('amend', ['-q', '-o', 'compat=0.10']);
+    assert.match(twin.tryIo(['read -P 0 64k 64k'], { readOnly: true }) ?? '', /Pattern verification failed/);
+
+    const image = openUnlocked(ours.path, { writable: true, backing: [] });
+    const same = { refcountBits: undefined, lazyRefcounts: undefined, dataFileRaw: undefined };
+    runToEnd(image.amend({ ...same, compat: '0.10' }));
+    image.close();
+    ours.io(['read -P 9 0 64k', 'read -P 0 64k 960k'], { readOnly: true });
+    ours.assertSound();
+  });
 });
+
+/** Two of QEMU's, alike: a cluster of data, and one that was zeroed and kept its place. */
+function makeEncrypted(folder: string): readonly [QemuFile, QemuFile] {
+  const [ours, twin] = ['ours.qcow2', 'twin.qcow2'].map(
+    (name) => new QemuFile(join(folder, name), { isEncrypted: true }),
+  );
+  assert.ok(ours !== undefined && twin !== undefined);
+  createEncrypted(ours.path, { format: 'aes', encrypt: {}, options: 'compat=1.1', size: '1M' });
+  ours.io(['write -P 9 0 128k', 'write -z 64k 64k'], { readOnly: false });
+  copyFileSync(ours.path, twin.path);
+  return [ours, twin];
+}
 
 function infoRaw(path: string): unknown {
   const info = JSON.parse(qemuImg('info', '-f', 'raw', '--output=json', path)) as Record<string, unknown>;
