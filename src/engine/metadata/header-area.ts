@@ -262,7 +262,15 @@ export class HeaderArea {
     if (place.at === undefined) return;
     this.setAutoclear({ bitmaps: false });
     this.#file.flush();
-    if (!place.isLast) return;
+  }
+
+  /**
+   * Takes away what is left of the extension when {@link switchBitmaps} has dropped the bitmaps. They are gone by then,
+   * whether this succeeds or not.
+   */
+  wipeBitmaps(): void {
+    const place = placeOfBitmaps(this.#readCluster(), this.#extensionArea);
+    if (place.at === undefined || !place.isLast) return;
     this.#file.writeAt(hostOffset(place.at), new Uint8Array(bitmapsHeadLength));
     this.#extensions = { ...this.#extensions, bitmaps: undefined };
   }

@@ -74,6 +74,7 @@ export function replaceBitmaps(parts: WriteParts, list: readonly DirtyBitmap[]):
     for (const run of runs) allocator.undo(run);
     throw error;
   }
+  if (list.length === 0) header.wipeBitmaps();
   order.flush();
 }
 
