@@ -48,6 +48,11 @@ const kinds = {
     encrypt: { ...quick, 'cipher-alg': 'aes-192', 'ivgen-alg': 'plain', 'hash-alg': 'sha1' },
     options: 'lazy_refcounts=on',
   },
+  'LUKS ctr-plain64, clusters of 2 KiB': {
+    format: 'luks',
+    encrypt: { ...quick, 'cipher-mode': 'ctr', 'hash-alg': 'sha512' },
+    options: 'cluster_size=2k',
+  },
   'the old AES scheme, clusters of 512 bytes': { format: 'aes', encrypt: {}, options: 'cluster_size=512' },
 } as const;
 

@@ -8,6 +8,8 @@ import { highHalf, lowHalf } from '../../base/integers.ts';
 import { viewOf } from '../format/big-endian.ts';
 import { blockLength, BlockCipher } from './block-cipher.ts';
 import { CbcCipher } from './cbc-cipher.ts';
+import { CtrCipher } from './ctr-cipher.ts';
+import { EcbCipher } from './ecb-cipher.ts';
 import type { SectorCipher, SectorTweak } from './sector-cipher.ts';
 import { XtsCipher } from './xts-cipher.ts';
 
@@ -37,6 +39,10 @@ export function chooseCipher(name: CipherName, key: Uint8Array): SectorCipher {
       return new XtsCipher(key, tweak);
     case 'cbc':
       return new CbcCipher(key, tweak);
+    case 'ctr':
+      return new CtrCipher(new BlockCipher(key), tweak);
+    case 'ecb':
+      return new EcbCipher(new BlockCipher(key));
     default:
       throw unsupported(name, key.length);
   }

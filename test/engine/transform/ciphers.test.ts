@@ -31,7 +31,7 @@ interface Case {
   readonly cipherMode: string;
   readonly keyLength: number;
   readonly openssl: string;
-  readonly vector: (key: Uint8Array) => (sector: number) => Uint8Array;
+  readonly vector: (key: Uint8Array) => (sector: number) => Uint8Array | null;
 }
 
 const cases: readonly Case[] = [
@@ -41,6 +41,9 @@ const cases: readonly Case[] = [
   { cipherMode: 'cbc-plain64', keyLength: 16, openssl: 'aes-128-cbc', vector: () => plain64 },
   { cipherMode: 'cbc-plain', keyLength: 24, openssl: 'aes-192-cbc', vector: () => plain },
   { cipherMode: 'cbc-essiv:sha256', keyLength: 32, openssl: 'aes-256-cbc', vector: essiv },
+  { cipherMode: 'ctr-plain64', keyLength: 32, openssl: 'aes-256-ctr', vector: () => plain64 },
+  { cipherMode: 'ctr-essiv:sha256', keyLength: 32, openssl: 'aes-256-ctr', vector: essiv },
+  { cipherMode: 'ecb-plain64', keyLength: 24, openssl: 'aes-192-ecb', vector: () => () => null },
 ];
 
 describe('sector ciphers', () => {
@@ -81,7 +84,7 @@ describe('sector ciphers', () => {
   it('are refused by name where we have none', () => {
     const unknown: readonly (readonly [string, string, number])[] = [
       ['serpent', 'xts-plain64', 64],
-      ['aes', 'ctr-plain64', 32],
+      ['aes', 'cfb-plain64', 32],
       ['aes', 'xts-plain64be', 64],
       ['aes', 'xts', 64],
       ['aes', 'xts-plain64', 16],
