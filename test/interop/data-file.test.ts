@@ -8,6 +8,7 @@ import { describe, it } from 'node:test';
 
 import { guestOffset } from '../../src/engine/format/offsets.ts';
 import { Image } from '../../src/engine/image.ts';
+import type { BackingFile } from '../../src/engine/image.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { plainSpec } from '../support/memory-parts.ts';
 import { checkImage, compareImages, infoJson, qemuImg, qemuIo, runTool } from '../support/qemu-img.ts';
@@ -82,4 +83,109 @@ it('neither opens a data file for writing while the other has it', () => {
   assert.match(refused.stderr, /Failed to get .*lock/);
   image.close();
   qemuImg('create', '-q', '-f', 'qcow2', '-o', `data_file=${data}`, other, '2M');
+});
+
+/** One image of a chain, made by QEMU, that keeps its data beside it or itself. */
+interface Layer {
+  readonly name: string;
+  readonly below?: string;
+  readonly keeps: 'itself' | 'beside' | 'raw';
+  readonly commands: readonly string[];
+}
+
+function build(folder: string, layers: readonly Layer[]): void {
+  for (const { name, below, keeps, commands } of layers) {
+    const path = join(folder, name);
+    const options =
+      keeps === 'itself' ? [] : [`data_file=${path}.data,data_file_raw=${keeps === 'raw' ? 'on' : 'off'}`];
+    const backing = below === undefined ? [] : ['-b', below, '-F', 'qcow2'];
+    qemuImg('create', '-q', '-f', 'qcow2', ...options.flatMap((one) => ['-o', one]), ...backing, path, '2M');
+    qemuIo(path, commands, quiet);
+  }
+}
+
+function layersOf(folder: string, ...names: readonly string[]): readonly BackingFile[] {
+  return names.map((fileName) => {
+    const path = join(folder, fileName);
+    return { fileName, path, format: 'qcow2', dataFile: { fileName: `${path}.data`, path: `${path}.data` } };
+  });
+}
+
+function openOver(folder: string, name: string, ...below: readonly string[]): Image {
+  const path = join(folder, name);
+  const dataFile = { fileName: `${path}.data`, path: `${path}.data` };
+  return Image.open({ path, writable: true, locks: 'qemu', backing: layersOf(folder, ...below), dataFile });
+}
+
+describe('images with data files as layers', () => {
+  const base = ['write -P 1 0 1500k', 'write -z 200k 100k'];
+  const top = ['write -P 2 100k 50001', 'write -z 1m 200k', 'write -P 3 1900k 100k'];
+  for (const [below, above] of [
+    ['beside', 'itself'],
+    ['raw', 'beside'],
+  ] as const) {
+    it(`are committed into, put on one another, flattened and copied: ${above} over ${below}`, () => {
+      using folder = tempFolder();
+      const { path } = folder;
+      build(path, [
+        { name: 'base', keeps: below, commands: base },
+        { name: 'other', keeps: 'beside', commands: ['write -P 1 0 300k', 'write -P 9 1m 500k'] },
+        { name: 'top', below: 'base', keeps: above, commands: top },
+      ]);
+      const before = join(path, 'before.raw');
+      const raw = { path: before, format: 'raw' } as const;
+      const isAsBefore = (name: string): boolean => compareImages({ path: join(path, name), format: 'qcow2' }, raw);
+      qemuImg('convert', '-O', 'raw', join(path, 'top'), before);
+      {
+        const image = openOver(path, 'top', 'base');
+        runToEnd(image.rebase({ chain: layersOf(path, 'other'), mode: 'safe' }));
+        assert.equal(runToEnd(image.check()).clean, true);
+        image.close();
+        assert.ok(isAsBefore('top'), 'on another one with a data file');
+      }
+      {
+        const image = openOver(path, 'top', 'other');
+        const spec = { ...plainSpec, virtualSize: 2 * MiB, clusterSize: 65_536 };
+        const copy = { path: join(path, 'copy'), spec, compress: true, layer: 'all', snapshot: undefined } as const;
+        runToEnd(image.copyTo(copy));
+        runToEnd(image.commit({ depth: 1, mend: false }));
+        runToEnd(image.empty());
+        runToEnd(image.rebase({ chain: [], mode: 'safe' }));
+        image.close();
+      }
+      for (const name of ['top', 'other', 'copy']) {
+        assert.ok(isAsBefore(name), name);
+        assert.equal(checkImage(join(path, name), 'none').exit, 0, name);
+      }
+      assert.equal(infoJson(join(path, 'top'))['backing-filename'], undefined);
+      if (below === 'raw')
+        assert.ok(
+          compareImages(
+            { path: join(path, 'base'), format: 'qcow2' },
+            { path: join(path, 'base.data'), format: 'raw' },
+          ),
+        );
+    });
+  }
+
+  it('are raw ones with nothing below them: neither QEMU nor we give them a base (DAT-04)', () => {
+    using folder = tempFolder();
+    const { path } = folder;
+    build(path, [
+      { name: 'base', keeps: 'itself', commands: [] },
+      { name: 'top', keeps: 'raw', commands: ['write -P 7 0 64k'] },
+    ]);
+    const file = join(path, 'top');
+    const found = readFileSync(file);
+    for (const mode of ['safe', 'unsafe'] as const) {
+      const image = openOver(path, 'top');
+      const rebased = (): void => runToEnd(image.rebase({ chain: layersOf(path, 'base'), mode }));
+      const reason = 'a raw data file is the whole disk, and leaves nothing to an image below';
+      assert.throws(rebased, { code: 'unsupported-option', context: { option: 'backing', reason } });
+      image.close();
+      assert.ok(readFileSync(file).equals(found), mode);
+    }
+    const refused = runTool('qemu-img', ['rebase', '-u', '-f', 'qcow2', '-b', 'base', '-F', 'qcow2', file], '');
+    assert.notEqual(refused.exit, 0);
+  });
 });

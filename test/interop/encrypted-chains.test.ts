@@ -1,17 +1,18 @@
 // Chains in which some images are encrypted: what is done with a layer leaves what qemu-img leaves, or what it can read.
 
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdirSync, readFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
 import { guestOffset } from '../../src/engine/format/offsets.ts';
 import { Image } from '../../src/engine/image.ts';
-import type { BackingFile } from '../../src/engine/image.ts';
+import type { BackingFile, CreateSpec } from '../../src/engine/image.ts';
 import { KiB, MiB } from '../../src/base/units.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { createEncrypted, secret, volumeKeyOf } from '../support/encrypted-image.ts';
-import { makeLuksImage } from '../support/luks-image.ts';
+import { makeLuksImage, plainSpec, quickLuks, usualLuks } from '../support/luks-image.ts';
 import { qemuImg, runTool } from '../support/qemu-img.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
@@ -247,4 +248,46 @@ describe('a rebase in a chain with encrypted images', () => {
     assert.equal(bytesOf(unlocked)[0], 1);
     unlocked.close();
   });
+});
+
+test('what is read through encrypted images is what QEMU reads through them, whatever it is read for', () => {
+  using folder = tempFolder();
+  const { path } = folder;
+  const chain: readonly Storey[] = [
+    { name: 'top', cipher: 'luks', ...top },
+    { name: 'mid', cipher: 'plain', ...mid },
+    { name: 'base', cipher: 'aes', ...base },
+  ];
+  build(path, chain);
+  const before = join(path, 'before.raw');
+  tool('qemu-img', ['convert', ...secret, '-O', 'raw', '--image-opts', optionsOf(path, chain), before]);
+  const content = readFileSync(before);
+  const raw = `driver=raw,file.filename=${before}`;
+  const image = openChain(path, chain);
+  assert.equal(runToEnd(image.digest(undefined)), createHash('sha256').update(content).digest('hex'));
+
+  const planned = runToEnd(image.planExport({ format: 'qcow2', layer: 'all', snapshot: undefined }));
+  const bytes = new Uint8Array(planned.length);
+  planned.read(0, bytes);
+  writeFileSync(join(path, 'exported'), bytes);
+
+  const key = quickLuks(usualLuks);
+  const spec = { ...plainSpec, virtualSize: content.length, clusterSize: 16 * KiB };
+  const beside = { fileName: join(path, 'data'), path: join(path, 'data'), raw: true };
+  const copies: readonly (Storey & { readonly change: Partial<CreateSpec>; readonly compress: boolean })[] = [
+    { ...base, name: 'plain', cipher: 'plain', change: {}, compress: false },
+    { ...base, name: 'packed', cipher: 'plain', change: { compressionType: 'zstd' }, compress: true },
+    { ...base, name: 'luks', cipher: 'luks', change: { encryption: { format: 'luks', ...key } }, compress: false },
+    { ...base, name: 'beside', cipher: 'plain', change: { dataFile: beside }, compress: false },
+  ];
+  for (const { name, change, compress } of copies) {
+    const target = { path: join(path, name), spec: { ...spec, ...change } };
+    runToEnd(image.copyTo({ ...target, compress, layer: 'all', snapshot: undefined }));
+  }
+  image.close();
+  for (const one of [{ ...base, name: 'exported', cipher: 'plain' } as const, ...copies]) {
+    assertSame(optionsOf(path, [one]), raw, one.name);
+    assertClean(path, [one]);
+  }
+  assert.ok(readFileSync(beside.path).equals(content));
 });

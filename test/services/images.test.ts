@@ -166,6 +166,14 @@ describe('an overlay', () => {
       faultOf('chain-too-deep', { depthMax: 64 }),
     );
     assert.equal((await images.chain('layer-64')).length, 64);
+    await images.create(newImage({ name: 'other', virtualSize: 512 }));
+    for (const mode of ['safe', 'unsafe'] as const) {
+      const moved = house.services.chains.rebase('other', { backing: 'layer-64', mode });
+      await assert.rejects(moved, faultOf('chain-too-deep', { depthMax: 64 }));
+    }
+    assert.equal((await images.show('other')).backing, undefined);
+    await house.services.chains.rebase('other', { backing: 'layer-63', mode: 'safe' });
+    assert.equal((await images.chain('other')).length, 64);
   });
 });
 
