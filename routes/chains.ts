@@ -1,7 +1,7 @@
 // What is done to a layer as a whole: put on another base, flattened, committed, summed up, compared.
 
 import type { Services } from '../src/services/services.ts';
-import { answerWork, jobResponse } from './long-work.ts';
+import { answerWork, longVerb } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
 import {
   CommitImage,
@@ -11,10 +11,8 @@ import {
   ImageDigest,
   RebaseImage,
 } from './schemas/chains.ts';
-import { ImageParams } from './schemas/common.ts';
 import { Image } from './schemas/images.ts';
-import { ClaimHeaders } from './schemas/leases.ts';
-import { json, problemResponse } from './schemas/problem.ts';
+import { json } from './schemas/problem.ts';
 
 export function chainRoutes(services: Services): Routes {
   return async (app) => {
@@ -25,10 +23,8 @@ export function chainRoutes(services: Services): Routes {
           operationId: 'rebaseImage',
           tags: ['images'],
           summary: 'Put the image on another one, or on none',
-          params: ImageParams,
-          headers: ClaimHeaders,
+          ...longVerb({ 200: json('The image on its new base', Image) }),
           body: RebaseImage,
-          response: { 200: json('The image on its new base', Image), ...jobResponse(), ...problemResponse() },
         },
       },
       async (request, reply) => {
@@ -49,10 +45,8 @@ export function chainRoutes(services: Services): Routes {
           operationId: 'commitImage',
           tags: ['images'],
           summary: 'Copy what the image holds into one below it; the image is emptied unless it keeps its data',
-          params: ImageParams,
-          headers: ClaimHeaders,
+          ...longVerb({ 200: json('The image that was committed', Image) }),
           body: CommitImage.optional(),
-          response: { 200: json('The image that was committed', Image), ...jobResponse(), ...problemResponse() },
         },
       },
       async (request, reply) => {
@@ -78,14 +72,8 @@ export function chainRoutes(services: Services): Routes {
           operationId: 'digestImage',
           tags: ['data'],
           summary: 'The SHA-256 of all guest bytes',
-          params: ImageParams,
-          headers: ClaimHeaders,
+          ...longVerb({ 200: json('The digest, and of which generation', ImageDigest) }),
           body: DigestImage.optional(),
-          response: {
-            200: json('The digest, and of which generation', ImageDigest),
-            ...jobResponse(),
-            ...problemResponse(),
-          },
         },
       },
       async (request, reply) => {
@@ -106,14 +94,8 @@ export function chainRoutes(services: Services): Routes {
           operationId: 'compareImages',
           tags: ['data'],
           summary: 'Whether another image holds the same',
-          params: ImageParams,
-          headers: ClaimHeaders,
+          ...longVerb({ 200: json('Whether they are identical, and where they differ first', ImageComparison) }),
           body: CompareImages,
-          response: {
-            200: json('Whether they are identical, and where they differ first', ImageComparison),
-            ...jobResponse(),
-            ...problemResponse(),
-          },
         },
       },
       async (request, reply) => {
@@ -134,9 +116,7 @@ export function chainRoutes(services: Services): Routes {
           operationId: 'flattenImage',
           tags: ['images'],
           summary: 'Take everything from the images below into the image, so that it needs none of them',
-          params: ImageParams,
-          headers: ClaimHeaders,
-          response: { 200: json('The image, which stands on none', Image), ...jobResponse(), ...problemResponse() },
+          ...longVerb({ 200: json('The image, which stands on none', Image) }),
         },
       },
       async (request, reply) => {

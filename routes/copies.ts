@@ -3,15 +3,13 @@
 import { sendAnswer } from '../src/http/answer.ts';
 import { answerOnce } from '../src/http/idempotency.ts';
 import type { CopyOptions, Services } from '../src/services/services.ts';
-import { jobResponse, performWork } from './long-work.ts';
+import { longVerb, performWork } from './long-work.ts';
 import { madeAnswer } from './made-answers.ts';
 import type { Routes } from './route-parts.ts';
-import { ImageParams } from './schemas/common.ts';
 import { CopyImage } from './schemas/copies.ts';
 import { newEncryptionOf, withoutPassphrase } from './schemas/encryption.ts';
 import { Image } from './schemas/images.ts';
-import { ClaimHeaders } from './schemas/leases.ts';
-import { json, problemResponse } from './schemas/problem.ts';
+import { json } from './schemas/problem.ts';
 
 export function copyRoutes(services: Services): Routes {
   return async (app) => {
@@ -22,10 +20,8 @@ export function copyRoutes(services: Services): Routes {
           operationId: 'copyImage',
           tags: ['images'],
           summary: 'Copy an image or one of its snapshots; changes of the source wait until a full copy is made',
-          params: ImageParams,
-          headers: ClaimHeaders,
+          ...longVerb({ 201: json('The copy; `Location` names it', Image) }),
           body: CopyImage,
-          response: { 201: json('The copy; `Location` names it', Image), ...jobResponse(), ...problemResponse() },
         },
       },
       async (request, reply) => {

@@ -15,7 +15,7 @@ import type { Services, WriteOptions } from '../src/services/services.ts';
 import { answerReceipt, dataTag, generationOfTag } from './answers.ts';
 import { takeAnyBody } from './byte-bodies.ts';
 import { claimOf } from './claims.ts';
-import { answerWork, jobResponse } from './long-work.ts';
+import { answerWork, longVerb } from './long-work.ts';
 import { passphrasesOf } from './passphrases.ts';
 import type { Routes } from './route-parts.ts';
 import { ClaimHeaders } from './schemas/leases.ts';
@@ -169,14 +169,8 @@ function changes(services: Services): Routes {
           operationId: 'zeroImageData',
           tags: ['data'],
           summary: 'Make a span read as zeroes; any alignment',
-          params: ImageParams,
-          headers: ClaimHeaders,
+          ...longVerb({ 204: { description: 'Done; `Write-Epoch` says until when' } }),
           body: ZeroSpan,
-          response: {
-            204: { description: 'Done; `Write-Epoch` says until when' },
-            ...jobResponse(),
-            ...problemResponse(),
-          },
         },
       },
       async (request, reply) => {
@@ -197,14 +191,8 @@ function changes(services: Services): Routes {
           operationId: 'discardImageData',
           tags: ['data'],
           summary: 'Give whole clusters inside a span back',
-          params: ImageParams,
-          headers: ClaimHeaders,
+          ...longVerb({ 204: { description: 'Done; `Write-Epoch` says until when' } }),
           body: DiscardSpan,
-          response: {
-            204: { description: 'Done; `Write-Epoch` says until when' },
-            ...jobResponse(),
-            ...problemResponse(),
-          },
         },
       },
       async (request, reply) => {

@@ -12,8 +12,10 @@ import type { Job as JobValue, JobKind, JobResults, Services, WorkControl } from
 import { createdAnswer, imageAnswer, receiptAnswer } from './answers.ts';
 import { claimOf } from './claims.ts';
 import { passphrasesOf } from './passphrases.ts';
+import { ImageParams } from './schemas/common.ts';
 import { Job, printJob } from './schemas/jobs.ts';
-import { json } from './schemas/problem.ts';
+import { ClaimHeaders } from './schemas/leases.ts';
+import { json, problemResponse } from './schemas/problem.ts';
 import type { JsonResponse } from './schemas/problem.ts';
 import { printSnapshot } from './schemas/snapshots.ts';
 import { printReport } from './schemas/upkeep.ts';
@@ -64,6 +66,21 @@ export async function answerWork<Kind extends JobKind>(
 /** A job with what it led to. */
 export function showJob(job: JobValue): ReturnType<typeof printJob> {
   return printJob(job, { result: resultOf(job), problem: problemOf(job) });
+}
+
+/** What the schema of every long verb on an image has, beside its words and its body. */
+export function longVerb<Success extends object>(success: Success): LongVerb<Success> {
+  return {
+    params: ImageParams,
+    headers: ClaimHeaders,
+    response: { ...success, ...jobResponse(), ...problemResponse() },
+  };
+}
+
+interface LongVerb<Success> {
+  readonly params: typeof ImageParams;
+  readonly headers: typeof ClaimHeaders;
+  readonly response: Success & ReturnType<typeof jobResponse> & ReturnType<typeof problemResponse>;
 }
 
 /** The response of every long verb besides its success. */

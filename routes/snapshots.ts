@@ -8,7 +8,7 @@ import { answerOnce } from '../src/http/idempotency.ts';
 import { badCursor, pageCursors } from '../src/http/page-cursor.ts';
 import type { Services, SnapshotList, SnapshotPosition } from '../src/services/services.ts';
 import { claimOf } from './claims.ts';
-import { answerWork, jobResponse, performWork } from './long-work.ts';
+import { answerWork, jobResponse, longVerb, performWork } from './long-work.ts';
 import { madeAnswer } from './made-answers.ts';
 import { passphrasesOf } from './passphrases.ts';
 import type { Routes } from './route-parts.ts';
@@ -28,14 +28,8 @@ export function snapshotRoutes(services: Services): Routes {
           operationId: 'createSnapshot',
           tags: ['snapshots'],
           summary: 'Keep what the guest sees now',
-          params: ImageParams,
-          headers: ClaimHeaders,
+          ...longVerb({ 201: json('The snapshot; `Location` names it', Snapshot) }),
           body: CreateSnapshot,
-          response: {
-            201: json('The snapshot; `Location` names it', Snapshot),
-            ...jobResponse(),
-            ...problemResponse(),
-          },
         },
       },
       async (request, reply) => {

@@ -4,7 +4,7 @@ import { sendAnswer } from '../src/http/answer.ts';
 import type { Services } from '../src/services/services.ts';
 import { refuseOption } from './answers.ts';
 import { claimOf } from './claims.ts';
-import { answerWork, jobResponse, performWork } from './long-work.ts';
+import { answerWork, longVerb, performWork } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
 import { ClaimHeaders } from './schemas/leases.ts';
 import { ImageParams } from './schemas/common.ts';
@@ -22,10 +22,8 @@ export function upkeepRoutes(services: Services): Routes {
           operationId: 'resizeImage',
           tags: ['images'],
           summary: 'Give the guest more or less disk',
-          params: ImageParams,
-          headers: ClaimHeaders,
+          ...longVerb({ 200: json('The image with its new size', Image) }),
           body: ResizeImage,
-          response: { 200: json('The image with its new size', Image), ...jobResponse(), ...problemResponse() },
         },
       },
       async (request, reply) => {
@@ -50,10 +48,8 @@ export function upkeepRoutes(services: Services): Routes {
           operationId: 'checkImage',
           tags: ['images'],
           summary: 'Count every reference to every cluster, and mend what was asked for',
-          params: ImageParams,
-          headers: ClaimHeaders,
+          ...longVerb({ 200: json('What was found', CheckReport) }),
           body: CheckImage.optional(),
-          response: { 200: json('What was found', CheckReport), ...jobResponse(), ...problemResponse() },
         },
       },
       async (request, reply) => {
@@ -75,10 +71,8 @@ export function upkeepRoutes(services: Services): Routes {
           operationId: 'amendImage',
           tags: ['images'],
           summary: 'Make the file another way: its version, refcounts and flags, all at once or not at all',
-          params: ImageParams,
-          headers: ClaimHeaders,
+          ...longVerb({ 200: json('The image, amended', Image) }),
           body: AmendImage,
-          response: { 200: json('The image, amended', Image), ...jobResponse(), ...problemResponse() },
         },
       },
       async (request, reply) => {
@@ -117,9 +111,7 @@ export function upkeepRoutes(services: Services): Routes {
           operationId: 'emptyImage',
           tags: ['images'],
           summary: 'Drop all guest data of this layer, so that the image below shows through',
-          params: ImageParams,
-          headers: ClaimHeaders,
-          response: { 200: json('The image, empty', Image), ...jobResponse(), ...problemResponse() },
+          ...longVerb({ 200: json('The image, empty', Image) }),
         },
       },
       async (request, reply) => {
