@@ -2,7 +2,6 @@
 
 import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
-import type { NewEncryption } from '../engine/image.ts';
 import type { Codecs } from './codecs.ts';
 import type { CallOptions, EngineHandle, EnginePool, PoolFigures, RunOptions } from './engine-pool.ts';
 import { moveImage } from './image-move.ts';
@@ -21,7 +20,6 @@ import type {
   AdmitRequest,
   CheckReport,
   CreateRequest,
-  EncryptionRequest,
   ImageDescription,
   JudgeHeadRequest,
   MeasuredSize,
@@ -103,15 +101,11 @@ export class LanePool implements EnginePool {
     return (await this.#runOnFile({ kind: 'create', request }, options)) as ImageDescription;
   }
 
-  withNewKey<Result>(
-    request: EncryptionRequest,
-    options: CallOptions,
-    use: (made: NewEncryption) => Promise<Result>,
-  ): Promise<Result> {
+  withNewKey: EnginePool['withNewKey'] = (request, options, use) => {
     const make = (signal: AbortSignal): Promise<unknown> =>
       this.#runOnFile({ kind: 'makeKey', request }, { signal, onProgress: undefined });
     return this.#searches.withNewKey(make, { signal: options.signal, use });
-  }
+  };
 
   async judgeHead(request: JudgeHeadRequest, options: CallOptions): Promise<void> {
     await this.#runOnFile({ kind: 'judgeHead', request }, { ...options, onProgress: undefined });
