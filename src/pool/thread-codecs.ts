@@ -1,4 +1,4 @@
-// Codec threads: started when there is something to do, each with a task at hand and one to go on with.
+// Codec threads: started when there is something to do, each with a task at hand and some to go on with.
 
 import { Worker } from 'node:worker_threads';
 
@@ -26,8 +26,8 @@ interface Waiting {
 /** What a codec thread runs. */
 const codecEntry = new URL('./codec-worker.ts', import.meta.url);
 
-/** More would only wait in the thread's own queue, and be lost with it. */
-const tasksAtOnceMax = 2;
+/** With fewer a thread waits for the next on a busy machine; more would only wait in its own queue, and be lost with it. */
+const tasksAtOnceMax = 8;
 
 export class ThreadCodecs implements Codecs {
   readonly #threads: readonly CodecThread[];
