@@ -215,7 +215,10 @@ describe('a new image', () => {
       assert.deepEqual([refused.status, pointersOf(refused)], [400, [pointer]]);
       assert.ok(!refused.text.includes(passphrase));
     }
-    await refuses('unsupported-option', [create('none', { ...luks, ivgenHashAlg: 'sha256' })]);
+    await refuses('unsupported-option', [
+      create('none', { ...luks, ivgenHashAlg: 'sha256' }),
+      create('none', { ...luks, cipherAlg: 'aes-192', cipherMode: 'cbc' }),
+    ]);
     assert.equal((await service.get('/v1/images/none')).status, 404);
   });
 });

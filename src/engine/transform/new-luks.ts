@@ -5,6 +5,7 @@ import { createCipheriv } from 'node:crypto';
 import { assert } from '../../base/assert.ts';
 import { Fault } from '../../base/fault.ts';
 import { alignUp, divideUp } from '../../base/integers.ts';
+import { sectorSize } from '../../base/units.ts';
 import { viewOf } from '../format/big-endian.ts';
 import {
   digestLength,
@@ -83,7 +84,8 @@ export function volumeKeyLengthOf({ algorithm, mode }: LuksCipher): number {
 
 /** Fault `unsupported-option` {option, reason} for what this engine does not make. */
 export function judgeLuksWish(wish: LuksWish): void {
-  const { ivgenAlg, ivgenHashAlg, hashAlg } = wish;
+  const { cipher, ivgenAlg, ivgenHashAlg, hashAlg } = wish;
+  judgeKeyMaterial(volumeKeyLengthOf(cipher), 'encryption.cipherAlg');
   if (!isKnownHash(hashAlg))
     throw refused('encryption.hashAlg', 'must be sha1, sha224, sha256, sha384, sha512 or ripemd160');
   if (ivgenAlg !== 'essiv' && ivgenHashAlg !== undefined)
@@ -91,6 +93,12 @@ export function judgeLuksWish(wish: LuksWish): void {
   if (ivgenAlg === 'essiv' && ivgenHashAlg !== 'sha256') {
     throw refused('encryption.ivgenHashAlg', 'must be sha256, whose digest is as long as a key of AES');
   }
+}
+
+/** A key of 24 bytes fills no whole sectors with its 4000 stripes: QEMU ends by an assertion where it meets one. */
+function judgeKeyMaterial(keyLength: number, option: string): void {
+  if (keyMaterialLength(keyLength) % sectorSize === 0) return;
+  throw refused(option, 'QEMU cannot open key slots of aes-192 in CBC: take aes-256, or cipherMode xts');
 }
 
 /**
@@ -153,7 +161,10 @@ export function* makeLuks(
   return { area, volumeKey };
 }
 
-/** What a key slot becomes: its entry in the header, and its key material, which lies at `materialOffset`. */
+/**
+ * What a key slot becomes: its entry in the header, and its key material, which lies at `materialOffset`. Fault
+ * `unsupported-option` for a key whose material is not in whole sectors.
+ */
 export function* fillSlot(
   header: LuksHeader,
   options: {
@@ -165,6 +176,7 @@ export function* fillSlot(
   },
 ): WithKeys<{ readonly slot: LuksKeySlot; readonly material: Uint8Array }> {
   const { index, passphrase, volumeKey, iterations, chance } = options;
+  judgeKeyMaterial(header.keyLength, 'encryption');
   const before = header.keySlots[index];
   assert(before !== undefined, 'a slot has a place in the header');
   const slot: LuksKeySlot = { ...before, active: true, iterations, salt: chance.take(saltLength) };
