@@ -19,9 +19,10 @@ export const imageProblemTexts = {
   },
   'chain-too-deep': {
     cause: 'The new overlay would make the backing chain longer than the service allows.',
-    cure: 'Build the overlay on an image further down the chain.',
+    cure: 'Build the overlay on an image further down the chain, or make the chain shorter first: flatten or rebase one of its images.',
     members: ['depth', 'depthMax'],
-    detail: undefined,
+    detail: (context: FaultContext) =>
+      `The chain would have ${textOf(context, 'depth')} images, and at most ${textOf(context, 'depthMax')} are allowed.`,
   },
   'image-corrupt': {
     cause: 'The image breaks the rules of its format at the place that was read or changed.',

@@ -14,7 +14,7 @@ export const jobProblemTexts = {
     cause: 'The job is over: what it did is done.',
     cure: 'See GET /v1/jobs/{job} for how it ended.',
     members: ['state'],
-    detail: (context: FaultContext) => `The job has ${String(context['state'])}.`,
+    detail: (context: FaultContext) => `It ended as ${String(context['state'])}.`,
   },
   'job-interrupted': {
     cause: 'The service ended while the job was running, and the job does not go on by itself.',

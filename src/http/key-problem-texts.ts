@@ -11,12 +11,12 @@ export const keyProblemTexts = {
     detail: (context) => {
       if (context['other'] === true) return 'It is the other image, or one below it.';
       if (context['layersBelow'] === undefined) return undefined;
-      return `The image ${textOf(context, 'layersBelow')} below this one in its chain is locked.`;
+      return `The locked one is layer ${textOf(context, 'layersBelow')} in GET /v1/images/{image}/chain, the image itself being layer 0.`;
     },
   },
   'wrong-passphrase': {
     cause: 'No key slot of the image is opened by this passphrase.',
-    cure: 'Give the passphrase of an active key slot, byte for byte: a newline at its end counts.',
+    cure: 'Give the passphrase of an active key slot, byte for byte: a newline at its end counts. Several stand in the order of the chain, the image itself first.',
     members: [],
     detail: undefined,
   },

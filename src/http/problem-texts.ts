@@ -121,7 +121,7 @@ export const problemTexts = {
   },
   'image-not-ready': {
     cause: 'The image is still being made or imported, has failed, or is being deleted.',
-    cure: 'Look at `state` and `stateReason` with GET /v1/images/{image}; wait until it is `ready`, or delete a failed one.',
+    cure: 'Look at `state` and `stateReason` with GET /v1/images/{image}; wait until it is `ready`, cancel the job that makes it, or delete a failed one.',
     members: ['state'],
     detail: (context) => (context['state'] === undefined ? undefined : `Its state is ${textOf(context, 'state')}.`),
   },
@@ -139,12 +139,14 @@ export const problemTexts = {
   },
   'image-has-dependents': {
     cause: 'Overlays are built on the image. A change below them would change what they show.',
-    cure: 'Change or delete an overlay instead; delete the overlays first to change or delete this image.',
+    cure: 'Change an overlay instead, or set the overlays free first: flatten them, put them on another image with rebase, or delete them.',
     members: ['dependents'],
     detail: (context) => {
       const dependents = listOf(context, 'dependents') as readonly { name: string }[];
       const names = dependents.slice(0, 5).map(({ name }) => name);
-      return names.length === 0 ? undefined : `Built on it: ${names.join(', ')}.`;
+      if (names.length === 0) return undefined;
+      const image = context['name'] === undefined ? 'it' : textOf(context, 'name');
+      return `Built on ${image}: ${names.join(', ')}.`;
     },
   },
   'image-locked': {
@@ -204,13 +206,13 @@ export const problemTexts = {
   'snapshots-prevent-resize': {
     cause:
       'An image of version 2 (compat 0.10) with snapshots cannot be resized, nor can a snapshot be cut off by shrinking.',
-    cure: 'Delete the snapshots first, or copy the image into a new one of compat 1.1.',
+    cure: 'Delete the snapshots first, or make a version 2 image one of version 3: POST /v1/images/{image}/amend with `{"compat": "1.1"}`.',
     members: [],
     detail: undefined,
   },
   'bitmaps-prevent-revert': {
     cause: 'The image holds dirty bitmaps, which would be wrong after going back to a snapshot.',
-    cure: 'Remove the bitmaps first.',
+    cure: 'Delete the bitmaps first (DELETE /v1/images/{image}/bitmaps/{bitmap}), and make a full backup before the next incremental one.',
     members: [],
     detail: undefined,
   },
@@ -222,7 +224,7 @@ export const problemTexts = {
   },
   'refcount-overflow': {
     cause: 'A cluster would be used more often than the refcount width of the image can count.',
-    cure: 'Delete a snapshot first, or use an image with a larger `refcountBits`.',
+    cure: 'Widen the refcounts: POST /v1/images/{image}/amend with a larger `refcountBits`, 16 for most; or delete a snapshot first.',
     members: [],
     detail: undefined,
   },
@@ -305,7 +307,7 @@ export const problemTexts = {
   },
   'unsafe-image': {
     cause: 'The file is not what was declared, is damaged, names other files, or uses features that are unknown here.',
-    cure: 'See `violations`. Declare the right format (`?format=raw` for a raw disk), map a backing name with `?backing=`, or mend the file with `?repair=all`.',
+    cure: 'See `violations`. Declare the right format (`?format=raw` for a raw disk), map a backing name with `?backing=`, mend the file with `?repair=all`, or make one plain file of it with `qemu-img convert -O qcow2`.',
     members: ['violations', 'report'],
     detail: (context) => {
       const found = listOf(context, 'violations').map(violationOf);
@@ -314,7 +316,7 @@ export const problemTexts = {
   },
   'invalid-geometry': {
     cause: 'The sizes do not go together or are beyond what the format allows.',
-    cure: 'Clusters are powers of two from 512 bytes to 2 MiB, refcounts 1 to 64 bits; larger disks need larger clusters.',
+    cure: 'Choose another size. Clusters are powers of two from 512 bytes to 2 MiB, and a disk that is too large for them needs larger ones.',
     members: ['reason', 'option', 'virtualSize', 'clusterSize', 'refcountBits'],
     detail: (context) => {
       if (context['reason'] !== undefined) return `${optionOf(context)}${textOf(context, 'reason')}.`;
@@ -325,7 +327,7 @@ export const problemTexts = {
   },
   'unsupported-option': {
     cause: 'The request, or the image itself, wants something that this service does not do.',
-    cure: 'Leave the option out, or change its value; an image with such a feature cannot be used here.',
+    cure: 'Leave out what was asked for, or change its value; where the image itself is in the way, use another image.',
     members: ['option', 'reason', 'features'],
     detail: (context) => {
       if (context['reason'] !== undefined) return `${optionOf(context)}${textOf(context, 'reason')}.`;
@@ -382,8 +384,11 @@ export const problemTexts = {
   },
   'insufficient-storage': {
     cause: 'The file system below the data directory, or the image format, has no room for this.',
-    cure: 'Delete images that are not needed, or give the data directory more space. `written` says what was written.',
+    cure: 'Delete images that are not needed, or give the data directory more space. Where there is `written`, so many bytes were written.',
     members: ['required', 'available', 'written'],
-    detail: undefined,
+    detail: (context) =>
+      context['required'] === undefined || context['available'] === undefined
+        ? undefined
+        : `${textOf(context, 'required')} bytes are needed, and ${textOf(context, 'available')} are there.`,
   },
 } as const satisfies Record<WireCode, ProblemText>;

@@ -15,6 +15,7 @@ export function explainIssue(issue: Issue): string | undefined {
     case 'invalid_value': {
       const list = issue.values.map((value) => JSON.stringify(value)).join(', ');
       const rule = issue.values.length === 1 ? `must be ${list}` : `must be one of ${list}`;
+      if (Array.isArray(issue.input)) return `${rule}, once`;
       return issue.input === undefined ? `${missing}: it ${rule}` : rule;
     }
     case 'too_small':

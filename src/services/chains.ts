@@ -160,7 +160,9 @@ export class Chains {
     const target = into === undefined ? chain[0]?.id : (await access.find(into)).id;
     const depth = chain.findIndex(({ id }) => id === target) + 1;
     if (depth > 0) return chain.slice(0, depth).map(({ id }) => id);
-    throw new Fault('unsupported-option', { option: 'into', reason: 'the image does not stand on such an image' });
+    const reason =
+      chain.length === 0 ? 'the image stands on no other image' : 'the image does not stand on such an image';
+    throw new Fault('unsupported-option', { option: 'into', reason });
   }
 
   /** The other image is immutable before the file may name it; the row is told when it does. */

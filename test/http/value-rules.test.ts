@@ -40,6 +40,7 @@ test('a wrong value is told what it must be', () => {
     [{ size: null }, '/size: must be a number without quotes, not null'],
     [{ mode: undefined }, '/mode: is missing: it must be one of "one", "two"'],
     [{ mode: 'three' }, '/mode: must be one of "one", "two"'],
+    [{ mode: ['one', 'one'] }, '/mode: must be one of "one", "two", once'],
     [{ on: 'yes' }, '/on: must be true or false, not a text in quotes'],
     [{ items: {} }, '/items: must be a list in brackets, not an object'],
     [{ items: ['a', 'b'] }, '/items: must have at most 1 items'],
