@@ -94,6 +94,14 @@ describe('passphrases of one request', () => {
     await service.post('/v1/images/one-top/snapshots', { name: 's' }).expect(201);
     const raw = await service.bytes('/v1/images/one-top/file?format=raw').set(bring(...keys));
     assert.ok(content.equals(raw.body as Buffer));
+    const packed = service.bytes('/v1/images/one-top/file?compress=true').set(bring(...keys));
+    const file = (await packed.expect(200)).body as Buffer;
+    await service.put('/v1/imports/one-packed').send(file).expect(201);
+    assert.ok(content.equals(await disk('one-packed', [])));
+    const { items } = (await service.get('/v1/images/one-top/extents?hostOffset=true&layer=top').expect(200)).body as {
+      items: readonly { readonly kind: string; readonly hostOffset?: number }[];
+    };
+    assert.ok(items.some(({ kind }) => kind === 'data') && items.every(({ hostOffset }) => hostOffset === undefined));
     const snapshot = await service.bytes('/v1/images/one-top/snapshots/s/data').set(bring(...keys));
     assert.ok(content.equals(snapshot.body as Buffer));
     await post('one-top/copy', { name: 'one-copy' }, keys).expect(201);
