@@ -139,10 +139,9 @@ export function upkeepRoutes(services: Services): Routes {
       },
       async (request) => {
         const { image } = request.params;
-        const { cacheCleanSeconds, overlapCheck, ...options } = request.body;
+        const { cacheCleanSeconds, ...options } = request.body;
         // What the engine does anyway can be asked for.
         refuseOption('cacheCleanSeconds', (cacheCleanSeconds ?? 0) > 0);
-        refuseOption('overlapCheck', (overlapCheck ?? 'cached') !== 'cached');
         await services.runtimes.update(image, options, claimOf(request));
         return printInfo(await services.images.info(image));
       },

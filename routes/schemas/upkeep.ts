@@ -123,10 +123,10 @@ export const UpdateRuntime = z
     refcountCacheBytes: Size.optional().meta({ description: 'The most that refcounts take in memory' }),
     cacheCleanSeconds: Size.optional().meta({ description: 'Only 0, never, can be honoured' }),
     lazyRefcounts: z.boolean().optional().meta({ description: 'Whatever the header says' }),
-    overlapCheck: z
-      .enum(['none', 'constant', 'cached', 'all'])
-      .optional()
-      .meta({ description: 'Only `cached` can be honoured' }),
+    overlapCheck: z.enum(['none', 'constant', 'cached', 'all']).optional().meta({
+      description:
+        'Which tables changes are kept from, as QEMU names them; `cached` unless said otherwise. `all` reads the tables of every snapshot after each change of the snapshots',
+    }),
     passDiscard: z.boolean().optional().meta({ description: 'Whether discarded space goes back to the host' }),
     discardNoUnref: z
       .boolean()

@@ -1,7 +1,8 @@
-// Nothing but its owner writes metadata: the host clusters of all tables, kept as a set (OPT-11 "cached", T51).
+// Nothing but its owner writes metadata: the host clusters of all tables, kept as a set (OPT-11, T51).
 
 import { Fault } from '../../base/fault.ts';
 import { divideUp } from '../../base/integers.ts';
+import type { HostOffset } from '../format/offsets.ts';
 import type { ClusterRun } from '../metadata/refcount-tables.ts';
 
 /** Clusters of one word of the set; small enough for a small integer. */
@@ -29,23 +30,59 @@ class ClusterSet {
   }
 }
 
+/** What is guarded, in QEMU's words; each has what the one before has, and more. */
+export type OverlapTemplate = 'none' | 'constant' | 'cached' | 'all';
+
 /**
- * Covers the header, the active L1 table and its L2 tables, the refcount table and its blocks, the snapshot table, the
- * L1 tables of snapshots and the bitmap directory. A cluster that two owners claim belongs to a broken image: neither
- * may write it.
+ * What a table is guarded by. `constant`: the header, the active L1 table, the refcount table, the snapshot table and the
+ * bitmap directory. `cached`: the active L2 tables, the refcount blocks and the L1 tables of snapshots.
+ */
+export type TableGuard = 'constant' | 'cached';
+
+const templatesOf: Readonly<Record<TableGuard, readonly OverlapTemplate[]>> = {
+  constant: ['constant', 'cached', 'all'],
+  cached: ['cached', 'all'],
+};
+
+/** Where the L2 tables of snapshots lie, as the file has them now. */
+export type InactiveTables = () => Iterable<HostOffset>;
+
+/**
+ * A cluster that two owners claim belongs to a broken image: neither may write it. What `all` guards beside the rest, the L2
+ * tables of snapshots, is read anew for the first change after every change of the snapshots.
  */
 export class OverlapCheck {
   readonly #clusterSize: number;
+  readonly #template: OverlapTemplate;
+  readonly #inactiveTables: InactiveTables;
   readonly #claimed = new ClusterSet();
   readonly #disputed = new ClusterSet();
+  #inactive: ClusterSet | undefined;
   #hasDisputes = false;
 
-  constructor(clusterSize: number) {
-    this.#clusterSize = clusterSize;
+  constructor(parts: {
+    readonly clusterSize: number;
+    readonly template: OverlapTemplate;
+    readonly inactiveTables: InactiveTables;
+  }) {
+    this.#clusterSize = parts.clusterSize;
+    this.#template = parts.template;
+    this.#inactiveTables = parts.inactiveTables;
+  }
+
+  /** Whether anything is refused for the sake of such a table. */
+  guards(guard: TableGuard): boolean {
+    return templatesOf[guard].includes(this.#template);
+  }
+
+  /** The snapshots are others than before. */
+  snapshotsChanged(): void {
+    this.#inactive = undefined;
   }
 
   /** A table takes these clusters. */
-  claim(run: ClusterRun): void {
+  claim(run: ClusterRun, guard: TableGuard): void {
+    if (!this.guards(guard)) return;
     for (let cluster: number = run.first; cluster < run.first + run.count; cluster += 1) {
       if (this.#claimed.has(cluster)) {
         this.#disputed.add(cluster);
@@ -56,7 +93,8 @@ export class OverlapCheck {
   }
 
   /** A table gives these clusters up. */
-  release(run: ClusterRun): void {
+  release(run: ClusterRun, guard: TableGuard): void {
+    if (!this.guards(guard)) return;
     for (let cluster: number = run.first; cluster < run.first + run.count; cluster += 1) {
       if (!this.#disputed.has(cluster)) this.#claimed.delete(cluster);
     }
@@ -65,9 +103,14 @@ export class OverlapCheck {
   /** Guest data may be written to this span of the file, in bytes. Fault `metadata-overlap`. */
   admitData(offset: number, length: number): void {
     const end = divideUp(offset + length, this.#clusterSize);
-    for (let cluster = Math.floor(offset / this.#clusterSize); cluster < end; cluster += 1) {
-      if (this.#claimed.has(cluster)) this.#refuse(cluster);
-    }
+    for (let cluster = Math.floor(offset / this.#clusterSize); cluster < end; cluster += 1) this.#admit(cluster);
+  }
+
+  /** An active L2 table at `offset` may be changed. Fault `metadata-overlap`. */
+  admitActiveTable(offset: number): void {
+    const cluster = Math.floor(offset / this.#clusterSize);
+    this.admitTable(offset);
+    if (this.#isInactiveTable(cluster)) this.#refuse(cluster);
   }
 
   /** A table at `offset` may be changed by its owner. Fault `metadata-overlap`. */
@@ -77,11 +120,26 @@ export class OverlapCheck {
     if (this.#disputed.has(cluster)) this.#refuse(cluster);
   }
 
-  /** The allocator found these clusters free, so no table may lie there. Fault `metadata-overlap`. */
+  /** The allocator found these clusters free, so no table may lie there, nor in any case the header. Fault `metadata-overlap`. */
   admitAllocation(run: ClusterRun): void {
-    for (let cluster: number = run.first; cluster < run.first + run.count; cluster += 1) {
-      if (this.#claimed.has(cluster)) this.#refuse(cluster);
-    }
+    if (run.first === 0) this.#refuse(0);
+    for (let cluster: number = run.first; cluster < run.first + run.count; cluster += 1) this.#admit(cluster);
+  }
+
+  #admit(cluster: number): void {
+    if (this.#claimed.has(cluster) || this.#isInactiveTable(cluster)) this.#refuse(cluster);
+  }
+
+  #isInactiveTable(cluster: number): boolean {
+    if (this.#template !== 'all') return false;
+    this.#inactive ??= this.#findInactive();
+    return this.#inactive.has(cluster);
+  }
+
+  #findInactive(): ClusterSet {
+    const found = new ClusterSet();
+    for (const table of this.#inactiveTables()) found.add(Math.floor(table / this.#clusterSize));
+    return found;
   }
 
   #refuse(cluster: number): never {

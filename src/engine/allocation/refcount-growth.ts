@@ -72,6 +72,11 @@ function ownRun(at: HostCluster, plan: Plan): ClusterRun {
   return { first: at, count: plan.blocks + plan.tableClusters };
 }
 
+function claimOwn(overlap: OverlapCheck, at: HostCluster, plan: Plan): void {
+  overlap.claim({ first: at, count: plan.blocks }, 'cached');
+  overlap.claim({ first: hostCluster(at + plan.blocks), count: plan.tableClusters }, 'constant');
+}
+
 function planGrowth(parts: GrowthParts, at: HostCluster, count: number): Plan {
   const { geometry, refcounts } = parts;
   const { refcountsPerBlock, clusterSize } = geometry;
@@ -122,7 +127,7 @@ function enterBlocks(parts: GrowthParts, at: HostCluster, plan: Plan): void {
   for (let index = 0; index < plan.blocks; index += 1) {
     refcounts.setBlock(firstIndex + index, hostOffset((at + index) * geometry.clusterSize));
   }
-  overlap.claim(ownRun(at, plan));
+  claimOwn(overlap, at, plan);
 }
 
 function moveTable(parts: GrowthParts, at: HostCluster, plan: Plan): void {
@@ -144,8 +149,8 @@ function moveTable(parts: GrowthParts, at: HostCluster, plan: Plan): void {
   file.flush();
   header.switchRefcountTable({ offset, clusters: plan.tableClusters });
   const before = refcounts.moveTable({ offset, clusters: plan.tableClusters, entries });
-  overlap.release(before);
-  overlap.claim(ownRun(at, plan));
+  overlap.release(before, 'constant');
+  claimOwn(overlap, at, plan);
   order.drop(before, { punch: true });
 }
 

@@ -18,7 +18,7 @@ export function ensureOwnTable(parts: WriteParts, l1Index: number): HostOffset {
   assert(l1Index < mapping.l1Entries, 'the L1 table covers the disk');
   const before = mapping.l2Table(l1Index);
   if (before !== undefined && mapping.ownsL2Table(l1Index)) {
-    overlap.admitTable(before);
+    overlap.admitActiveTable(before);
     return before;
   }
   const bytes = new Uint8Array(geometry.clusterSize);
@@ -36,11 +36,11 @@ export function ensureOwnTable(parts: WriteParts, l1Index: number): HostOffset {
   }
   // What the cache still knows of this place belonged to a table that is gone (T47).
   parts.mappingCache.forget(table, geometry.clusterSize);
-  overlap.claim(run);
+  overlap.claim(run, 'cached');
   mapping.setL2Table(l1Index, { offset: table, owned: true });
   if (before === undefined) return table;
   const old = { first: clusterAt(before, geometry), count: 1 };
-  overlap.release(old);
+  overlap.release(old, 'cached');
   parts.order.drop(old, { punch: false });
   return table;
 }

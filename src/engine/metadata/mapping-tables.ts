@@ -75,6 +75,14 @@ export class MappingTables {
     return hostOffset(offset);
   }
 
+  /** Where the L2 tables lie, in the order of their slots. Faults `l1-entry-invalid`. */
+  *l2Tables(): Generator<HostOffset, void, undefined> {
+    for (let l1Index = 0; l1Index < this.l1Entries; l1Index += 1) {
+      const table = this.l2Table(l1Index);
+      if (table !== undefined) yield table;
+    }
+  }
+
   /** Whether the L2 table of a slot is used exactly once, by its own word (MAP-01). */
   ownsL2Table(l1Index: number): boolean {
     return l1Index * 8 < this.#l1.byteLength && isOwned(this.#l1.getUint32(l1Index * 8));

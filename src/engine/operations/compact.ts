@@ -181,9 +181,9 @@ function moveTable(parts: WriteParts, l1Index: number, table: HostOffset, end: n
   }
   mappingCache.forget(table, geometry.clusterSize);
   mappingCache.forget(target, geometry.clusterSize);
-  overlap.claim(run);
+  overlap.claim(run, 'cached');
   mapping.setL2Table(l1Index, { offset: target, owned: true });
-  overlap.release(old);
+  overlap.release(old, 'cached');
   order.drop(old, { punch: true });
 }
 

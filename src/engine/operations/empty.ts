@@ -21,7 +21,7 @@ import { switchL1 } from './l1-switch.ts';
 import { runOf } from './open.ts';
 import { toTheEnd } from './steps.ts';
 import type { Progress, Steps } from './steps.ts';
-import { dropTree, tablesOf, treeOver } from './tree.ts';
+import { dropTree, treeOver } from './tree.ts';
 
 /**
  * Size, snapshots and what lies below stay. A fault before the switch, `image-full` for one, leaves the image as it was.
@@ -32,7 +32,7 @@ export function* empty(parts: WriteParts, reload: () => WriteParts): Steps<void>
   bitmaps.mark({ offset: 0, length: header.virtualSize });
   const oldTree = treeOver(parts, mapping.place.offset, mapping.copyOfL1(mapping.l1Entries));
   const oldL1 = switchL1(parts, new Uint8Array(mapping.l1Entries * 8));
-  for (const table of tablesOf(oldTree)) overlap.release(runOf(table, 1, geometry.clusterSize));
+  for (const table of oldTree.l2Tables()) overlap.release(runOf(table, 1, geometry.clusterSize), 'cached');
   parts.unpacked.forgetAll();
   yield* toTheEnd(hasTreeOnly(parts) ? countAnew(parts, reload) : dropOld(parts, { tree: oldTree, l1: oldL1 }));
 }

@@ -4,9 +4,9 @@ import { assert } from '../../base/assert.ts';
 import { Fault } from '../../base/fault.ts';
 import type { FaultCode } from '../../base/fault-codes.ts';
 import { OverlapCheck } from '../allocation/overlap-check.ts';
+import type { OverlapTemplate, TableGuard } from '../allocation/overlap-check.ts';
 import { Allocator } from '../allocation/allocator.ts';
 import { GivingBack } from '../allocation/giving-back.ts';
-import { clusterAt } from '../allocation/refcount-growth.ts';
 import { divideUp } from '../../base/integers.ts';
 import { ImageLayer } from '../data/image-layer.ts';
 import { DataFile } from '../file/data-file.ts';
@@ -223,7 +223,7 @@ export function writeParts(file: TrackedFile, header: HeaderArea, beside: Beside
     lazyRefcounts: beside.runtime?.lazyRefcounts,
   });
   order.current = writeOrder;
-  const overlap = claimTables({ ...shared, refcounts });
+  const overlap = claimTables({ ...shared, refcounts }, beside.runtime?.overlapCheck ?? 'cached');
   const allocator = new Allocator({
     file,
     geometry,
@@ -301,36 +301,44 @@ export function snapshotTree(parts: ImageParts, record: SnapshotRecord): Mapping
 }
 
 /** Claims the clusters of every table for the overlap check. */
-export function claimTables(
-  parts: Pick<WriteParts, 'file' | 'geometry' | 'header' | 'mapping' | 'refcounts' | 'snapshots'>,
+function claimTables(
+  parts: ImageParts & { readonly refcounts: RefcountTables },
+  template: OverlapTemplate,
 ): OverlapCheck {
   const { geometry, header, mapping, refcounts, snapshots } = parts;
-  const overlap = new OverlapCheck(geometry.clusterSize);
+  const { clusterSize } = geometry;
+  const overlap = new OverlapCheck({ clusterSize, template, inactiveTables: () => inactiveTables(parts) });
   const seen = new Set<number>();
   // Tables that share a place are claimed once.
-  const claimOnce = (offset: number, length: number): void => {
-    if (length <= 0 || seen.has(offset)) return;
+  const claimOnce = (offset: number, length: number, guard: TableGuard): void => {
+    if (length <= 0 || seen.has(offset) || !overlap.guards(guard)) return;
     seen.add(offset);
-    overlap.claim(runOf(offset, length, geometry.clusterSize));
+    overlap.claim(runOf(offset, length, clusterSize), guard);
   };
   // What is only read, and lies beyond the end of the file, is not there.
-  const claimInside = (offset: number, length: number): void => {
-    claimOnce(offset, Math.min(length, parts.file.size - offset));
+  const claimInside = (offset: number, length: number, guard: TableGuard): void => {
+    claimOnce(offset, Math.min(length, parts.file.size - offset), guard);
   };
-  overlap.claim({ first: hostCluster(0), count: 1 });
-  overlap.claim(refcounts.tableRun);
-  for (const block of refcountBlocks(refcounts)) overlap.claim({ first: clusterAt(block, geometry), count: 1 });
+  overlap.claim({ first: hostCluster(0), count: 1 }, 'constant');
+  overlap.claim(refcounts.tableRun, 'constant');
+  for (const block of refcountBlocks(refcounts)) overlap.claim(runOf(block, 1, clusterSize), 'cached');
   // Whole: its slots behind the end are empty, and must stay so when the file grows.
-  claimOnce(mapping.place.offset, mapping.place.entries * 8);
-  for (let l1Index = 0; l1Index < mapping.l1Entries; l1Index += 1) {
-    const table = mapping.l2Table(l1Index);
-    if (table !== undefined) overlap.claim({ first: clusterAt(table, geometry), count: 1 });
-  }
-  claimInside(snapshots.place.offset, snapshots.place.length);
-  snapshots.forEachL1(claimInside);
+  claimOnce(mapping.place.offset, mapping.place.entries * 8, 'constant');
+  for (const table of mapping.l2Tables()) overlap.claim(runOf(table, 1, clusterSize), 'cached');
+  claimInside(snapshots.place.offset, snapshots.place.length, 'constant');
+  snapshots.forEachL1((offset, length) => {
+    claimInside(offset, length, 'cached');
+  });
   const { bitmaps } = header.extensions;
-  if (bitmaps !== undefined && header.hasBitmaps) claimInside(bitmaps.directoryOffset, bitmaps.directoryLength);
+  if (bitmaps === undefined || !header.hasBitmaps) return overlap;
+  claimInside(bitmaps.directoryOffset, bitmaps.directoryLength, 'constant');
   return overlap;
+}
+
+function* inactiveTables(parts: ImageParts): Generator<HostOffset, void, undefined> {
+  for (let index = 0; index < parts.snapshots.count; index += 1) {
+    yield* snapshotTree(parts, parts.snapshots.at(index)).l2Tables();
+  }
 }
 
 /**

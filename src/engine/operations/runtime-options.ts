@@ -1,7 +1,8 @@
-// What of an open image is a matter of running it, and not of its file (OPT-01, OPT-02, OPT-03, OPT-06).
+// What of an open image is a matter of running it, and not of its file (OPT-01, OPT-02, OPT-03, OPT-06, OPT-11).
 
 import { Fault } from '../../base/fault.ts';
 import { isPowerOfTwo } from '../../base/integers.ts';
+import type { OverlapTemplate } from '../allocation/overlap-check.ts';
 import type { Geometry } from '../format/geometry.ts';
 import { sliceLengthOf, slicesMin } from '../metadata/slice-cache.ts';
 
@@ -19,6 +20,8 @@ export interface RuntimeOptions {
   readonly passDiscard?: boolean | undefined;
   /** Whether discarded clusters keep their place (OPT-10). */
   readonly discardNoUnref?: boolean | undefined;
+  /** What changes are kept from (OPT-11). */
+  readonly overlapCheck?: OverlapTemplate | undefined;
 }
 
 /** The options, or none of them for an image that they do not fit: its file is another one than they were made for. */

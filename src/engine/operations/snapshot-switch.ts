@@ -44,10 +44,11 @@ export function publish(parts: WriteParts, table: PackedSnapshots): void {
   }
   const before = snapshots.place;
   snapshots.replace(table, offset);
-  if (run !== undefined) overlap.claim(run);
+  overlap.snapshotsChanged();
+  if (run !== undefined) overlap.claim(run, 'constant');
   if (before.length === 0) return;
   const old = runOf(before.offset, before.length, geometry.clusterSize);
-  overlap.release(old);
+  overlap.release(old, 'constant');
   order.drop(old, { punch: true });
 }
 

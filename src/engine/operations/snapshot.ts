@@ -22,7 +22,7 @@ import { runOf, snapshotTree } from './open.ts';
 import { offsetOf, publish, refuseDataFile, requireSnapshot, unowned, writeBytes } from './snapshot-switch.ts';
 import { toTheEnd } from './steps.ts';
 import type { Progress, Steps } from './steps.ts';
-import { dropTree, refreshOwned, tablesOf, treeOver, visitTree } from './tree.ts';
+import { dropTree, refreshOwned, treeOver, visitTree } from './tree.ts';
 
 export interface NewSnapshot {
   readonly name: string;
@@ -63,7 +63,7 @@ export function* createSnapshot(parts: WriteParts, wish: NewSnapshot): Steps<Sna
     publish(parts, snapshots.with(record, header.virtualSize));
     // The header names the snapshot: whatever fails from here on, its references stay.
     finished = true;
-    if (l1Run !== undefined) parts.overlap.claim(l1Run);
+    if (l1Run !== undefined) parts.overlap.claim(l1Run, 'cached');
     order.settle();
     return describeSnapshot(record, header.virtualSize);
   } finally {
@@ -111,7 +111,7 @@ export function* revertSnapshot(parts: WriteParts, snapshot: string): Steps<void
     // From here on the new tree counts, whether or not the flush below works.
     switched = true;
     mapping.moveL1(place, l1);
-    if (l1Run !== undefined) parts.overlap.claim(l1Run);
+    if (l1Run !== undefined) parts.overlap.claim(l1Run, 'constant');
     moveClaims(parts, oldTree);
     parts.unpacked.forgetAll();
     file.flush();
@@ -141,7 +141,7 @@ function* finishDelete(
   const l1Length = record.l1Entries * 8;
   if (l1Length > 0) {
     const run = runOf(record.l1TableOffset, l1Length, parts.geometry.clusterSize);
-    parts.overlap.release(run);
+    parts.overlap.release(run, 'cached');
     parts.order.drop(run, { punch: true });
   }
   parts.order.flush();
@@ -154,7 +154,7 @@ function* finishRevert(parts: WriteParts, oldTree: MappingTables): Generator<Pro
   const { offset, entries } = oldTree.place;
   if (entries > 0) {
     const run = runOf(offset, entries * 8, parts.geometry.clusterSize);
-    parts.overlap.release(run);
+    parts.overlap.release(run, 'constant');
     parts.order.drop(run, { punch: true });
   }
   parts.order.flush();
@@ -165,8 +165,8 @@ function* finishRevert(parts: WriteParts, oldTree: MappingTables): Generator<Pro
 /** Only the L2 tables of the active tree are guarded: the old ones are not any more, the new ones are. */
 function moveClaims(parts: WriteParts, oldTree: MappingTables): void {
   const { geometry, overlap, mapping } = parts;
-  for (const table of tablesOf(oldTree)) overlap.release(runOf(table, 1, geometry.clusterSize));
-  for (const table of tablesOf(mapping)) overlap.claim(runOf(table, 1, geometry.clusterSize));
+  for (const table of oldTree.l2Tables()) overlap.release(runOf(table, 1, geometry.clusterSize), 'cached');
+  for (const table of mapping.l2Tables()) overlap.claim(runOf(table, 1, geometry.clusterSize), 'cached');
 }
 
 /** How many visits of a tree have raised references: what an undo takes back. */

@@ -111,14 +111,6 @@ function refreshSlice(parts: WriteParts, table: HostOffset, l2Index: number): vo
   }
 }
 
-/** Where the L2 tables of a tree lie. */
-export function* tablesOf(mapping: MappingTables): Generator<HostOffset, void, undefined> {
-  for (let l1Index = 0; l1Index < mapping.l1Entries; l1Index += 1) {
-    const table = mapping.l2Table(l1Index);
-    if (table !== undefined) yield table;
-  }
-}
-
 /** Drops every reference of a tree from `l1Start` on, which nothing on disk names any more. */
 export function* dropTree(
   parts: WriteParts,

@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 
 import { MemoryFile } from '../../../src/engine/file/memory-file.ts';
 import type { WriteParts } from '../../../src/engine/image-parts.ts';
-import { refreshOwned, tablesOf, visitTree } from '../../../src/engine/operations/tree.ts';
+import { refreshOwned, visitTree } from '../../../src/engine/operations/tree.ts';
 import { at, commonChoice, place, setL2Entry, setUint64, soundImage } from '../../support/hostile-image.ts';
 import type { DraftImage } from '../../support/hostile-image.ts';
 import { ImageBytes } from '../../support/image-bytes.ts';
@@ -75,7 +75,7 @@ describe('a visit of a tree', () => {
 
   it('knows the tables', () => {
     const { mapping } = partsOf(soundImage(commonChoice));
-    assert.deepEqual([...tablesOf(mapping)], [place.l2Table * clusterSize]);
+    assert.deepEqual([...mapping.l2Tables()], [place.l2Table * clusterSize]);
   });
 });
 
