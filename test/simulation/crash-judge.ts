@@ -49,15 +49,18 @@ export function judgeCrash(
   judgement: {
     readonly expectation: Expectation;
     readonly backing: Uint8Array | undefined;
+    /** Of an encrypted image. */
+    readonly volumeKey?: Uint8Array | undefined;
     readonly goesOn: number | undefined;
     /** A second crash, at one moment of the recovery or repair. */
     readonly again: SecondCrash | undefined;
   },
 ): string | undefined {
-  const { expectation, backing, goesOn, again } = judgement;
+  const { expectation, backing, volumeKey, goesOn, again } = judgement;
   const mended = again === undefined ? undefined : mendedFile(file, again);
   try {
     const image = openOver(mended?.file ?? file, backing);
+    if (volumeKey !== undefined) image.unlock(volumeKey);
     const isMended = image.needsRecovery || expectation.isStructural;
     if (image.needsRecovery) runToEnd(image.recover());
     // The catalog says that a structural operation was under way, and nobody gets in before the repair.

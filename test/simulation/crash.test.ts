@@ -17,6 +17,7 @@ import { liveHeaderChange } from './header-change.ts';
 import { liveKeySlots } from './key-slots.ts';
 import { live } from './life.ts';
 import { kindNames, planLife } from './life-plan.ts';
+import { liveEncrypted, liveOtherwise, livePacked } from './life-variants.ts';
 import { liveAdmission, liveMending } from './mending.ts';
 import { liveTwoFiles } from './two-files.ts';
 
@@ -41,6 +42,9 @@ const others = [
   ['an amendment', liveAmendment, 24],
   ['a change of key slots', liveKeySlots, 2],
   ['the life of an image with a data file', liveTwoFiles, 30],
+  ['the life of an encrypted image', liveEncrypted, 6],
+  ['a life of packed writes', livePacked, 2],
+  ['a life under changing options', liveOtherwise, 6],
 ] as const;
 
 const wish = wishOf(process.env);

@@ -6,9 +6,10 @@ import { createImage } from '../../src/engine/operations/create.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
 import type { Prng } from '../support/prng.ts';
 import type { ModelSnapshot } from '../support/model-disk.ts';
-import { contentOf, openOver, vmStateOf } from './crash-judge.ts';
+import { contentOf, vmStateOf } from './crash-judge.ts';
 import { addForeign } from './foreign-content.ts';
 import type { LifePlan } from './life-plan.ts';
+import { openPlanned } from './life-steps.ts';
 
 export interface FirstContent {
   readonly file: MemoryFile;
@@ -22,7 +23,7 @@ export function firstContent(plan: LifePlan, contents: Prng): FirstContent {
   const file = MemoryFile.empty();
   runToEnd(createImage(file, plan.spec));
   if (plan.foreign !== undefined) addForeign(file, plan.foreign, contents);
-  const image = openOver(file, plan.backing);
+  const image = openPlanned(file, plan);
   if (plan.prefilledLength > 0) {
     image.write(guestOffset(0), contents.bytes(plan.prefilledLength), { detectZeroes: false });
   }

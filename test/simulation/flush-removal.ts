@@ -20,6 +20,7 @@ import { flushPlaces } from './flush-places.ts';
 import { liveHeaderChange } from './header-change.ts';
 import { live } from './life.ts';
 import { planLife } from './life-plan.ts';
+import { liveEncrypted, liveOtherwise, livePacked } from './life-variants.ts';
 import { liveAdmission, liveMending } from './mending.ts';
 import { liveTwoFiles } from './two-files.ts';
 
@@ -75,6 +76,9 @@ function allRuns(lives: number): readonly Run[] {
     ...seeds(24).map((seed) => small('amendment', seed, liveAmendment)),
     ...seeds(2).map((seed) => small('key slots', seed, liveKeySlots)),
     ...seeds(30).map((seed) => small('data file', seed, liveTwoFiles)),
+    ...seeds(6).map((seed) => small('encrypted', seed, liveEncrypted)),
+    ...seeds(2).map((seed) => small('packed', seed, livePacked)),
+    ...seeds(6).map((seed) => small('options', seed, liveOtherwise)),
   ];
 }
 

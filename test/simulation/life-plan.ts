@@ -3,6 +3,7 @@
 import { present } from '../../src/base/assert.ts';
 import { sectorSize } from '../../src/base/units.ts';
 import type { CreateSpec } from '../../src/engine/operations/create-spec.ts';
+import type { RuntimeOptions } from '../../src/engine/operations/runtime-options.ts';
 import { Prng } from '../support/prng.ts';
 import type { BitmapVerb } from './bitmap-model.ts';
 import type { Foreign } from './foreign-content.ts';
@@ -14,14 +15,20 @@ export type Action =
   | { readonly kind: 'pack'; readonly offset: number; readonly length: number; readonly detectZeroes: boolean }
   | { readonly kind: 'zero'; readonly offset: number; readonly length: number; readonly unmap: boolean }
   | { readonly kind: 'discard'; readonly offset: number; readonly length: number }
-  | { readonly kind: 'flush' }
+  | { readonly kind: 'flush' | 'settle' }
   | { readonly kind: 'compact' }
   | { readonly kind: 'createSnapshot' }
   /** Of the snapshots there are, the one at this index modulo their number. */
   | { readonly kind: 'deleteSnapshot' | 'revertSnapshot'; readonly index: number }
   /** Of the snapshots likewise; so many bytes of VM state. */
   | { readonly kind: 'vmState'; readonly index: number; readonly length: number }
-  | { readonly kind: 'resize'; readonly virtualSize: number }
+  /** The preallocation is that of a disk that grows. */
+  | {
+      readonly kind: 'resize';
+      readonly virtualSize: number;
+      readonly preallocation: CreateSpec['preallocation'];
+    }
+  | { readonly kind: 'runtime'; readonly options: RuntimeOptions }
   /** Of the bitmaps there are, the one at this index modulo their number. */
   | { readonly kind: 'bitmap'; readonly verb: BitmapVerb; readonly index: number }
   | { readonly kind: 'reopen' };
@@ -166,7 +173,8 @@ function someAction(
   if (draw < 84) return { kind: 'deleteSnapshot', index: chance.below(8) };
   if (draw < 86) return { kind: 'vmState', index: chance.below(8), length: chance.below(8 * kind.clusterSize) };
   if (draw < 89) return { kind: 'revertSnapshot', index: chance.below(8) };
-  if (draw < 95 && !isGrowing) return { kind: 'resize', virtualSize: someSize(chance, virtualSize) };
+  if (draw < 95 && !isGrowing)
+    return { kind: 'resize', virtualSize: someSize(chance, virtualSize), preallocation: 'off' };
   return { kind: 'reopen' };
 }
 

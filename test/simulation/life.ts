@@ -15,13 +15,14 @@ import type { Expectation } from '../support/model-disk.ts';
 import { Prng } from '../support/prng.ts';
 import { BitmapModel, judgeBitmaps } from './bitmap-model.ts';
 import type { BitmapPromise } from './bitmap-model.ts';
-import { contentOf, judgeCrash, judgeReport, judgeSnapshots, openOver } from './crash-judge.ts';
+import { contentOf, judgeCrash, judgeReport, judgeSnapshots } from './crash-judge.ts';
 import type { SecondCrash } from './crash-judge.ts';
 import { CrashTrials } from './crash-trials.ts';
 import type { TrialOptions, TrialRecord } from './crash-trials.ts';
 import { firstContent } from './first-content.ts';
 import { foreignBitmapNames } from './foreign-content.ts';
 import type { Action, Event, LifePlan, Mishap } from './life-plan.ts';
+import { openPlanned, packable, runUntil } from './life-steps.ts';
 
 export interface LifeOptions extends TrialOptions {
   /** Told every state before it is judged; the file is the listener's own. */
@@ -80,7 +81,7 @@ class Life {
       judge: (file, expectation) => this.#judge(file, expectation),
     });
     this.#file = this.#trials.file;
-    this.#image = openOver(this.#file, plan.backing);
+    this.#image = openPlanned(this.#file, plan);
   }
 
   get record(): TrialRecord {
@@ -184,7 +185,15 @@ class Life {
       case 'vmState':
         return this.#writeVmState(action, cancelAfter);
       case 'resize':
-        return this.#resize(action.virtualSize, cancelAfter);
+        return this.#resize(action, cancelAfter);
+      case 'settle':
+        image.settle();
+        this.#flushed();
+        return true;
+      case 'runtime':
+        image.setRuntime(action.options);
+        this.#flushed();
+        return true;
       case 'bitmap':
         this.#bitmaps.act(image, action.verb, action.index);
         this.#flush();
@@ -258,13 +267,15 @@ class Life {
     return true;
   }
 
-  #resize(virtualSize: number, cancelAfter: number | undefined): boolean {
+  #resize(action: Extract<Action, { readonly kind: 'resize' }>, cancelAfter: number | undefined): boolean {
+    const { virtualSize } = action;
     const before = this.#model.bytes;
+    const preallocation = virtualSize > before.length ? action.preallocation : 'off';
     this.#model.announceSize(virtualSize);
     // Cut clusters are dropped before the size is: until then the file below shows through where they were.
     const below = this.#plan.backing?.subarray(virtualSize, before.length);
     if (below !== undefined) this.#model.announce(virtualSize, below);
-    const steps = this.#image.resize({ virtualSize, allowShrink: true, preallocation: 'off' });
+    const steps = this.#image.resize({ virtualSize, allowShrink: true, preallocation });
     if (!runUntil(steps, cancelAfter)) return false;
     const after = new Uint8Array(virtualSize);
     after.set(before.subarray(0, virtualSize));
@@ -292,13 +303,13 @@ class Life {
     this.#image.close();
     this.#flushed();
     this.#trials.judgeEpoch();
-    const copy = openOver(this.#file.content.fork(), this.#plan.backing);
+    const copy = openPlanned(this.#file.content.fork(), this.#plan);
     assert.equal(copy.needsRecovery, false);
     const wrong = judgeReport(runToEnd(copy.check()), { mayLeak: this.#hasFailed });
     assert.equal(wrong, undefined, `${this.#during}: after closing`);
     copy.abandon();
     this.#file.reopen();
-    this.#image = openOver(this.#file, this.#plan.backing);
+    this.#image = openPlanned(this.#file, this.#plan);
   }
 
   /** After a fault or a cancel: each sector is old or new, and the model goes on with what there is. */
@@ -344,7 +355,9 @@ class Life {
     if (wrong !== undefined) return wrong;
     const again = this.#crashes.chance(25) ? this.#secondCrash() : undefined;
     const goesOn = again === undefined && this.#crashes.chance(10) ? this.#crashes.below(1_000_000) : undefined;
-    return judgeCrash(file, { expectation, backing: this.#plan.backing, goesOn, again });
+    const { backing, spec } = this.#plan;
+    const volumeKey = spec.encryption?.volumeKey;
+    return judgeCrash(file, { expectation, backing, volumeKey, goesOn, again });
   }
 
   #judgeBitmaps(file: MemoryFile, expectation: Promised): string | undefined {
@@ -362,18 +375,6 @@ class Life {
   }
 }
 
-/** Clusters of which some shrink much, some little and some not at all, and some are zero. */
-function packable(chance: Prng, length: number, clusterSize: number): Uint8Array {
-  const bytes = new Uint8Array(length);
-  for (let at = 0; at < length; at += clusterSize) {
-    const cluster = bytes.subarray(at, at + clusterSize);
-    cluster.fill(chance.below(4));
-    const noise = chance.bytes(Math.floor((cluster.length * chance.pick([0, 0, 10, 60, 100])) / 100));
-    cluster.set(noise);
-  }
-  return bytes;
-}
-
 /** What an image may refuse on its own: nothing has changed then. */
 const refusals: ReadonlySet<FaultCode> = new Set([
   'refcount-overflow',
@@ -387,14 +388,4 @@ const failures: ReadonlySet<FaultCode> = new Set(['insufficient-storage', 'io-er
 
 function faultOf(mishap: Mishap): Fault {
   return new Fault(mishap.kind === 'write' ? 'insufficient-storage' : 'io-error', { reason: 'simulated' });
-}
-
-/** Runs to the end, or cancels after so many steps; false when it was cancelled. */
-function runUntil(steps: Steps<unknown>, cancelAfter: number | undefined): boolean {
-  for (let count = 0; count !== cancelAfter; count += 1) {
-    if (steps.next().done === true) return true;
-  }
-  let ended = steps.return(undefined);
-  while (ended.done !== true) ended = steps.next();
-  return false;
 }
