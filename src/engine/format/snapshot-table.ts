@@ -2,8 +2,8 @@
 
 import { assert } from '../../base/assert.ts';
 import { Fault } from '../../base/fault.ts';
-import { highHalf, lowHalf } from '../../base/integers.ts';
-import { MiB } from '../../base/units.ts';
+import { alignDown, highHalf, lowHalf } from '../../base/integers.ts';
+import { MiB, sectorSize } from '../../base/units.ts';
 import {
   readMask64,
   readUint64,
@@ -45,7 +45,7 @@ export interface SnapshotRecord {
   readonly vmClock: Mask64;
   /** The 64-bit size from the extra data where there is one, else the 32-bit one (T73). */
   readonly vmStateSize: number;
-  /** The disk size at that moment; undefined: the entry does not say, the current size holds. */
+  /** The disk size at that moment, cut down to sectors (FMT-06); undefined: the entry does not say, the current size holds. */
   readonly virtualSize: number | undefined;
   readonly icount: Mask64;
   /** Bytes of extra data as stored. */
@@ -92,7 +92,7 @@ export function decodeSnapshotEntry(entry: Uint8Array): SnapshotRecord {
     nanoseconds: view.getUint32(20),
     vmClock: readMask64(view, 24),
     vmStateSize: extraLength >= 8 ? readUint64(view, 40, 'snapshot VM state size') : view.getUint32(32),
-    virtualSize: extraLength >= 16 ? readVirtualSize(view, 48) : undefined,
+    virtualSize: extraLength >= 16 ? alignDown(readVirtualSize(view, 48), sectorSize) : undefined,
     icount: extraLength >= 24 ? readMask64(view, 56) : icountUnknown,
     extraLength,
     unknownExtra: bytesBetween(entry, snapshotFixedLength + Math.min(extraLength, knownExtraLength), idStart),

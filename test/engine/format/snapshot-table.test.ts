@@ -43,6 +43,8 @@ function withExtra(extraLength: number): Uint8Array {
   view.setUint32(32, 77);
   view.setUint32(36, extraLength);
   for (let at = 0; at < extraLength; at += 1) entry[snapshotFixedLength + at] = (at % 8 === 7 ? at : 0) & 0xff;
+  // A disk of 0x20f bytes: a sector, and 15 bytes that nobody sees (FMT-06).
+  if (extraLength >= 16) entry[snapshotFixedLength + 14] = 2;
   entry.set(new TextEncoder().encode('1abc'), snapshotFixedLength + extraLength);
   return entry;
 }
@@ -58,7 +60,7 @@ test('takes missing extra data as the format says (SNT-02, T70)', () => {
   for (let extraLength = 0; extraLength <= 40; extraLength += 1) {
     const record = decodeSnapshotEntry(withExtra(extraLength));
     assert.equal(record.vmStateSize, extraLength >= 8 ? 7 : 77, `extra ${String(extraLength)}`);
-    assert.equal(record.virtualSize, extraLength >= 16 ? 15 : undefined);
+    assert.equal(record.virtualSize, extraLength >= 16 ? 512 : undefined);
     assert.deepEqual(record.icount, extraLength >= 24 ? { high: 0, low: 23 } : icountUnknown);
     assert.equal(record.extraLength, extraLength);
     assert.equal(record.unknownExtra.length, Math.max(0, extraLength - 24));
