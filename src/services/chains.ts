@@ -177,9 +177,14 @@ export class Chains {
     const chain = images.map((image) => sourceOf(this.#parts, image));
     const ids = images.map(({ id }) => id);
     visit.use(keys.ofImages(ids));
-    await whileSynced(this.#parts, { imageId: visit.imageId, control }, (watched) =>
-      visit.run('rebase', { chain, mode, keys: keys.ofImages(ids) }, watched),
-    );
+    const unlocked = keys.ofImages(ids);
+    try {
+      await whileSynced(this.#parts, { imageId: visit.imageId, control }, (watched) =>
+        visit.run('rebase', { chain, mode, keys: unlocked }, watched),
+      );
+    } finally {
+      for (const key of unlocked.values()) key.fill(0);
+    }
     await catalog.settleBacking(visit.imageId, { backingId, nowMs: clock() });
   }
 

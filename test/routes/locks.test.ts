@@ -279,6 +279,12 @@ describe('a passphrase', () => {
       assert.equal((await send('/v1/images', { method: 'POST', headers: asked, body: wish })).status, 202);
       assert.equal((await send('/v1/imports/vm', { method: 'PUT', body: new Uint8Array(file) })).status, 201);
       assert.equal((await send('/v1/images/vm/data', { headers: passphraseHeader })).status, 200);
+      const raw = { method: 'PUT', headers: passphraseHeader, body: new Uint8Array(1000) };
+      const query = 'format=raw&encryption=luks&iterTimeMs=1';
+      assert.equal((await send(`/v1/imports/raw?${query}`, raw)).status, 201);
+      const copying = { ...json, ...passphraseHeader, 'prefer': 'respond-async', 'idempotency-key': 'copy' };
+      const copy = { method: 'POST', headers: copying, body: JSON.stringify({ name: 'copy', encryption }) };
+      assert.equal((await send('/v1/images/raw/copy', copy)).status, 202);
       const headers = { ...json, ...passphraseHeader, 'prefer': 'respond-async', 'idempotency-key': 'k' };
       await send('/v1/images/vm/zero', { method: 'POST', headers, body: '{"offset":0,"length":1048576}' });
       await send('/v1/images/vm/unlock', {
