@@ -113,6 +113,6 @@ function encryptionOf(request: Asking): CreateOptions['encryption'] {
   const passphrase = format === undefined ? undefined : passphrases?.take('new');
   passphrases?.requireTaken();
   if (format === undefined) return undefined;
-  if (passphrase === undefined) throw new Fault('passphrase-required', {});
+  if (passphrase === undefined) throw new Fault('passphrase-required', { isNew: true });
   return toEncryption({ ...request.query, format }, passphrase);
 }

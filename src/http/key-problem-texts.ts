@@ -9,6 +9,7 @@ export const keyProblemTexts = {
     cure: 'Unlock it with POST /v1/images/{image}/unlock, or send the header `Image-Passphrase: :base64:` with the request; it takes a list, with one for each encrypted image of the chain, the image itself first, and then for those of another image that is named.',
     members: ['layersBelow'],
     detail: (context) => {
+      if (context['isNew'] === true) return 'It is the new image, which takes its passphrase from the header.';
       if (context['other'] === true) return 'It is the other image, or one below it.';
       if (context['layersBelow'] === undefined) return undefined;
       return `The locked one is layer ${textOf(context, 'layersBelow')} in GET /v1/images/{image}/chain, the image itself being layer 0.`;

@@ -127,7 +127,7 @@ export const problemTexts = {
   },
   'image-in-use': {
     cause: 'Something long is under way on the image, or another program holds its file.',
-    cure: 'Wait for it to end, then try again.',
+    cure: 'Wait for the job on it to end, or cancel it (GET /v1/jobs lists them), or close the program that has the file; then try again.',
     members: [],
     detail: undefined,
   },

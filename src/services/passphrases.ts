@@ -43,7 +43,7 @@ export class Passphrases {
   requireTaken(): void {
     const { left, taken } = this.#taking;
     if (this.#isShared || left.length === 0) return;
-    const reason = taken.size === 0 ? 'the image is not encrypted' : 'there are more of them than encrypted images';
+    const reason = taken.size === 0 ? 'the image is not encrypted' : 'there are more passphrases than encrypted images';
     throw new Fault('unsupported-option', { option: 'passphrase', reason });
   }
 }

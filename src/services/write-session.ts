@@ -136,8 +136,8 @@ export class ImageWriteSession implements WriteSession {
     const isWhole = span.offset % clusterSize === 0 && (end % clusterSize === 0 || end === this.size);
     if (isWhole && !encrypted) return;
     const reason = encrypted
-      ? 'the image is encrypted, and packed clusters would be stored in clear text'
-      : `only whole clusters of ${clusterSize} bytes are packed`;
+      ? 'the image is encrypted, and compressed clusters would be stored in clear text'
+      : `only whole clusters of ${clusterSize} bytes are stored compressed`;
     throw new Fault('unsupported-option', { option: 'compress', value: true, reason });
   }
 

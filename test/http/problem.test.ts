@@ -70,12 +70,13 @@ describe('a problem', () => {
     assert.match(body.detail, /^A check finds 3 corruptions and 1 check errors\. See /);
   });
 
-  test('of images in the way says which they are and how far they may go', () => {
+  test('says which images are in the way, and how much is too much', () => {
     const detailOf = (code: FaultCode, context: object): string =>
       toProblem(new Fault(code, { ...context }), request).body.detail;
     const dependents = [{ id: 'img_1', name: 'top' }];
     assert.match(detailOf('image-has-dependents', { name: 'base', dependents }), /^Built on base: top\. /);
     assert.match(detailOf('chain-too-deep', { depth: 65, depthMax: 64 }), /^The chain would have 65 images.* 64 /);
+    assert.match(detailOf('passphrase-required', { isNew: true }), /^It is the new image, .* header\. /);
     assert.match(detailOf('job-not-cancellable', { state: 'cancelled' }), /^It ended as cancelled\. /);
     assert.match(detailOf('insufficient-storage', { required: 9, available: 5 }), /^9 bytes are needed, and 5 /);
     assert.match(detailOf('insufficient-storage', { written: 9 }), /^Delete images /);

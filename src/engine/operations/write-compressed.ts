@@ -45,16 +45,16 @@ export function* writeCompressed(
 
 /** Faults `unsupported-option` for an image whose clusters cannot be packed (CMP-06, CMP-10, T41). */
 export function judgePacking(parts: Pick<WriteParts, 'encryption' | 'dataFile'>): void {
-  if (parts.dataFile !== undefined) throw refusal('a packed cluster has no place in an external data file');
+  if (parts.dataFile !== undefined) throw refusal('compressed clusters have no place in an external data file');
   if (parts.encryption === undefined) return;
-  throw refusal('the image is encrypted, and packed clusters would be stored in clear text');
+  throw refusal('the image is encrypted, and compressed clusters would be stored in clear text');
 }
 
 function judgeSpan({ geometry, header }: WriteParts, start: number, length: number): void {
   const { clusterSize } = geometry;
   const end = start + length;
   if (start % clusterSize === 0 && (end % clusterSize === 0 || end === header.virtualSize)) return;
-  throw refusal(`only whole clusters of ${clusterSize} bytes are packed`);
+  throw refusal(`only whole clusters of ${clusterSize} bytes are stored compressed`);
 }
 
 function refusal(reason: string): Fault {
