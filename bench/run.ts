@@ -18,6 +18,7 @@ import { features } from './claims/features.ts';
 import { firstWrite } from './claims/first-write.ts';
 import { importImage } from './claims/import.ts';
 import { info } from './claims/info.ts';
+import { luksRanges } from './claims/luks-ranges.ts';
 import { luks } from './claims/luks.ts';
 import { nginx } from './claims/nginx.ts';
 import { read } from './claims/read.ts';
@@ -38,6 +39,7 @@ const claims: readonly Claim[] = [
   importImage,
   copyImage,
   luks,
+  luksRanges,
   flatten,
   commit,
   rebase,

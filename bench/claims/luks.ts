@@ -77,7 +77,7 @@ export const luks: Claim = {
   },
 };
 
-const diskLength = 512 * MiB;
+const diskLength = 256 * MiB;
 const passphrase = 'a passphrase of the bench';
 const secret = ['--object', `secret,id=key,data=${passphrase}`];
 /** As little key derivation as QEMU knows: it is the ciphers that are compared. */
