@@ -19,7 +19,6 @@ export class XtsCipher implements SectorCipher {
   readonly #data: BlockCipher;
   readonly #tweak: BlockCipher;
   readonly #numbers: SectorTweak;
-  readonly #tweaks = new Int32Array(sectorsPerPiece * wordsPerSector);
   readonly #masked = new Int32Array(sectorsPerPiece * wordsPerSector);
 
   /** `key`: the key of the data, then the one of the tweaks, equally long. */
@@ -37,44 +36,41 @@ export class XtsCipher implements SectorCipher {
     this.#apply(sectors, firstSector, (blocks) => this.#data.decrypt(blocks));
   }
 
-  /** Piece by piece, so that tweaks, masked and worked words stay in the processor's cache. */
+  /** Piece by piece, so that masked and worked words stay in the processor's cache. */
   #apply(sectors: Uint8Array, firstSector: number, work: (blocks: Uint8Array) => Uint8Array): void {
     const count = sectorsIn(sectors);
     for (let done = 0; done < count; done += sectorsPerPiece) {
       const pieceCount = Math.min(sectorsPerPiece, count - done);
       const piece = sectors.subarray(done * sectorSize, (done + pieceCount) * sectorSize);
       const words = pieceCount * wordsPerSector;
-      expand(wordsOf(this.#tweak.encrypt(this.#numbers(firstSector + done, pieceCount))), this.#tweaks);
+      const tweaks = wordsOf(this.#tweak.encrypt(this.#numbers(firstSector + done, pieceCount)));
       const target = piece.byteOffset % 4 === 0 ? new Int32Array(piece.buffer, piece.byteOffset, words) : undefined;
       const masked = this.#masked.subarray(0, words);
-      mix(target ?? wordsOf(piece), this.#tweaks, masked);
+      mask(target ?? wordsOf(piece), tweaks, masked);
       const worked = wordsOf(work(bytesOfWords(masked)));
-      mix(worked, this.#tweaks, target ?? masked);
+      mask(worked, tweaks, target ?? masked);
       if (target === undefined) piece.set(bytesOfWords(masked));
     }
   }
 }
 
-/** `target` may be `words`; the mask may be longer. */
-function mix(words: Int32Array, mask: Int32Array, target: Int32Array): void {
-  const { length } = words;
-  for (let index = 0; index < length; index += 1) target[index] = (words[index] ?? 0) ^ (mask[index] ?? 0);
-}
-
-/** From one tweak a sector to one a block. Tweaks are little-endian numbers, as are the words of every machine we run on. */
-function expand(first: Int32Array, tweaks: Int32Array): void {
-  const count = first.length / wordsPerBlock;
+/**
+ * Mixes each block with its tweak, from the one tweak of each sector on. To go through them anew costs less than to keep
+ * them. Tweaks are little-endian numbers, as are the words of every machine we run on. `target` may be `words`.
+ */
+function mask(words: Int32Array, tweaks: Int32Array, target: Int32Array): void {
+  const { length } = tweaks;
   let at = 0;
-  for (let sector = 0; sector < count; sector += 1) {
-    let a = first[sector * wordsPerBlock] ?? 0;
-    let b = first[sector * wordsPerBlock + 1] ?? 0;
-    let c = first[sector * wordsPerBlock + 2] ?? 0;
-    let d = first[sector * wordsPerBlock + 3] ?? 0;
+  for (let sector = 0; sector < length; sector += wordsPerBlock) {
+    let a = tweaks[sector] ?? 0;
+    let b = tweaks[sector + 1] ?? 0;
+    let c = tweaks[sector + 2] ?? 0;
+    let d = tweaks[sector + 3] ?? 0;
     for (let block = 0; block < blocksPerSector; block += 1) {
-      tweaks[at] = a;
-      tweaks[at + 1] = b;
-      tweaks[at + 2] = c;
-      tweaks[at + 3] = d;
+      target[at] = (words[at] ?? 0) ^ a;
+      target[at + 1] = (words[at + 1] ?? 0) ^ b;
+      target[at + 2] = (words[at + 2] ?? 0) ^ c;
+      target[at + 3] = (words[at + 3] ?? 0) ^ d;
       at += wordsPerBlock;
       const carry = (d >> 31) & polynomial;
       d = (d << 1) | (c >>> 31);
