@@ -3,7 +3,6 @@
 import type { FastifyReply } from 'fastify';
 import type { z } from 'zod';
 
-import { Fault } from '../src/base/fault.ts';
 import type { Answer } from '../src/http/answer.ts';
 import type { Image as ImageValue, Lease, MadeBitmap, WriteReceipt } from '../src/services/services.ts';
 import { printBitmap } from './schemas/bitmaps.ts';
@@ -76,9 +75,4 @@ export function answerReceipt(
   if (imageId !== undefined) void reply.header('etag', dataTag(imageId, receipt.generation));
   void reply.header('image-generation', receipt.generation).header('write-epoch', receipt.writeEpoch);
   return reply.code(204).send();
-}
-
-/** Refuses an option that cannot be honoured: it is never ignored. */
-export function refuseOption(option: string, given: unknown): void {
-  if (given !== undefined && given !== false) throw new Fault('unsupported-option', { option });
 }

@@ -2,7 +2,6 @@
 
 import { sendAnswer } from '../src/http/answer.ts';
 import type { Services } from '../src/services/services.ts';
-import { refuseOption } from './answers.ts';
 import { claimOf } from './claims.ts';
 import { answerWork, longVerb, performWork } from './long-work.ts';
 import type { Routes } from './route-parts.ts';
@@ -139,10 +138,7 @@ export function upkeepRoutes(services: Services): Routes {
       },
       async (request) => {
         const { image } = request.params;
-        const { cacheCleanSeconds, ...options } = request.body;
-        // What the engine does anyway can be asked for.
-        refuseOption('cacheCleanSeconds', (cacheCleanSeconds ?? 0) > 0);
-        await services.runtimes.update(image, options, claimOf(request));
+        await services.runtimes.update(image, request.body, claimOf(request));
         return printInfo(await services.images.info(image));
       },
     );

@@ -56,7 +56,8 @@ export function usageRoutes({ services, metrics, processFigures }: RouteParts): 
 }
 
 function engineFamilies(services: Services): readonly MetricFamily[] {
-  const { threads, openImages, queuedRequests, queuedBytes, threadsLost, imagesMoved } = services.usage.engine();
+  const { threads, openImages, queuedRequests, queuedBytes, threadsLost, imagesMoved, ...caches } =
+    services.usage.engine();
   return [
     single({ name: 'qcowd_engine_threads', help: 'Engine threads.', type: 'gauge' }, threads),
     single({ name: 'qcowd_engine_open_images', help: 'Images that are open.', type: 'gauge' }, openImages),
@@ -73,6 +74,15 @@ function engineFamilies(services: Services): readonly MetricFamily[] {
         type: 'counter',
       },
       imagesMoved,
+    ),
+    single({ name: 'qcowd_cache_bytes', help: 'What cached tables take.', type: 'gauge' }, caches.cacheBytes),
+    single(
+      { name: 'qcowd_cache_hits_total', help: 'Tables that were in a cache when they were needed.', type: 'counter' },
+      caches.cacheHits,
+    ),
+    single(
+      { name: 'qcowd_cache_misses_total', help: 'Tables that had to be read.', type: 'counter' },
+      caches.cacheMisses,
     ),
   ];
 }

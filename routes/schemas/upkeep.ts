@@ -104,6 +104,12 @@ export const CacheInfo = z
     entryBytes: Size.meta({ description: 'What is read and written at once' }),
     hits: Size,
     misses: Size,
+    hitRate: z
+      .number()
+      .min(0)
+      .max(1)
+      .optional()
+      .meta({ description: 'Hits of all; left out while nothing was asked for' }),
   })
   .meta({ id: 'CacheInfo', description: 'Hits and misses count from the opening of the file' });
 
@@ -121,7 +127,9 @@ export const UpdateRuntime = z
       description: 'What of an L2 table is read at once: a power of two from 512 to the cluster size',
     }),
     refcountCacheBytes: Size.optional().meta({ description: 'The most that refcounts take in memory' }),
-    cacheCleanSeconds: Size.optional().meta({ description: 'Only 0, never, can be honoured' }),
+    cacheCleanSeconds: Size.optional().meta({
+      description: 'How long unused entries are kept; 0, unless said otherwise, for as long as there is room',
+    }),
     lazyRefcounts: z.boolean().optional().meta({ description: 'Whatever the header says' }),
     overlapCheck: z.enum(['none', 'constant', 'cached', 'all']).optional().meta({
       description:
@@ -209,7 +217,8 @@ function printInfoBitmap(bitmap: InfoValue['inspection']['bitmaps'][number]): z.
 
 function printCache(figures: InfoValue['inspection']['caches']['l2']): z.input<typeof CacheInfo> {
   const { length, lengthMax, sliceLength, hits, misses } = figures;
-  return { bytes: length, bytesMax: lengthMax, entryBytes: sliceLength, hits, misses };
+  const rate = hits + misses === 0 ? {} : { hitRate: hits / (hits + misses) };
+  return { bytes: length, bytesMax: lengthMax, entryBytes: sliceLength, hits, misses, ...rate };
 }
 
 function printInfoSnapshot(snapshot: SnapshotDescription): z.input<typeof InfoSnapshot> {

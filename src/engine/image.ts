@@ -58,6 +58,7 @@ import { writeCompressed } from './operations/write-compressed.ts';
 
 export type { FileLocks } from './file/node-file.ts';
 export { CacheBudget } from './metadata/cache-budget.ts';
+export type { CacheTotals } from './metadata/cache-budget.ts';
 export type { BackingFile, DataFileSource } from './layer/open-gate.ts';
 export type { AmendWish } from './operations/amend-rules.ts';
 export type { VolumeKeys } from './operations/chain-keys.ts';

@@ -4,6 +4,7 @@ import { Fault } from '../base/fault.ts';
 import { KiB } from '../base/units.ts';
 import type { Progress, Steps } from '../engine/image.ts';
 import { bufferOf } from './answer-buffer.ts';
+import { CacheWatch } from './cache-watch.ts';
 import { performCall } from './calls.ts';
 import { DeadlineWatch } from './deadline-watch.ts';
 import type { Engine } from './engine.ts';
@@ -52,6 +53,7 @@ export class Dispatcher {
   readonly #outbox: Outbox<Answer>;
   readonly #keys: KeyDesk;
   readonly #guards: FileGuards;
+  readonly #caches: CacheWatch;
   readonly #images = new Map<ImageNumber, Image>();
   /** Images with calls or flushes for the next turn. */
   readonly #due = new Set<Image>();
@@ -71,15 +73,18 @@ export class Dispatcher {
       gates: () => Array.from(this.#images.values(), ({ gate }) => gate),
       onDue: () => this.#expire(),
     });
+    const tell = (answer: Answer): void => {
+      this.#answer(undefined, answer);
+      this.#outbox.flush();
+    };
     this.#guards = new FileGuards(parts.engine);
     this.#keys = new KeyDesk({
       deriveKey: parts.deriveKey,
       clock: parts.clock,
-      answer: (answer) => {
-        this.#answer(undefined, answer);
-        this.#outbox.flush();
-      },
+      answer: tell,
     });
+    const everyMs = parts.limits.tidyMs;
+    this.#caches = new CacheWatch({ ...parts, everyMs, onTotals: (totals) => tell({ kind: 'caches', totals }) });
   }
 
   /** Takes messages in, in their order. */
@@ -101,6 +106,7 @@ export class Dispatcher {
   /** Lets go of every file as it is, and answers nobody. */
   abandon(): void {
     this.#deadlines.end();
+    this.#caches.end();
     this.#runs.length = 0;
     this.#due.clear();
     this.#keys.abandon();
@@ -250,7 +256,7 @@ export class Dispatcher {
     this.#keys.cancel(id);
     this.#runs.find((run) => run.id === id)?.cancel();
     for (const image of this.#images.values()) {
-      const isDropped = image.gate.remove(id) !== undefined || takeById(image.flushes, id);
+      const isDropped = image.gate.remove(id) !== undefined || image.takeFlush(id);
       if (isDropped) this.#answer(image, { kind: 'cancelled', id });
     }
   }
@@ -391,10 +397,4 @@ export class Dispatcher {
     }
     this.#outbox.put(answer, bufferOf(answer));
   }
-}
-
-function takeById(entries: ImageEntry[], id: number): boolean {
-  const index = entries.findIndex((entry) => entry.id === id);
-  if (index >= 0) entries.splice(index, 1);
-  return index >= 0;
 }

@@ -98,6 +98,10 @@ export interface PoolFigures {
   readonly threadsLost: number;
   /** Images that went to another thread, since the start. */
   readonly imagesMoved: number;
+  /** What the cached tables of all open images take, and how often a table was there when it was needed, or not. */
+  readonly cacheBytes: number;
+  readonly cacheHits: number;
+  readonly cacheMisses: number;
 }
 
 /** Faults: `engine-busy`, `engine-lost`, `image-in-use`, and every fault of the engine. */

@@ -2,6 +2,7 @@
 
 import type {
   AdmitOptions,
+  CacheTotals,
   CheckReport,
   CreateSpec,
   FileGuard,
@@ -24,6 +25,8 @@ export interface Engine {
   open(options: EngineOpenOptions): EngineImage;
   /** Keeps others out of the files of an image that is open in this process while it is closed and opened again. */
   guard(options: EngineOpenOptions): FileGuard;
+  /** Lets caches drop what nobody uses, by milliseconds that only grow, and tells how all of them do. */
+  tidyCaches(nowMs: number): CacheTotals;
   create(path: string, spec: CreateSpec): Steps<void>;
   /** Judges the first bytes of a foreign file (at least 64 KiB, or all there are); faults `unsafe-image`. */
   judgeHead(head: Uint8Array, options: { readonly backing: boolean }): void;

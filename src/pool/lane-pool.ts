@@ -149,6 +149,9 @@ export class LanePool implements EnginePool {
       queuedBytes: this.#crew.sum((lane) => lane.loadBytes),
       threadsLost: this.#threadsLost,
       imagesMoved: this.#imagesMoved,
+      cacheBytes: this.#crew.sum(({ caches }) => caches.length),
+      cacheHits: this.#crew.sum(({ caches }) => caches.hits),
+      cacheMisses: this.#crew.sum(({ caches }) => caches.misses),
     };
   }
 

@@ -2,7 +2,7 @@
 
 import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
-import type { CodecTask } from '../engine/image.ts';
+import type { CacheTotals, CodecTask } from '../engine/image.ts';
 import type { ProgressListener } from './engine-pool.ts';
 import type { PoolLimits } from './limits.ts';
 import type { Codecs } from './codecs.ts';
@@ -94,6 +94,9 @@ export class Lane {
   readonly #watch: SilenceWatch;
   /** Threads that were given up and have not ended yet. */
   readonly #leaving = new Set<Promise<void>>();
+  #caches: CacheTotals = { length: 0, hits: 0, misses: 0 };
+  /** What was counted by threads that have ended. */
+  #cachesBefore = { hits: 0, misses: 0 };
   /** How many images are open on the thread, or about to be. */
   openImages = 0;
 
@@ -114,6 +117,12 @@ export class Lane {
   /** Requests that are not answered yet. */
   get load(): number {
     return this.#pending.size;
+  }
+
+  /** How its caches do, counted from the start of the pool, as it has told last. */
+  get caches(): CacheTotals {
+    const { length, hits, misses } = this.#caches;
+    return { length, hits: hits + this.#cachesBefore.hits, misses: misses + this.#cachesBefore.misses };
   }
 
   /** The bytes that those write or ask for. */
@@ -183,6 +192,8 @@ export class Lane {
 
   #connect(): Connection {
     this.#isUp = false;
+    this.#cachesBefore = this.caches;
+    this.#caches = { length: 0, hits: 0, misses: 0 };
     const connection = this.#parts.connect({
       receive: (answers) => {
         // What a thread says that was given up comes too late: its requests have failed.
@@ -271,6 +282,9 @@ export class Lane {
       }
       case 'progress':
         this.#pending.get(answer.id)?.options.onProgress?.(answer.done, answer.total);
+        break;
+      case 'caches':
+        this.#caches = answer.totals;
         break;
       case 'state':
       case 'lost':

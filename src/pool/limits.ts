@@ -22,6 +22,8 @@ export interface PoolLimits {
   readonly keyWaitMs: number;
   /** The time between two looks at which threads have too much to do and which nothing, in milliseconds. */
   readonly balanceMs: number;
+  /** The time between two looks of a thread at its caches, in milliseconds. */
+  readonly tidyMs: number;
   /** The shortest time between two messages about the progress of one run, in milliseconds. */
   readonly progressIntervalMs: number;
 }
@@ -36,5 +38,6 @@ export const poolLimits: PoolLimits = {
   callTimeoutMs: 60_000,
   keyWaitMs: 30_000,
   balanceMs: 1_000,
+  tidyMs: 1_000,
   progressIntervalMs: 100,
 };

@@ -2,7 +2,7 @@
 
 import type { FaultCode } from '../base/fault-codes.ts';
 import type { FaultContext } from '../base/fault.ts';
-import type { CodecResult, CodecTask } from '../engine/image.ts';
+import type { CacheTotals, CodecResult, CodecTask } from '../engine/image.ts';
 import type { HandOver } from './hand-over.ts';
 import type {
   AdmitRequest,
@@ -129,5 +129,7 @@ export type Answer =
     }
   /** The image is no longer open, and its file was left as it was. */
   | { readonly kind: 'lost'; readonly image: ImageNumber; readonly code: FaultCode; readonly context: FaultContext }
+  /** How the caches of the thread do by now, since its start. */
+  | { readonly kind: 'caches'; readonly totals: CacheTotals }
   /** An internal error, with its place in the code: for the log. */
   | { readonly kind: 'bug'; readonly image: ImageNumber | undefined; readonly stack: string };

@@ -107,6 +107,13 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
     }
   }
 
+  /** Whether there was a flush of this id; it is not due any more. */
+  takeFlush(id: number): boolean {
+    const index = this.flushes.findIndex((entry) => entry.id === id);
+    if (index >= 0) this.flushes.splice(index, 1);
+    return index >= 0;
+  }
+
   /** The guest data has changed, or may have. */
   raise(): void {
     this.#generation += 1;

@@ -17,6 +17,10 @@ export function qcow2Engine({ locks, cacheBytes }: Qcow2EngineSettings): Engine 
   return {
     open: (options) => Image.open({ ...options, locks, caches }),
     guard: (options) => guardFiles({ ...options, locks }),
+    tidyCaches: (nowMs) => {
+      caches.tidy(nowMs);
+      return caches.totals;
+    },
     create: (path, spec) => Image.create(path, spec),
     judgeHead,
     measure: measureNew,

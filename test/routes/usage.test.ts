@@ -76,6 +76,16 @@ describe('the metrics', () => {
     assert.ok((figures.get('process_resident_memory_bytes') ?? 0) > MiB);
   });
 
+  test('tell how the caches of all images do, some time later', async () => {
+    const cached = async (): Promise<readonly number[]> => {
+      const figures = figuresOf((await service.get('/metrics').expect(200)).text);
+      return ['bytes', 'hits_total', 'misses_total'].map((name) => figures.get(`qcowd_cache_${name}`) ?? -1);
+    };
+    await service.write('b', 0, Buffer.alloc(MiB, 1));
+    while (!(await cached()).every((figure) => figure > 0)) await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.ok(((await cached())[0] ?? 0) < MiB);
+  });
+
   test('are printed so that no label breaks a line', () => {
     const samples = [{ suffix: '_total', labels: { a: 'x"y\\z\n' }, value: 3 }];
     const text = printMetrics([{ name: 'some', help: 'Some.', type: 'counter', samples }]);

@@ -50,6 +50,7 @@ interface Content {
 export const memoryEngine: Engine = {
   open: (options) => new MemoryImage(options),
   guard: () => ({ close: () => undefined }),
+  tidyCaches: () => ({ length: 0, hits: 0, misses: 0 }),
   *create(path, spec): Steps<void> {
     let done = false;
     try {

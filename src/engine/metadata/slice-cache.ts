@@ -23,6 +23,8 @@ export interface SliceCacheParts {
   readonly sliceLength: number;
   /** So many slices are kept, or fewer where {@link SliceCache.limit} says so. */
   readonly slicesMax: number;
+  /** What is clean and was not asked for in such a time is dropped, in milliseconds (OPT-05); undefined for never. */
+  readonly cleanMs?: number | undefined;
   /** Called before dirty slices are written: makes what they refer to durable first. */
   readonly beforeWrite: () => void;
 }
@@ -48,6 +50,8 @@ class CachedSlice implements Slice {
   dirty = false;
   /** Asked for since the hand of the clock last passed. */
   used = true;
+  /** Asked for since the cache was last tidied. */
+  touched = true;
   live = true;
 
   constructor(offset: HostOffset, bytes: Uint8Array) {
@@ -67,6 +71,7 @@ export class SliceCache implements LimitedCache {
   #latest: CachedSlice | undefined;
   #hits = 0;
   #misses = 0;
+  #tidiedAtMs: number | undefined;
 
   constructor(parts: SliceCacheParts) {
     this.#parts = parts;
@@ -88,6 +93,18 @@ export class SliceCache implements LimitedCache {
     for (const slice of this.#slices.values()) {
       if (this.#slices.size <= this.#slicesMax) break;
       if (!slice.dirty && slice !== this.#latest) this.#remove(slice);
+    }
+  }
+
+  /** To be called again and again, with milliseconds that only grow. */
+  tidy(nowMs: number): void {
+    const { cleanMs } = this.#parts;
+    this.#tidiedAtMs ??= nowMs;
+    if (cleanMs === undefined || nowMs - this.#tidiedAtMs < cleanMs) return;
+    this.#tidiedAtMs = nowMs;
+    for (const slice of this.#slices.values()) {
+      if (!slice.touched && !slice.dirty && slice !== this.#latest) this.#remove(slice);
+      slice.touched = false;
     }
   }
 
@@ -116,6 +133,8 @@ export class SliceCache implements LimitedCache {
     if (known !== undefined) {
       this.#hits += 1;
       known.used = true;
+      known.touched = true;
+      if (this.#latest !== undefined) this.#latest.touched = true;
       this.#latest = known;
       return known;
     }

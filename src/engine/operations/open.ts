@@ -177,6 +177,7 @@ export function readParts(file: TrackedFile, header: HeaderArea, beside: Beside)
     file,
     sliceLength,
     slicesMax: (beside.runtime?.l2CacheBytes ?? mappingCacheLength) / sliceLength,
+    cleanMs: cleanMsOf(beside.runtime),
     beforeWrite: nothingToWrite,
   });
   return sharedParts({ file, header, ...beside, mappingCache });
@@ -191,6 +192,7 @@ export function writeParts(file: TrackedFile, header: HeaderArea, beside: Beside
     file,
     sliceLength,
     slicesMax: (beside.runtime?.l2CacheBytes ?? mappingCacheLength) / sliceLength,
+    cleanMs: cleanMsOf(beside.runtime),
     beforeWrite: () => order.current?.beforeMapping(),
   });
   const refcountSliceLength = sliceLengthOf(geometry.clusterSize);
@@ -198,6 +200,7 @@ export function writeParts(file: TrackedFile, header: HeaderArea, beside: Beside
     file,
     sliceLength: refcountSliceLength,
     slicesMax: (beside.runtime?.refcountCacheBytes ?? refcountCacheLength) / refcountSliceLength,
+    cleanMs: cleanMsOf(beside.runtime),
     // Refcounts may be written at any time: they were raised before their references, and are lowered after.
     beforeWrite: () => undefined,
   });
@@ -237,6 +240,12 @@ export function writeParts(file: TrackedFile, header: HeaderArea, beside: Beside
   const { passDiscard = true, discardNoUnref = false } = beside.runtime ?? {};
   if (beside.runtime !== undefined) givingBack.choose({ passDiscard, discardNoUnref });
   return { ...shared, refcounts, refcountCache, order: writeOrder, overlap, allocator, givingBack };
+}
+
+/** OPT-05. */
+function cleanMsOf(runtime: RuntimeOptions | undefined): number | undefined {
+  const seconds = runtime?.cacheCleanSeconds ?? 0;
+  return seconds === 0 ? undefined : seconds * 1000;
 }
 
 /** OPT-02. */

@@ -1,4 +1,4 @@
-// What of an open image is a matter of running it, and not of its file (OPT-01, OPT-02, OPT-03, OPT-06, OPT-11).
+// What of an open image is a matter of running it, and not of its file (OPT-01, OPT-02, OPT-03, OPT-05, OPT-06, OPT-11).
 
 import { Fault } from '../../base/fault.ts';
 import { isPowerOfTwo } from '../../base/integers.ts';
@@ -14,6 +14,8 @@ export interface RuntimeOptions {
   readonly l2CacheEntryBytes?: number | undefined;
   /** The most that refcounts take. */
   readonly refcountCacheBytes?: number | undefined;
+  /** In seconds: how long clean table entries that nobody asks for are kept at least (OPT-05); 0 for as long as there is room. */
+  readonly cacheCleanSeconds?: number | undefined;
   /** Whether refcounts may lag behind under the dirty bit, whatever the header says. */
   readonly lazyRefcounts?: boolean | undefined;
   /** Whether the space of discarded clusters goes back to the file system. */

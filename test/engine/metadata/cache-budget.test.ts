@@ -8,7 +8,7 @@ import { MiB } from '../../../src/base/units.ts';
 import { MemoryFile } from '../../../src/engine/file/memory-file.ts';
 import { guestOffset, hostOffset } from '../../../src/engine/format/offsets.ts';
 import { CacheBudget, Image } from '../../../src/engine/image.ts';
-import type { LimitedCache } from '../../../src/engine/metadata/cache-budget.ts';
+import type { CacheTotals, LimitedCache } from '../../../src/engine/metadata/cache-budget.ts';
 import { SliceCache } from '../../../src/engine/metadata/slice-cache.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { faultCodeOf } from '../../support/faults.ts';
@@ -18,6 +18,7 @@ import { tempFolder } from '../../support/temp-folder.ts';
 class Wish implements LimitedCache {
   readonly lengthWanted: number;
   limited = Number.NaN;
+  tidiedAtMs = Number.NaN;
 
   constructor(lengthWanted: number) {
     this.lengthWanted = lengthWanted;
@@ -25,6 +26,14 @@ class Wish implements LimitedCache {
 
   limit(length: number): void {
     this.limited = length;
+  }
+
+  tidy(nowMs: number): void {
+    this.tidiedAtMs = nowMs;
+  }
+
+  get figures(): CacheTotals {
+    return { length: this.lengthWanted / 2, hits: this.lengthWanted, misses: 1 };
   }
 }
 
@@ -53,6 +62,17 @@ describe('a cache budget', () => {
     assert.deepEqual([large.limited, small.limited, late.limited], [200, 100, 600]);
     budget.leave([late]);
     assert.deepEqual([large.limited, small.limited], [400, 200]);
+  });
+
+  it('sums up its caches, and goes on counting those that left', () => {
+    const budget = new CacheBudget(900);
+    const [one, other] = [new Wish(400), new Wish(200)];
+    budget.join([one, other]);
+    assert.deepEqual(budget.totals, { length: 300, hits: 600, misses: 2 });
+    budget.leave([one, new Wish(7)]);
+    assert.deepEqual(budget.totals, { length: 100, hits: 600, misses: 2 });
+    budget.tidy(5);
+    assert.deepEqual([one.tidiedAtMs, other.tidiedAtMs], [Number.NaN, 5]);
   });
 
   it('makes a cache drop what is clean at once, and what was changed when it has been written', () => {

@@ -161,3 +161,42 @@ describe('the place of a slice', () => {
     assert.equal(sliceLengthOf(2 * 1024 * 1024), 4096);
   });
 });
+
+describe('a cache that is tidied', () => {
+  it('drops what is clean and was not asked for in an interval, and nothing else (OPT-05)', () => {
+    const bytes = new Uint8Array(16 * sliceLength);
+    const file = new CountingFile(MemoryFile.of(bytes));
+    const cache = new SliceCache({ file, sliceLength, slicesMax: 16, cleanMs: 1000, beforeWrite: () => undefined });
+    const touch = (index: number): void => void cache.get(hostOffset(index * sliceLength));
+    const count = (): number => cache.figures.length / sliceLength;
+    for (let index = 0; index < 8; index += 1) touch(index);
+    change(cache, 0, 7);
+    cache.tidy(0);
+    cache.tidy(999);
+    assert.equal(count(), 8, 'the interval is not over');
+    cache.tidy(1000);
+    assert.equal(count(), 8, 'all were asked for in the first one');
+    touch(3);
+    touch(3);
+    touch(4);
+    touch(5);
+    cache.tidy(1999);
+    cache.tidy(2000);
+    assert.equal(count(), 4, 'three that were asked for, and what was changed');
+    const { misses } = cache.figures;
+    for (const index of [3, 4, 5, 0]) touch(index);
+    assert.equal(cache.figures.misses, misses);
+    cache.writeBack();
+    cache.tidy(3000);
+    cache.tidy(4000);
+    assert.equal(count(), 1, 'the one that was asked for last stays');
+    assert.equal(stored(file, 0), 7);
+  });
+
+  it('keeps all while there is room when nothing else was said', () => {
+    const { cache } = cacheOver(4 * sliceLength);
+    for (let index = 0; index < 4; index += 1) cache.get(hostOffset(index * sliceLength));
+    for (const nowMs of [0, 1e9, 2e9]) cache.tidy(nowMs);
+    assert.equal(cache.figures.length, 4 * sliceLength);
+  });
+});
