@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
 import { KiB, MiB } from '../../src/base/units.ts';
-import { checkImage, qemuIo } from '../support/qemu-img.ts';
+import { Prng } from '../support/prng.ts';
+import { checkImage, qemuIo, runTool } from '../support/qemu-img.ts';
 import { startService } from '../support/service-process.ts';
 import type { ServiceProcess } from '../support/service-process.ts';
 import { tempFolder } from '../support/temp-folder.ts';
@@ -41,6 +42,8 @@ describe('a service whose files cannot grow', () => {
       assert.deepEqual(readdirSync(join(folder.path, 'data/images')), [`${id}.qcow2`]);
       assert.deepEqual(readdirSync(join(folder.path, 'data/staging')), []);
 
+      await overflow(service, folder.path);
+
       // As it is handed over while it is full, so QEMU finds it.
       await post(service, '/v1/images/vm/detach', {}, 200);
       assertSilent(fileOf(id));
@@ -61,8 +64,100 @@ describe('a service whose files cannot grow', () => {
     });
     await using service = await startService(settings);
     assert.equal((await put(service, 40 * MiB, 202)).status, 204);
+    await fitNow(service, folder.path);
   });
 });
+
+/** Bytes that do not shrink, and that fill a file but for a quarter. */
+const filling = new Prng(1).bytes(3 * MiB);
+const diskLength = 8 * MiB;
+const secondHalf = 4 * MiB;
+/** What needs more room than one file may have: by name of its image, how it is asked for, and what it gives with room. */
+const tooLarge = {
+  flat: { path: '/v1/images/flat/flatten', body: {} },
+  moved: { path: '/v1/images/moved/rebase', body: { backing: { image: 'nothing' } } },
+  upper: { path: '/v1/images/upper/commit', body: {} },
+  source: { path: '/v1/images/source/copy', body: { name: 'copied' } },
+  grown: { path: '/v1/images/grown/resize', body: { virtualSize: 2 * diskLength, preallocation: 'falloc' } },
+} as const;
+const overlays = { flat: 'base', moved: 'base', source: 'base', upper: 'lower' } as const;
+
+/** Each verb that needs room is refused for want of it, and changes nothing that anybody sees. */
+async function overflow(service: ServiceProcess, folder: string): Promise<void> {
+  for (const name of ['base', 'lower', 'nothing', 'grown', 'state']) {
+    await post(service, '/v1/images', { name, virtualSize: diskLength }, 201);
+    if (name !== 'nothing') await putAt(service, name, 0);
+  }
+  for (const [name, image] of Object.entries(overlays)) {
+    await post(service, '/v1/images', { name, backing: { image } }, 201);
+    await putAt(service, name, secondHalf);
+  }
+  await post(service, '/v1/images/state/snapshots', { name: 's' }, 201);
+  for (const [name, { path, body }] of Object.entries(tooLarge)) {
+    const problem = await post(service, path, body, 507);
+    assert.equal(problem['code'], 'insufficient-storage', name);
+  }
+  // The first image is full to its end: not even a table fits.
+  await post(service, '/v1/images/vm/amend', { refcountBits: 64 }, 507);
+  await post(service, '/v1/images/vm/bitmaps', { name: 'b', granularity: 512 }, 507);
+  assert.equal((await saveState(service)).status, 507);
+  const packed = await fetch(`${service.url}/v1/imports/packed?format=raw&compress=true`, {
+    ...{ method: 'PUT', body: Buffer.concat([filling, new Prng(2).bytes(3 * MiB)]) },
+  });
+  assert.equal(packed.status, 507, await packed.text());
+  await judgeDisks(service, folder);
+}
+
+/** With room again each of them does what it was asked for. */
+async function fitNow(service: ServiceProcess, folder: string): Promise<void> {
+  for (const { path, body } of Object.values(tooLarge)) {
+    await post(service, path, body, path.endsWith('/copy') ? 201 : 200);
+  }
+  await post(service, '/v1/images/vm/amend', { refcountBits: 64 }, 200);
+  await post(service, '/v1/images/vm/bitmaps', { name: 'b', granularity: 512 }, 201);
+  assert.equal((await saveState(service)).status, 204);
+  await judgeDisks(service, folder);
+}
+
+async function saveState(service: ServiceProcess): Promise<Response> {
+  return fetch(`${service.url}/v1/images/state/snapshots/s/vmstate`, {
+    method: 'PUT',
+    body: filling.slice(0, 2 * MiB),
+  });
+}
+
+/** Every disk holds what it held, every file has its row, and QEMU finds nothing in any of them. */
+async function judgeDisks(service: ServiceProcess, folder: string): Promise<void> {
+  for (const name of Object.keys(overlays)) {
+    const answer = await fetch(`${service.url}/v1/images/${name}/data`);
+    const disk = Buffer.from(await answer.arrayBuffer());
+    assert.ok(disk.subarray(0, filling.length).equals(filling), `${name}: what comes from below`);
+    assert.ok(disk.subarray(secondHalf, secondHalf + filling.length).equals(filling), `${name}: what is its own`);
+  }
+  const page = (await (await fetch(`${service.url}/v1/images?limit=1000`)).json()) as {
+    readonly items: readonly { readonly id: string; readonly state: string }[];
+  };
+  const files = page.items.map(({ id }) => `${id}.qcow2`);
+  assert.deepEqual(readdirSync(join(folder, 'data/images')).toSorted(), files.toSorted());
+  assert.deepEqual(readdirSync(join(folder, 'data/staging')), []);
+  for (const { id } of page.items) {
+    const report = await post(service, `/v1/images/${id}/check`, {}, 200);
+    assert.deepEqual([report['corruptions'], report['leaks']], [0, 0], id);
+  }
+  for (const file of files) {
+    const { exit, stderr } = runTool('qemu-img', ['check', '-U', '-f', 'qcow2', join(folder, 'data/images', file)], '');
+    assert.equal(exit, 0, stderr);
+  }
+}
+
+async function putAt(service: ServiceProcess, name: string, offset: number): Promise<void> {
+  const answer = await fetch(`${service.url}/v1/images/${name}/data`, {
+    method: 'PUT',
+    headers: { 'content-range': `bytes ${offset}-${offset + filling.length - 1}/*` },
+    body: filling,
+  });
+  assert.equal(answer.status, 204, `${name}: ${await answer.text()}`);
+}
 
 async function put(service: ServiceProcess, offset: number, value: number): Promise<Response> {
   return fetch(`${service.url}/v1/images/vm/data`, {
