@@ -24,6 +24,11 @@ export async function readJson(request: IncomingMessage): Promise<unknown> {
   return text.trim() === '' ? undefined : parseJson(text);
 }
 
+/** `curl -d ''` calls nothing at all a form. Fault `unsupported-media-type` for a form with something in it. */
+export async function readNoForm(request: IncomingMessage): Promise<undefined> {
+  if (bodyLengthOf(request) !== 0) throw new Fault('unsupported-media-type', {});
+}
+
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text, refusePrototype);

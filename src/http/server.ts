@@ -14,7 +14,7 @@ import { authenticate, judgeScope, preparePrincipals, principalOf } from './auth
 import type { Demand, TokenFinder } from './authentication.ts';
 import { judgeOrigin } from './client-origin.ts';
 import { ClientGone } from './disconnect.ts';
-import { readJson } from './json-body.ts';
+import { readJson, readNoForm } from './json-body.ts';
 import { KnownPaths } from './known-paths.ts';
 import { answerParserError, refuseTunnels } from './parser-errors.ts';
 import { tidyDocument } from './openapi-document.ts';
@@ -107,6 +107,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
   app.setSerializerCompiler(compileSerializer);
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', async (request: FastifyRequest) => readJson(request.raw));
+  app.addContentTypeParser(formType, async (request: FastifyRequest) => readNoForm(request.raw));
   app.setErrorHandler(answerError);
   preparePrincipals(app);
   app.addHook('onRequest', judgeRequest(options));
@@ -184,6 +185,8 @@ function listenerOptions(tls: TlsFiles | undefined) {
   };
   return tls === undefined ? { http } : { https: { ...http, ...tls } };
 }
+
+const formType = 'application/x-www-form-urlencoded';
 
 const requestIdPattern = /^[A-Za-z0-9._~+/=:-]{1,128}$/;
 

@@ -9,8 +9,8 @@ export function explainIssue(issue: Issue): string | undefined {
   switch (issue.code) {
     case 'invalid_type':
       if (issue.input === undefined) return missing;
-      // A query names one value so often that it comes as a list.
-      if (issue.expected === 'string' && Array.isArray(issue.input)) return 'is to be given once';
+      // A query that names a value twice comes as a list.
+      if (issue.expected === 'string' && Array.isArray(issue.input)) return 'must be one value, not several';
       return `must be ${kindOf(issue.expected)}, not ${kindGiven(issue.input)}`;
     case 'invalid_value': {
       const list = issue.values.map((value) => JSON.stringify(value)).join(', ');

@@ -30,7 +30,7 @@ test('a wrong value is told what it must be', () => {
   const wrong: readonly (readonly [change: object, message: string])[] = [
     [{ name: undefined }, '/name: is missing'],
     [{ name: 5 }, '/name: must be a text in quotes, not 5'],
-    [{ name: ['a', 'b'] }, '/name: is to be given once'],
+    [{ name: ['a', 'b'] }, '/name: must be one value, not several'],
     [{ name: '' }, '/name: must have at least 1 characters'],
     [{ name: 'x'.repeat(9) }, '/name: must have at most 8 characters'],
     [{ size: '1' }, '/size: must be a number without quotes, not a text in quotes'],

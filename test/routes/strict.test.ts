@@ -82,6 +82,14 @@ describe('a cursor', () => {
   });
 });
 
+test('an empty form, as curl sends it for no data, is no body; one with something in it is refused', async () => {
+  const flush = (form: string) =>
+    service.post('/v1/images/vm/flush').set('Content-Type', 'application/x-www-form-urlencoded').send(form);
+  assert.equal((await flush('')).status, 204);
+  const answer = await flush('writeEpoch=x');
+  assert.deepEqual([answer.status, codeOf(answer)], [415, 'unsupported-media-type']);
+});
+
 test('packed bytes are refused, and nothing is written', async () => {
   const answer = await service
     .put('/v1/images/vm/data')
