@@ -1,4 +1,4 @@
-// Who packs and unpacks clusters for the engine threads: the runs of all of them share a few codec threads.
+// Who packs clusters for the engine threads: the runs of all of them share a few codec threads.
 
 import { performTask } from '../engine/image.ts';
 import type { CodecResult, CodecTask } from '../engine/image.ts';

@@ -66,7 +66,7 @@ describe('a copy of what qemu-img has packed', () => {
         for (const step of source.copyTo({ path, spec, compress, layer: 'all', snapshot: undefined })) {
           if (step.asks !== undefined) asked.add(step.asks.task.kind);
         }
-        assert.deepEqual([asked.has('trim'), asked.has('unpack')], [asks === 'trim', asks !== 'trim']);
+        assert.equal(asked.has('trim'), asks === 'trim');
         const { exit, json } = checkImage(path, 'none');
         assert.equal(exit, 0, JSON.stringify(json));
         assert.equal((json?.['compressed-clusters'] ?? 0) > 0, compress);

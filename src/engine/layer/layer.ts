@@ -33,10 +33,6 @@ export interface StoredCluster {
   readonly packedLength: number;
   /** Fills `target`, as long as that bound, with the blob and what may follow it. */
   readonly read: (target: Uint8Array) => void;
-  /** Its guest bytes, for whoever reads them next; they are the layer's from then on. */
-  readonly keep: (cluster: Uint8Array) => void;
-  /** Nobody reads what was kept. */
-  readonly drop: () => void;
 }
 
 /** A readable layer. All lengths in bytes; reads beyond `size` are the caller's bug. */

@@ -16,7 +16,6 @@ import type { CodecResult } from '../transform/codec-task.ts';
 import { BulkPace } from './bulk-pace.ts';
 import { copyPieces } from './copy-pieces.ts';
 import type { Steps } from './steps.ts';
-import { UnpackAhead } from './unpack-ahead.ts';
 import { judgePacking, packNeed } from './write-compressed.ts';
 
 /** How a copy is stored. */
@@ -39,16 +38,7 @@ const stepExtents = 1000;
 /** Into an image that is empty and at least as large as the layer. Faults of layer, mapper and file. */
 export function* fill(parts: WriteParts, layer: Layer, form: FillForm): Steps<void> {
   if (form.compress) judgePacking(parts);
-  const { compressionType } = parts.header.header;
-  const { clusterSize } = parts.geometry;
-  const isPassedOn = (blob: StoredCluster): boolean =>
-    form.compress && blob.compressionType === compressionType && blob.clusterSize === clusterSize;
-  const ahead = new UnpackAhead(layer, (blob) => !isPassedOn(blob));
-  try {
-    yield* new Filling(parts, layer, form, ahead).run();
-  } finally {
-    ahead.end();
-  }
+  yield* new Filling(parts, layer, form).run();
 }
 
 /** A piece on its way to being packed; what was packed is written in the order of the disk. */
@@ -65,11 +55,9 @@ class Filling {
   readonly #lengthMax: number;
   readonly #spares: Spares;
   readonly #packing: Packing[] = [];
-  readonly #ahead: UnpackAhead;
   #done = 0;
 
-  constructor(parts: WriteParts, layer: Layer, form: FillForm, ahead: UnpackAhead) {
-    this.#ahead = ahead;
+  constructor(parts: WriteParts, layer: Layer, form: FillForm) {
     this.#parts = parts;
     this.#layer = layer;
     this.#form = form;
@@ -97,13 +85,8 @@ class Filling {
         continue;
       }
       if (piece.kind === 'stored') yield* this.#ask(piece.at, this.#trimNeed(piece.blobs));
-      else if (compress) {
-        yield* this.#ahead.reach(piece.at, piece.end, this.#progress);
-        yield* this.#ask(piece.at, this.#packNeed(piece.at, piece.end));
-      } else {
-        yield* this.#ahead.reach(piece.at, piece.end, this.#progress);
-        this.#writePlain(piece.at, piece.end);
-      }
+      else if (compress) yield* this.#ask(piece.at, this.#packNeed(piece.at, piece.end));
+      else this.#writePlain(piece.at, piece.end);
       this.#done = piece.end;
       if (this.#packing.length >= needsAtOnceMax) yield* this.#putOldest();
       pace.keep();

@@ -5,22 +5,12 @@ import { guestOffset } from '../format/offsets.ts';
 import type { Layer } from '../layer/layer.ts';
 import { ContentDigest } from '../transform/content-digest.ts';
 import type { Steps } from './steps.ts';
-import { UnpackAhead } from './unpack-ahead.ts';
 
 /** How much one step reads and counts. */
 const pieceLength = 1 * MiB;
 
 /** The SHA-256 of all bytes of a layer, in hexadecimal digits; progress in bytes. */
 export function* digest(layer: Layer): Steps<string> {
-  const ahead = new UnpackAhead(layer, () => true);
-  try {
-    return yield* digestAhead(layer, ahead);
-  } finally {
-    ahead.end();
-  }
-}
-
-function* digestAhead(layer: Layer, ahead: UnpackAhead): Steps<string> {
   const sum = new ContentDigest();
   const piece = new Uint8Array(Math.min(pieceLength, layer.size));
   const zeroes = new Uint8Array(piece.length);
@@ -28,7 +18,6 @@ function* digestAhead(layer: Layer, ahead: UnpackAhead): Steps<string> {
     const { kind, length } = layer.extentAt(guestOffset(at), Math.min(piece.length, layer.size - at));
     if (kind === 'data') {
       const target = piece.subarray(0, length);
-      yield* ahead.reach(at, at + length, { done: at, total: layer.size });
       layer.read(guestOffset(at), target);
       sum.add(target);
     } else {

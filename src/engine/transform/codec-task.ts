@@ -1,9 +1,9 @@
-// What the engine has others compute: clusters packed, blobs unpacked, blobs judged and cut to their length.
+// What the engine has others compute: clusters packed, blobs judged and cut to their length.
 
 import type { CompressionType } from './compression.ts';
 
 /** The buffer under the bytes is the performer's from then on. */
-export type CodecTask = PackTask | UnpackTask | TrimTask;
+export type CodecTask = PackTask | TrimTask;
 
 /** "Pack these": whole clusters, one behind the other. */
 export interface PackTask {
@@ -15,24 +15,16 @@ export interface PackTask {
   readonly dropsZeroes: boolean;
 }
 
-/** "Unpack these": blobs, one behind the other. */
-export interface UnpackTask extends Blobs {
-  readonly kind: 'unpack';
-}
-
-/** "Cut these to their length, if they can be passed on as they are". */
-export interface TrimTask extends Blobs {
+/** "Cut these to their length, if they can be passed on as they are": blobs, one behind the other. */
+export interface TrimTask {
   readonly kind: 'trim';
-  /** Whether clusters of zeroes are told instead. */
-  readonly dropsZeroes: boolean;
-}
-
-interface Blobs {
   readonly type: CompressionType;
   readonly clusterSize: number;
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Of each blob: what its entry says, which may be more than it has (CMP-02). */
   readonly lengths: readonly number[];
+  /** Whether clusters of zeroes are told instead. */
+  readonly dropsZeroes: boolean;
 }
 
 /** What has become of each cluster or blob, one behind the other. */
@@ -40,7 +32,7 @@ export interface CodecResult {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /**
    * In bytes. Packed: of one that does not shrink, as long as a cluster, it is as it was (CMP-03, T40); 0 for zeroes that
-   * were told. Trimmed: 0 for zeroes. Unpacked: a cluster. {@link broken} for a blob that cannot be used, of which there
+   * were told. Trimmed: 0 for zeroes; {@link broken} for a blob that cannot be used, of which there
    * are no bytes.
    */
   readonly lengths: readonly number[];

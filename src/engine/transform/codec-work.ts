@@ -3,7 +3,7 @@
 import { assert, unreachable } from '../../base/assert.ts';
 import { isZeroes } from '../../base/zero-bytes.ts';
 import { broken } from './codec-task.ts';
-import type { CodecResult, CodecTask, TrimTask, UnpackTask } from './codec-task.ts';
+import type { CodecResult, CodecTask, TrimTask } from './codec-task.ts';
 import { tryUnpackCluster } from './compression.ts';
 import { packClusters } from './packing.ts';
 
@@ -15,8 +15,6 @@ export function performTask(task: CodecTask): CodecResult {
       return packClusters(task);
     case 'trim':
       return trimBlobs(task);
-    case 'unpack':
-      return unpackBlobs(task);
     default:
       return unreachable(kind);
   }
@@ -42,19 +40,4 @@ function trimBlobs({ type, clusterSize, bytes, lengths, dropsZeroes }: TrimTask)
   }
   assert(at <= bytes.length, 'the blobs lie in their buffer');
   return { bytes: bytes.subarray(0, end), lengths: trimmed };
-}
-
-function unpackBlobs({ type, clusterSize, bytes, lengths }: UnpackTask): CodecResult {
-  const clusters = new Uint8Array(lengths.length * clusterSize);
-  const unpacked: number[] = [];
-  let at = 0;
-  let end = 0;
-  for (const length of lengths) {
-    const used = tryUnpackCluster(type, bytes.subarray(at, at + length), clusters.subarray(end, end + clusterSize));
-    unpacked.push(used === undefined ? broken : clusterSize);
-    if (used !== undefined) end += clusterSize;
-    at += length;
-  }
-  assert(at <= bytes.length, 'the blobs lie in their buffer');
-  return { bytes: clusters.subarray(0, end), lengths: unpacked };
 }

@@ -25,10 +25,6 @@ export class UnpackedClusters {
   readonly #keptMax: number;
   /** By host offset, the latest last. */
   readonly #kept = new Map<number, Uint8Array>();
-  /** What somebody else has unpacked for whoever reads it next. */
-  readonly #early = new Map<number, Uint8Array>();
-  /** How often a blob was given up. */
-  #changes = 0;
 
   constructor(parts: UnpackedClustersParts) {
     this.#parts = parts;
@@ -39,12 +35,6 @@ export class UnpackedClusters {
   get(blob: Blob): Uint8Array {
     const known = this.#kept.get(blob.host);
     if (known !== undefined) return known;
-    const early = this.#early.get(blob.host);
-    if (early !== undefined) {
-      this.#early.delete(blob.host);
-      this.#keep(blob.host, early);
-      return early;
-    }
     const packed = new Uint8Array(blob.packedLength);
     // The last blob may end before its last sector does: bytes beyond the end of the file read as zeroes (T33).
     this.#parts.readAt(blob.host, packed);
@@ -60,22 +50,9 @@ export class UnpackedClusters {
     readonly clusterSize: number;
     readonly packedLength: number;
     readonly read: (target: Uint8Array) => void;
-    readonly keep: (cluster: Uint8Array) => void;
-    readonly drop: () => void;
   } {
     const { compressionType, clusterSize, readAt } = this.#parts;
-    const changes = this.#changes;
-    return {
-      compressionType,
-      clusterSize,
-      packedLength,
-      read: (target) => readAt(host, target),
-      keep: (cluster) => {
-        // Other bytes may lie there by now.
-        if (this.#changes === changes) this.#early.set(host, cluster);
-      },
-      drop: () => void this.#early.delete(host),
-    };
+    return { compressionType, clusterSize, packedLength, read: (target) => readAt(host, target) };
   }
 
   /** Whether bytes of the file are a blob, or begin with one. */
@@ -86,15 +63,11 @@ export class UnpackedClusters {
 
   /** Another blob begins there from now on. */
   forget(host: HostOffset): void {
-    this.#changes += 1;
     this.#kept.delete(host);
-    this.#early.delete(host);
   }
 
   forgetAll(): void {
-    this.#changes += 1;
     this.#kept.clear();
-    this.#early.clear();
   }
 
   #keep(host: HostOffset, cluster: Uint8Array): void {
