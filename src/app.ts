@@ -111,6 +111,7 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
       imageIdleMs: config.images.idleMs,
       freeBytesMin,
       quotaBytes: config.data.quotaBytes,
+      runtimeDefaults: config.images.runtime,
       report: (failure) => report(failure),
     });
     phases.push({ name: 'flush and close images', spareMs: imagesSpareMs, end: () => services.stop() });

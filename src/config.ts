@@ -2,8 +2,9 @@
 
 import { z } from 'zod';
 
+import { isPowerOfTwo } from './base/integers.ts';
 import { isLoopback } from './base/loopback.ts';
-import { MiB, TiB } from './base/units.ts';
+import { KiB, MiB, TiB } from './base/units.ts';
 
 /** Each part of the service receives its slice. */
 export interface Config {
@@ -35,7 +36,16 @@ export interface Config {
     /** How much memory the cached tables of all open images may take together, in bytes. */
     readonly cacheBytes: number;
   };
-  readonly images: { readonly idleMs: number };
+  readonly images: {
+    readonly idleMs: number;
+    /** How images are run for which nobody asks for something else; undefined leaves it to the engine. */
+    readonly runtime: {
+      readonly l2CacheBytes: number | undefined;
+      readonly l2CacheEntryBytes: number | undefined;
+      readonly refcountCacheBytes: number | undefined;
+      readonly cacheCleanSeconds: number | undefined;
+    };
+  };
 }
 
 /** Settings that cannot be used; each line is a sentence for a person. */
@@ -54,6 +64,12 @@ const cacheBytesDefault = 256 * MiB;
 const cacheBytesMax = 1 * TiB;
 /** A name, or an address of IPv4 or (without brackets) of IPv6. */
 const hostPattern = /^[a-z0-9_.:-]+$/;
+/** What a cached stretch of a table may be, in bytes, and how many of them a cache holds at least (OPT-02). */
+const entryBytesMin = 512;
+const entryBytesMax = 2 * MiB;
+const entryBytesDefault = 4 * KiB;
+const cacheEntriesMin = 16;
+const cleanSecondsMax = 24 * 60 * 60;
 const idleMsMax = 24 * 60 * 60 * 1000;
 
 const Settings = z.strictObject({
@@ -64,6 +80,12 @@ const Settings = z.strictObject({
   QCOWD_CODEC_THREADS: wholeNumber({ min: 1, max: threadsMax }).optional(),
   QCOWD_IMAGE_IDLE_MS: wholeNumber({ min: 0, max: idleMsMax }).default(10_000),
   QCOWD_CACHE_BYTES: wholeNumber({ min: cacheBytesMin, max: cacheBytesMax }).default(cacheBytesDefault),
+  QCOWD_L2_CACHE_BYTES: wholeNumber({ min: cacheEntriesMin * entryBytesMin, max: cacheBytesMax }).optional(),
+  QCOWD_L2_CACHE_ENTRY_BYTES: wholeNumber({ min: entryBytesMin, max: entryBytesMax })
+    .refine(isPowerOfTwo, { error: `a power of two from ${entryBytesMin} to ${entryBytesMax}` })
+    .optional(),
+  QCOWD_REFCOUNT_CACHE_BYTES: wholeNumber({ min: cacheEntriesMin * entryBytesDefault, max: cacheBytesMax }).optional(),
+  QCOWD_CACHE_CLEAN_SECONDS: wholeNumber({ min: 0, max: cleanSecondsMax }).optional(),
   QCOWD_QEMU_LOCKS: z.enum(['on', 'off']).default('on'),
   QCOWD_HOSTS: z
     .string()
@@ -116,7 +138,22 @@ export function loadConfig(
       locks: settings.QCOWD_QEMU_LOCKS === 'on' ? 'qemu' : 'none',
       cacheBytes: settings.QCOWD_CACHE_BYTES,
     }),
-    images: Object.freeze({ idleMs: settings.QCOWD_IMAGE_IDLE_MS }),
+    images: Object.freeze({ idleMs: settings.QCOWD_IMAGE_IDLE_MS, runtime: runtimeOf(settings) }),
+  });
+}
+
+function runtimeOf(settings: z.output<typeof Settings>): Config['images']['runtime'] {
+  const l2CacheBytes = settings.QCOWD_L2_CACHE_BYTES;
+  const l2CacheEntryBytes = settings.QCOWD_L2_CACHE_ENTRY_BYTES;
+  const fewest = cacheEntriesMin * (l2CacheEntryBytes ?? entryBytesDefault);
+  if (l2CacheBytes !== undefined && l2CacheBytes < fewest) {
+    throw new ConfigError(`QCOWD_L2_CACHE_BYTES: at least ${fewest}, for ${cacheEntriesMin} entries.`);
+  }
+  return Object.freeze({
+    l2CacheBytes,
+    l2CacheEntryBytes,
+    refcountCacheBytes: settings.QCOWD_REFCOUNT_CACHE_BYTES,
+    cacheCleanSeconds: settings.QCOWD_CACHE_CLEAN_SECONDS,
   });
 }
 

@@ -12,7 +12,15 @@ describe('the settings', () => {
       log: { level: 'info' },
       data: { directory: './data', quotaBytes: undefined },
       pool: { engineThreads: 8, codecThreads: 4, locks: 'qemu', cacheBytes: 268_435_456 },
-      images: { idleMs: 10_000 },
+      images: {
+        idleMs: 10_000,
+        runtime: {
+          l2CacheBytes: undefined,
+          l2CacheEntryBytes: undefined,
+          refcountCacheBytes: undefined,
+          cacheCleanSeconds: undefined,
+        },
+      },
     });
     assert.equal(loadConfig({}, { cores: 1 }).pool.engineThreads, 4);
   });
@@ -53,6 +61,22 @@ describe('the settings', () => {
     for (const hosts of ['a b', 'http://a', 'a/b', 'a;b', '[::2]'])
       assert.throws(() => loadConfig({ QCOWD_HOSTS: hosts }, machine), /QCOWD_HOSTS: names of hosts/, hosts);
     assert.deepEqual(loadConfig({ QCOWD_HOSTS: '::2,A_b.example' }, machine).http.hosts, ['::2', 'a_b.example']);
+  });
+
+  test('of caches fit together', () => {
+    const { runtime } = loadConfig(
+      { QCOWD_L2_CACHE_BYTES: '1048576', QCOWD_L2_CACHE_ENTRY_BYTES: '65536', QCOWD_CACHE_CLEAN_SECONDS: '600' },
+      machine,
+    ).images;
+    assert.deepEqual(runtime, {
+      l2CacheBytes: 1_048_576,
+      l2CacheEntryBytes: 65_536,
+      refcountCacheBytes: undefined,
+      cacheCleanSeconds: 600,
+    });
+    const tooFew = { QCOWD_L2_CACHE_BYTES: '1048575', QCOWD_L2_CACHE_ENTRY_BYTES: '65536' };
+    assert.throws(() => loadConfig(tooFew, machine), /QCOWD_L2_CACHE_BYTES: at least 1048576/);
+    assert.throws(() => loadConfig({ QCOWD_L2_CACHE_ENTRY_BYTES: '5000' }, machine), /a power of two from 512/);
   });
 
   test('take a certificate and its key together only', () => {

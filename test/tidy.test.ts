@@ -154,7 +154,7 @@ describe('the documents', () => {
   test('list every setting with the README', () => {
     const config = byPath.get('src/config.ts');
     if (config === undefined) return;
-    const settings = new Set(Array.from(config.text.matchAll(/^ {2}(QCOWD_[A-Z_]+):/gm), (key) => key[1]));
+    const settings = new Set(Array.from(config.text.matchAll(/^ {2}(QCOWD_[A-Z0-9_]+):/gm), (key) => key[1]));
     const listed = new Set(
       Array.from(readRepositoryFile('README.md').matchAll(/^\| `(QCOWD_\w+)`/gm), (row) => row[1]),
     );

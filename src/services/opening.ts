@@ -26,7 +26,10 @@ export interface Opening {
 
 export type OpeningParts = Pick<ServiceParts, 'catalog' | 'directory' | 'pool' | 'clock' | 'report'> & {
   /** How images are run. */
-  readonly runtimes: { of(imageId: string): RuntimeOptions | undefined; forget(imageId: string): void };
+  readonly runtimes: {
+    of(imageId: string, clusterSize: number | undefined): RuntimeOptions | undefined;
+    forget(imageId: string): void;
+  };
 };
 
 /**
@@ -58,7 +61,7 @@ export async function openImage(
   const reserved = writable || !known;
   const generation = reserved ? await catalog.reserveGenerations(id, { jump: !known }) : record.generation;
   const dataFile = dataFileOf(parts, id);
-  const runtime = parts.runtimes.of(id);
+  const runtime = parts.runtimes.of(id, record.facts?.clusterSize);
   const request = { imageId: id, path: directory.imagePath(id), writable, dataFile, generation, runtime };
   // An opening is for everybody: it goes on when the one who asked leaves, or nobody would know that the file is open.
   const openOver = (images: readonly ImageRecord[]): Promise<EngineHandle> =>

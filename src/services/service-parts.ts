@@ -2,6 +2,7 @@
 
 import type { Catalog } from '../catalog/catalog.ts';
 import type { EnginePool } from '../pool/engine-pool.ts';
+import type { RuntimeOptions } from '../pool/protocol.ts';
 import type { DataDirectory } from '../store/data-directory.ts';
 
 /** Something that went wrong while nobody was waiting for it. */
@@ -31,6 +32,8 @@ export interface ServiceParts {
   readonly freeBytesMin: number;
   /** How much all image files together may occupy, in bytes; undefined for as much as there is. */
   readonly quotaBytes: number | undefined;
+  /** How images are run for which nobody has asked for something else. */
+  readonly runtimeDefaults: RuntimeOptions;
   /** Told of failures that no caller sees: for the log. */
   readonly report: (failure: BackgroundFailure) => void;
 }

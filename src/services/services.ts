@@ -97,7 +97,7 @@ export function createServices(parts: ServiceParts): Services {
   const usage = new Usage(parts);
   const keys = new ImageKeys(parts);
   const book = new LeaseBook(parts);
-  const runtimes = new RuntimeBook();
+  const runtimes = new RuntimeBook(parts.runtimeDefaults);
   const access = new ImageAccess({ ...parts, runtimes, graceMs, processToken, leases: book, keys });
   const leases = new Leases({ ...parts, access, book });
   const newImages = new NewImages({ ...parts, access, runtimes });

@@ -13,9 +13,42 @@ const MiB = 1024 * 1024;
 let service: TestService;
 
 before(async () => {
-  service = await startTestService({ QCOWD_QUOTA_BYTES: String(4 * MiB) });
+  service = await startTestService({
+    QCOWD_QUOTA_BYTES: String(4 * MiB),
+    QCOWD_L2_CACHE_BYTES: '262144',
+    QCOWD_L2_CACHE_ENTRY_BYTES: '8192',
+    QCOWD_REFCOUNT_CACHE_BYTES: '65536',
+  });
 });
 after(async () => service[Symbol.asyncDispose]());
+
+describe('caches', () => {
+  test('are as the settings say, unless somebody asks for others', async () => {
+    const sizesOf = async (image: string): Promise<readonly unknown[]> => {
+      const { caches } = (await service.get(`/v1/images/${image}/info`).expect(200)).body as Caches;
+      return [caches.l2.bytesMax, caches.l2.entryBytes, caches.refcounts?.bytesMax];
+    };
+    for (const [name, clusterSize, entryBytes] of [
+      ['usual', 65_536, 8192],
+      ['small', 512, 512],
+    ] as const) {
+      await service.create({ name, virtualSize: 64 * MiB, clusterSize });
+      await service.write(name, 0, pattern(512, 1));
+      assert.deepEqual(await sizesOf(name), [262_144, entryBytes, 65_536], name);
+    }
+    await service.patch('/v1/images/usual/runtime', { l2CacheBytes: 131_072 }).expect(200);
+    assert.deepEqual(await sizesOf('usual'), [131_072, 8192, 65_536]);
+    await service.patch('/v1/images/usual/runtime', { l2CacheBytes: 8192 * 15 }).expect(422);
+    for (const name of ['usual', 'small']) await service.delete(`/v1/images/${name}`).expect(204);
+  });
+});
+
+interface Caches {
+  readonly caches: {
+    readonly l2: { readonly bytesMax: number; readonly entryBytes: number };
+    readonly refcounts?: { readonly bytesMax: number };
+  };
+}
 
 describe('usage', () => {
   test('counts images, what they may hold and what they occupy', async () => {

@@ -77,6 +77,7 @@ export async function openHouse(options: HouseOptions): Promise<ServiceHouse> {
     entropy,
     imageIdleMs,
     freeBytesMin: options.freeBytesMin ?? 0,
+    runtimeDefaults: {},
     quotaBytes: options.quotaBytes,
     report,
   });
