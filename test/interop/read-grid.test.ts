@@ -2,7 +2,8 @@
 //
 //   GRID=all npm run test:qemu -- read-grid    each of them, not every second one
 
+import { everySecond } from '../support/every-second.ts';
 import { gridImages } from '../support/image-matrix-grid.ts';
 import { testReading } from '../support/read-judge.ts';
 
-testReading(process.env['GRID'] === 'all' ? gridImages : gridImages.filter((_, index) => index % 2 === 0));
+testReading(everySecond(gridImages));

@@ -12,7 +12,7 @@ import type { Stream } from './stream.ts';
 import { createTwin, liveTwin } from './twin-life.ts';
 import { judge } from './verdict.ts';
 
-const streamsInCi = 110;
+const streamsInCi = 200;
 const seedsPerTest = 20;
 
 const only = process.env['SEED'];
