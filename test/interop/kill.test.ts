@@ -15,8 +15,8 @@ import type { ServiceProcess } from '../support/service-process.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 const seed = Number(process.env['SEED'] ?? Math.floor(performance.now() * 1000) % 1_000_000);
-/** How often the process is killed. In CI there is time for six; `ROUNDS=20` takes a longer look. */
-const rounds = Number(process.env['ROUNDS'] ?? 6);
+/** How often the process is killed. In CI there is time for four; `ROUNDS=20` takes a longer look. */
+const rounds = Number(process.env['ROUNDS'] ?? 4);
 const names = ['vm1', 'vm2'] as const;
 /** Each writer has slots of its own, so that what a slot holds is what its writer was last answered. */
 const writersPerImage = 2;
