@@ -25,7 +25,7 @@ const firstSeed = Number(process.env['FIRST_SEED'] ?? 1);
 const threadsEvery = 5;
 
 const clientsMax = 4;
-const requestsPerClient = 6;
+const requestsPerClient = 5;
 
 /** Played fast. */
 const small = { isSparse: false, reach: { write: 4, zero: 6, discard: 12 } };
