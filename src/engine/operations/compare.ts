@@ -7,6 +7,7 @@ import { guestOffset } from '../format/offsets.ts';
 import { askBelow } from '../layer/below.ts';
 import type { Layer, LayerExtent } from '../layer/layer.ts';
 import type { BackingFile } from '../layer/open-gate.ts';
+import { CopyPace } from './pace.ts';
 import type { Steps } from './steps.ts';
 
 /** With which disk an image is compared, and how. */
@@ -34,10 +35,8 @@ export interface ComparedDisk {
   readonly sharedFrom: number;
 }
 
-/** How much is read and compared at once. */
+/** How much is read and compared at once, and in one step at most. */
 const windowLength = 1 * MiB;
-/** How many extents one step passes over. */
-const extentsPerStep = 1024;
 
 /**
  * Compares two disks up to their first difference; the rest of the longer one is to be zero. `strict`: their sizes, and
@@ -51,7 +50,7 @@ export function* compare(
   if (strict && one.layer.size !== other.layer.size) return { identical: false, firstDifference: undefined };
   const total = Math.max(one.layer.size, other.layer.size);
   const windows = [new Uint8Array(windowLength), new Uint8Array(windowLength)] as const;
-  let extents = 0;
+  const pace = new CopyPace();
   for (let at = 0; at < total;) {
     const mine = stretchOf(one, at, total);
     const theirs = askBelow(() => stretchOf(other, at, total));
@@ -67,8 +66,7 @@ export function* compare(
       if (differsAt !== undefined) return { identical: false, firstDifference: at + differsAt };
     }
     at += length;
-    extents += 1;
-    if (!isKnown || extents % extentsPerStep === 0) yield { done: at, total };
+    if (pace.isFullWith(isKnown ? 0 : windowLength)) yield { done: at, total };
   }
   return { identical: true, firstDifference: undefined };
 }
