@@ -16,6 +16,7 @@ import type { LanePool } from '../../src/pool/lane-pool.ts';
 import { ThreadPool, workerEntry } from '../../src/pool/thread-pool.ts';
 import { faultCodeOf } from '../support/faults.ts';
 import { makeLuksImage } from '../support/luks-image.ts';
+import { specOf } from '../support/memory-image-spec.ts';
 import { byteAt, cell, inlineWith, moving, qcow2 } from '../support/moving-bench.ts';
 import { bench, bytesOf, noRun, none, snapshotArgs, write } from '../support/pool-bench.ts';
 import type { Bench, PoolSettings } from '../support/pool-bench.ts';
@@ -268,19 +269,10 @@ describe('a data file of an image that is moved', { timeout: 60_000 }, () => {
     using folder = tempFolder();
     const [base, top, data] = ['base.qcow2', 'top.qcow2', 'top.data'].map((name) => join(folder.path, name));
     assert.ok(base !== undefined && top !== undefined && data !== undefined);
-    const spec = {
-      virtualSize: 1 * MiB,
-      clusterSize: 64 * KiB,
-      compat: '1.1',
-      refcountBits: 16,
-      lazyRefcounts: false,
-      extendedL2: false,
-      compressionType: 'zlib',
-      preallocation: 'off',
-    } as const;
+    const spec = specOf(1 * MiB);
     const dataFile = { fileName: 'top.data', path: data };
     const backing = [{ fileName: 'base.qcow2', path: base, format: 'qcow2' }] as const;
-    runToEnd(Image.create(base, { ...spec, backing: undefined }));
+    runToEnd(Image.create(base, spec));
     runToEnd(
       Image.create(top, {
         ...spec,

@@ -9,21 +9,12 @@ import { Image } from '../../../src/engine/image.ts';
 import type { BackingFile, CreateSpec } from '../../../src/engine/image.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { ImageBytes } from '../../support/image-bytes.ts';
+import { specOf } from '../../support/memory-image-spec.ts';
 import { Prng } from '../../support/prng.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const cluster = 4096;
-const spec: CreateSpec = {
-  virtualSize: 600 * cluster + 512,
-  clusterSize: cluster,
-  compat: '1.1',
-  refcountBits: 16,
-  lazyRefcounts: false,
-  extendedL2: false,
-  compressionType: 'zlib',
-  preallocation: 'off',
-  backing: undefined,
-};
+const spec: CreateSpec = { ...specOf(600 * cluster + 512), clusterSize: cluster };
 
 function open(path: string, backing: readonly BackingFile[] = []): Image {
   return Image.open({ path, writable: true, locks: 'none', backing });
