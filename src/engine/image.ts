@@ -78,6 +78,7 @@ export type { AdmitOptions, ExportWish, OpenFileOptions, OpenOptions } from './o
 export type { ImageInspection } from './operations/inspect.ts';
 export type { Compacted } from './operations/compact.ts';
 export type { RuntimeOptions } from './operations/runtime-options.ts';
+export { partOf } from './operations/steps.ts';
 export type { Progress, Steps } from './operations/steps.ts';
 export type { KeySlotPlan, KeySlotWish } from './operations/key-slots.ts';
 export { guardFiles } from './operations/guard-files.ts';

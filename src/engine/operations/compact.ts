@@ -25,11 +25,18 @@ import { dropReferences } from '../mapping/references.ts';
 import { switchL1 } from './l1-switch.ts';
 import { runOf } from './open.ts';
 import { cutFile } from './resize.ts';
+import { partOf } from './steps.ts';
 import type { Progress, Steps } from './steps.ts';
 
 export interface Compacted {
   /** How many bytes fewer the file occupies. */
   readonly reclaimedBytes: number;
+}
+
+/** A pass over the disk: where its progress begins, and where that of all passes ends, in bytes. */
+interface Pass {
+  readonly before: number;
+  readonly total: number;
 }
 
 /** What one step looks at. */
@@ -42,34 +49,38 @@ export function* compact(parts: WriteParts, wish: { readonly detectZeroes: boole
   order.settle();
   const before = file.allocatedSize;
   // A version 2 overlay has no entry for zeroes (MAP-05).
-  if (wish.detectZeroes && (parts.version === 3 || parts.backing === undefined)) yield* dropZeroes(parts);
+  const looksForZeroes = wish.detectZeroes && (parts.version === 3 || parts.backing === undefined);
+  // The disk is gone through once for zeroes, if they are looked for, and once for what moves.
+  const { virtualSize } = parts.header;
+  const pass = looksForZeroes ? { before: virtualSize, total: virtualSize * 2 } : { before: 0, total: virtualSize };
+  if (looksForZeroes) yield* dropZeroes(parts, pass.total);
   order.settle();
-  yield* moveEnd(parts, yield* countUsed(parts));
+  yield* moveEnd(parts, pass, yield* countUsed(parts, pass));
   order.settle();
-  yield* cutFile(parts);
+  yield* partOf(cutFile(parts), { from: pass.total, to: pass.total, total: pass.total });
   file.flush();
   return { reclaimedBytes: Math.max(0, before - file.allocatedSize) };
 }
 
 /** Makes whole clusters that read as zeroes zero in their entries, and takes the places of those that are. */
-function* dropZeroes(parts: WriteParts): Generator<Progress, void, undefined> {
+function* dropZeroes(parts: WriteParts, total: number): Generator<Progress, void, undefined> {
   const { clusterSize } = parts.geometry;
-  const total = parts.header.virtualSize;
+  const { virtualSize } = parts.header;
   let at = 0;
-  while (at < total) {
+  while (at < virtualSize) {
     const extent = lookup(parts, guestOffset(at), {
-      lengthMax: Math.min(Math.max(stepLength, clusterSize), total - at),
+      lengthMax: Math.min(Math.max(stepLength, clusterSize), virtualSize - at),
     });
     const end = at + extent.length;
     const start = alignUp(at, clusterSize);
-    const wholeEnd = end === total ? end : alignDown(end, clusterSize);
+    const wholeEnd = end === virtualSize ? end : alignDown(end, clusterSize);
     at = end;
     if (wholeEnd > start) {
       if (extent.kind === 'zero' && extent.host !== undefined) makeZero(parts, start, wholeEnd);
       if (extent.kind === 'data' || extent.kind === 'compressed') findZeroes(parts, start, wholeEnd);
     }
     parts.order.relieve();
-    yield { done: at, total: total * 2 };
+    yield { done: at, total };
   }
 }
 
@@ -87,21 +98,26 @@ function makeZero(parts: WriteParts, start: number, end: number): void {
 }
 
 /** How many clusters of the file are in use: so many it could have. */
-function* countUsed({ file, geometry, refcounts }: WriteParts): Steps<number> {
-  const total = divideUp(file.size, geometry.clusterSize);
+function* countUsed({ file, geometry, refcounts }: WriteParts, { before, total }: Pass): Steps<number> {
+  const count = divideUp(file.size, geometry.clusterSize);
   let used = 0;
-  for (let cluster = 0; cluster < total; cluster += 1) {
+  for (let cluster = 0; cluster < count; cluster += 1) {
     if (refcounts.get(hostCluster(cluster)) > 0) used += 1;
-    if (cluster % clustersPerStep === clustersPerStep - 1) yield { done: cluster, total: total * 2 };
+    // Nothing of the disk is done by it, and it does not take long beside what follows.
+    if (cluster % clustersPerStep === clustersPerStep - 1) yield { done: before, total };
   }
   return used;
 }
 
 /** Moves what the active tree alone has in clusters from `end` on to free ones before. */
-function* moveEnd(parts: WriteParts, end: number): Generator<Progress, void, undefined> {
+function* moveEnd(parts: WriteParts, pass: Pass, end: number): Generator<Progress, void, undefined> {
   const { geometry, mapping } = parts;
-  const total = mapping.l1Entries;
-  for (let l1Index = 0; l1Index < total; l1Index += 1) {
+  // The last tables may reach beyond the disk, and a VM state lies there.
+  const progressAt = (l1Index: number, l2Index: number): Progress => ({
+    done: Math.min(pass.before + l1Index * geometry.l2Span + l2Index * geometry.clusterSize, pass.total),
+    total: pass.total,
+  });
+  for (let l1Index = 0; l1Index < mapping.l1Entries; l1Index += 1) {
     const table = mapping.l2Table(l1Index);
     // What a snapshot shares stays where it is: every one of its entries would have to follow.
     if (table === undefined || !mapping.ownsL2Table(l1Index)) continue;
@@ -109,10 +125,10 @@ function* moveEnd(parts: WriteParts, end: number): Generator<Progress, void, und
       const hasMoved = moveOne(parts, { place: { table, l2Index }, l1Index, end });
       if (!hasMoved && l2Index % 1024 !== 1023) continue;
       parts.order.relieve();
-      yield { done: total + l1Index, total: total * 2 };
+      yield progressAt(l1Index, l2Index + 1);
     }
     if (clusterAt(table, geometry) >= end) moveTable(parts, l1Index, table, end);
-    yield { done: total + l1Index, total: total * 2 };
+    yield progressAt(l1Index + 1, 0);
   }
   moveL1(parts, end);
 }

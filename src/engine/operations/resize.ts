@@ -23,7 +23,7 @@ import type { CreateSpec } from './create-spec.ts';
 import { switchL1 } from './l1-switch.ts';
 import { runOf } from './open.ts';
 import { preallocate } from './preallocate.ts';
-import { toTheEnd } from './steps.ts';
+import { partOf, toTheEnd } from './steps.ts';
 import type { Progress, Steps } from './steps.ts';
 import { dropTree, treeOver } from './tree.ts';
 
@@ -215,16 +215,20 @@ function* shrink(parts: WriteParts, virtualSize: number): Generator<Progress, vo
   header.switchDisk({ virtualSize, l1TableOffset: offset, l1Entries: entries });
   resizeBitmaps(parts, virtualSize);
   file.flush();
-  yield* dropTables(parts, l1EntriesFor(geometry, virtualSize));
+  const total = oldSize - virtualSize;
+  const half = Math.floor(total / 2);
+  yield* partOf(dropTables(parts, l1EntriesFor(geometry, virtualSize)), { from: 0, to: half, total });
   const start = alignUp(virtualSize, geometry.clusterSize);
   const end = Math.min(alignUp(virtualSize, geometry.l2Span), alignUp(oldSize, geometry.clusterSize));
   if (end > start) {
-    for (const done of discardFully(parts, { offset: start, length: end - start })) yield { done, total: oldSize };
+    const rest = discardFully(parts, { offset: start, length: end - start });
+    // At most what one table maps: not worth a part of its own.
+    for (const _done of rest) yield { done: half, total };
   }
   storeBitmaps(parts);
   order.settle();
   parts.dataFile?.resize(virtualSize);
-  yield* cutFile(parts);
+  yield* partOf(cutFile(parts), { from: half, to: total, total });
 }
 
 /** How many clusters one step looks at. */

@@ -20,7 +20,7 @@ import { describeSnapshot } from './describe.ts';
 import type { SnapshotDescription } from './image-description.ts';
 import { runOf, snapshotTree } from './open.ts';
 import { offsetOf, publish, refuseDataFile, requireSnapshot, unowned, writeBytes } from './snapshot-switch.ts';
-import { toTheEnd } from './steps.ts';
+import { partOf, toTheEnd } from './steps.ts';
 import type { Progress, Steps } from './steps.ts';
 import { dropTree, refreshOwned, treeOver, visitTree } from './tree.ts';
 
@@ -44,8 +44,8 @@ export function* createSnapshot(parts: WriteParts, wish: NewSnapshot): Steps<Sna
   let finished = false;
   let l1Run: ClusterRun | undefined;
   try {
-    yield* shareTree(parts, mapping, shared);
-    yield* refreshOwned(parts);
+    yield* passOf(shareTree(parts, mapping, shared), { pass: 0, count: 2, entries: mapping.l1Entries });
+    yield* passOf(refreshOwned(parts), { pass: 1, count: 2, entries: mapping.l1Entries });
     const l1 = unowned(mapping.copyOfL1(mapping.l1Entries));
     l1Run = writeBytes(parts, l1);
     const record = newSnapshotRecord({
@@ -102,7 +102,7 @@ export function* revertSnapshot(parts: WriteParts, snapshot: string): Steps<void
   let l1Run: ClusterRun | undefined;
   let switched = false;
   try {
-    yield* shareTree(parts, tree, shared);
+    yield* passOf(shareTree(parts, tree, shared), { pass: 0, count: 3, entries });
     l1Run = writeBytes(parts, l1);
     order.flush();
     const oldTree = treeOver(parts, mapping.place.offset, mapping.copyOfL1(mapping.l1Entries));
@@ -137,7 +137,8 @@ function* finishDelete(
   record: SnapshotRecord,
   tree: MappingTables,
 ): Generator<Progress, void, undefined> {
-  yield* dropTree(parts, tree, { l1Start: 0 });
+  const { l1Entries } = parts.mapping;
+  yield* passOf(dropTree(parts, tree, { l1Start: 0 }), { pass: 0, count: 2, entries: l1Entries });
   const l1Length = record.l1Entries * 8;
   if (l1Length > 0) {
     const run = runOf(record.l1TableOffset, l1Length, parts.geometry.clusterSize);
@@ -145,12 +146,13 @@ function* finishDelete(
     parts.order.drop(run, { punch: true });
   }
   parts.order.flush();
-  yield* refreshOwned(parts);
+  yield* passOf(refreshOwned(parts), { pass: 1, count: 2, entries: l1Entries });
   parts.order.settle();
 }
 
 function* finishRevert(parts: WriteParts, oldTree: MappingTables): Generator<Progress, void, undefined> {
-  yield* dropTree(parts, oldTree, { l1Start: 0 });
+  const { l1Entries } = parts.mapping;
+  yield* passOf(dropTree(parts, oldTree, { l1Start: 0 }), { pass: 1, count: 3, entries: l1Entries });
   const { offset, entries } = oldTree.place;
   if (entries > 0) {
     const run = runOf(offset, entries * 8, parts.geometry.clusterSize);
@@ -158,8 +160,16 @@ function* finishRevert(parts: WriteParts, oldTree: MappingTables): Generator<Pro
     parts.order.drop(run, { punch: true });
   }
   parts.order.flush();
-  yield* refreshOwned(parts);
+  yield* passOf(refreshOwned(parts), { pass: 2, count: 3, entries: l1Entries });
   parts.order.settle();
+}
+
+/** A walk over a tree as one of several, each as long as the active one; progress in entries of its L1 table. */
+function passOf(
+  walk: Steps<void>,
+  { pass, count, entries }: { readonly pass: number; readonly count: number; readonly entries: number },
+): Steps<void> {
+  return partOf(walk, { from: pass * entries, to: (pass + 1) * entries, total: count * entries });
 }
 
 /** Only the L2 tables of the active tree are guarded: the old ones are not any more, the new ones are. */

@@ -31,6 +31,29 @@ export function runToEnd<Result>(steps: Steps<Result>): Result {
   }
 }
 
+/**
+ * A run as a part of a longer one: whatever its unit is, it brings the whole from `from` to `to` on the way to `total`. It
+ * is one that undoes nothing in steps.
+ */
+export function* partOf<Result>(
+  steps: Steps<Result>,
+  { from, to, total }: { readonly from: number; readonly to: number; readonly total: number },
+): Steps<Result> {
+  let next = steps.next();
+  try {
+    while (next.done !== true) {
+      const { done: partDone, total: partTotal } = next.value;
+      const share = partTotal === 0 ? 0 : Math.min(partDone / partTotal, 1);
+      yield { ...next.value, done: from + Math.floor((to - from) * share), total };
+      next = steps.next();
+    }
+    return next.value;
+  } finally {
+    // Whoever ends this ends that.
+    if (next.done !== true) steps.return(undefined as never);
+  }
+}
+
 /** A run that cannot be undone any more: a cancel does not stop it, it goes on to its end. */
 export function* toTheEnd<Result>(steps: Steps<Result>): Steps<Result> {
   let next = steps.next();
