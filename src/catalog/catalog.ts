@@ -193,6 +193,8 @@ export interface Catalog {
    * image, or one that was never given out when the last one is not known or must not be used again (`jump`).
    */
   reserveGenerations(id: string, options: { readonly jump: boolean }): Promise<number>;
+  /** Something that no row tells of has changed in the file: the version grows. */
+  touchImage(id: string, change: { readonly nowMs: number }): Promise<void>;
   /** Stores what was learned from the file; the version grows when it changes what clients see as metadata. */
   updateImage(id: string, update: ImageUpdate): Promise<ImageRecord>;
   markStructural(id: string, operation: StructuralOperation): Promise<void>;

@@ -169,3 +169,10 @@ function oneOf<Word extends string>(words: readonly Word[], text: string): Word 
     `the catalog holds known words only, not ${text}`,
   );
 }
+
+/** Whether clients see a new version of the metadata: sizes of the file alone are none. */
+export function changesMetadata(before: ImageFacts | undefined, after: ImageFacts): boolean {
+  if (before === undefined) return true;
+  const seen = (facts: ImageFacts): string => JSON.stringify({ ...facts, fileSize: 0, allocatedSize: 0 });
+  return seen(before) !== seen(after);
+}

@@ -21,7 +21,7 @@ import type {
   StructuralOperation,
 } from './catalog.ts';
 import { DiskReserve, orFault } from './disk-reserve.ts';
-import { selectChain, selectImages, toFactsRow, toImageRecord } from './image-records.ts';
+import { changesMetadata, selectChain, selectImages, toFactsRow, toImageRecord } from './image-records.ts';
 import type { ImageRow } from './image-records.ts';
 import { migrate } from './migrate.ts';
 import { SqliteIdempotency } from './sqlite-idempotency.ts';
@@ -189,6 +189,10 @@ export class SqliteCatalog implements Catalog {
     const row = this.#reserve.using(() => statement.get(values));
     return present(row as { readonly generation: number } | undefined, 'generations are reserved for an image')
       .generation;
+  }
+
+  async touchImage(id: string, { nowMs }: { readonly nowMs: number }): Promise<void> {
+    this.#run('UPDATE images SET version = version + 1, updated_at_ms = ? WHERE id = ?', Math.floor(nowMs), id);
   }
 
   async updateImage(id: string, update: ImageUpdate): Promise<ImageRecord> {
@@ -389,11 +393,4 @@ export class SqliteCatalog implements Catalog {
     this.#statements.set(sql, statement);
     return statement;
   }
-}
-
-/** Whether clients see a new version of the metadata: sizes of the file alone are none. */
-function changesMetadata(before: ImageFacts | undefined, after: ImageFacts): boolean {
-  if (before === undefined) return true;
-  const seen = (facts: ImageFacts): string => JSON.stringify({ ...facts, fileSize: 0, allocatedSize: 0 });
-  return seen(before) !== seen(after);
 }

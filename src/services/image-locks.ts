@@ -16,8 +16,15 @@ export class ImageLocks {
   readonly #access: ImageAccess;
   readonly #keys: ImageKeys;
   readonly #entropy: ServiceParts['entropy'];
+  readonly #parts: Pick<ServiceParts, 'catalog' | 'clock'>;
 
-  constructor(parts: Pick<ServiceParts, 'entropy'> & { readonly access: ImageAccess; readonly keys: ImageKeys }) {
+  constructor(
+    parts: Pick<ServiceParts, 'catalog' | 'clock' | 'entropy'> & {
+      readonly access: ImageAccess;
+      readonly keys: ImageKeys;
+    },
+  ) {
+    this.#parts = parts;
     this.#access = parts.access;
     this.#keys = parts.keys;
     this.#entropy = parts.entropy;
@@ -52,6 +59,7 @@ export class ImageLocks {
         const request = { ...wish, passphrase, chance };
         const plan = await visit.during((handle, options) => handle.planKeySlots(request, options));
         await visit.call('changeKeySlots', { plan });
+        await this.#parts.catalog.touchImage(visit.imageId, { nowMs: this.#parts.clock() });
         return visit.imageId;
       },
       { ...control, passphrases: undefined },

@@ -98,7 +98,7 @@ export class Images {
   readonly #access: ImageAccess;
   readonly #newImages: NewImages;
   readonly #usage: Pick<Usage, 'requireQuota'>;
-  readonly #parts: Pick<ServiceParts, 'directory' | 'pool' | 'entropy'>;
+  readonly #parts: Pick<ServiceParts, 'clock' | 'directory' | 'pool' | 'entropy'>;
   readonly #edits: ImageEdits;
 
   constructor(
@@ -213,6 +213,8 @@ export class Images {
   async amend(image: string, wish: AmendWish, control?: WorkControl): Promise<Image> {
     const work = async (visit: Visit, marked: Marked): Promise<Image> => {
       await marked(() => visit.run('amend', wish, control));
+      // Nothing that is stored of the image tells what its data file is.
+      if (wish.dataFileRaw !== undefined) await this.#catalog.touchImage(visit.imageId, { nowMs: this.#parts.clock() });
       return this.show(visit.imageId);
     };
     return this.#access.restructure(image, 'amend', work, control);

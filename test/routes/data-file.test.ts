@@ -40,6 +40,9 @@ describe('an image with a data file', () => {
     assert.deepEqual([formatSpecific.data['dataFile'], formatSpecific.data['dataFileRaw']], [`${id}.data`, true]);
     const report = (await service.post('/v1/images/raw/check').expect(200)).body as { readonly clean: boolean };
     assert.equal(report.clean, true);
+    const earlier = (await service.get('/v1/images/raw')).body as ImageBody;
+    const amended = await service.post('/v1/images/raw/amend', { dataFileRaw: false }).expect(200);
+    assert.ok((amended.body as ImageBody).version > earlier.version);
   });
 
   test('counts what both files occupy', async () => {

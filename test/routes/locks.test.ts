@@ -233,7 +233,11 @@ describe('key slots', () => {
     const second = { state: 'active', newPassphrase: 'second', iterTimeMs: 1 };
     await refuses('passphrase-required', [amend(second)]);
     await refuses('wrong-passphrase', [amend({ ...second, passphrase: 'wrong' })]);
-    await amend({ ...second, passphrase }).expect(200);
+    const earlier = (await service.get('/v1/images/slots')).body as ImageBody;
+    const amended = await amend({ ...second, passphrase }).expect(200);
+    const { version } = amended.body as ImageBody;
+    assert.ok(version > earlier.version);
+    assert.equal(amended.headers['etag'], `"${version}"`);
     assert.deepEqual([await opens('second'), await opens(passphrase)], [true, true]);
     await amend({ ...second, newPassphrase: 'third', slot: 6 }).expect(200);
     await refuses('unsupported-option', [
