@@ -60,6 +60,8 @@ export const jobsKeptMax = 10_000;
 
 /** A request that does not want to wait hears of a refusal at the door all the same, unless the door takes longer. */
 const admissionMsMax = 1_000;
+/** Most refusals come before the first step, which follows at once unless other work is ahead: so long it waits for it. */
+const firstStepMsMax = 250;
 
 export class Jobs {
   readonly #parts: JobsParts;
@@ -76,7 +78,8 @@ export class Jobs {
 
   /**
    * Does a work, and waits so long for its end: then it has its value, or throws what it threw. Otherwise it becomes a
-   * job and goes on. A caller that leaves does not stop it.
+   * job and goes on; so does one that nobody wants to wait for, unless it is refused at once. A caller that leaves does
+   * not stop it.
    */
   async perform<Kind extends JobKind>(
     request: WorkRequest<Kind>,
@@ -89,7 +92,9 @@ export class Jobs {
     if (await this.#endsInTime(live, request)) {
       const end = await ending;
       if (end.kind === 'error') throw end.error;
-      return { kind: 'over', value: end.value as JobResults[Kind], imageId: live.record.imageId ?? '' };
+      const isWaitedFor = request.waitMs > 0 || request.waitsFrom !== 'now';
+      if (isWaitedFor)
+        return { kind: 'over', value: end.value as JobResults[Kind], imageId: live.record.imageId ?? '' };
     }
     await live.keep(live.record.imageId ?? (image === undefined ? undefined : await this.#idOf(image)));
     return { kind: 'job', job: this.#show(live.record) };
@@ -217,9 +222,10 @@ export class Jobs {
       await Promise.race([ended, live.admitted]);
       if (!state.over && request.waitMs > 0) await this.#within(request.waitMs, [ended]);
     } else {
-      const known = this.#within(admissionMsMax, [ended, live.admitted]);
       const waited = request.waitMs > 0 ? this.#within(request.waitMs, [ended]) : Promise.resolve();
-      await Promise.all([known, waited]);
+      await this.#within(admissionMsMax, [ended, live.admitted]);
+      await this.#within(firstStepMsMax, [ended, live.begun]);
+      await waited;
     }
     return state.over;
   }

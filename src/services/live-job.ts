@@ -45,6 +45,7 @@ export class LiveJob {
   readonly #claim: LeaseClaim | undefined;
   readonly #stopping = new AbortController();
   readonly #admitted = Promise.withResolvers<undefined>();
+  readonly #begun = Promise.withResolvers<undefined>();
   readonly #over = Promise.withResolvers<undefined>();
   #record: JobRecord;
   #kept: boolean;
@@ -89,6 +90,11 @@ export class LiveJob {
     return this.#admitted.promise;
   }
 
+  /** Resolves when the work has done its first step, and so was not refused, or is over. */
+  get begun(): Promise<undefined> {
+    return this.#begun.promise;
+  }
+
   /** Resolves when the work has ended and its row says so. */
   get over(): Promise<undefined> {
     return this.#over.promise;
@@ -128,12 +134,14 @@ export class LiveJob {
   /** The work goes on in another life: the row stays as it is. */
   leave(): void {
     this.#admitted.resolve(undefined);
+    this.#begun.resolve(undefined);
     this.#over.resolve(undefined);
   }
 
   async end(end: WorkEnd): Promise<void> {
     this.#moveToEnd(end);
     this.#admitted.resolve(undefined);
+    this.#begun.resolve(undefined);
     try {
       await this.#save();
     } finally {
@@ -163,6 +171,7 @@ export class LiveJob {
 
   #progress(done: number, total: number): void {
     this.#record = { ...this.#record, done, total: Math.max(done, total) };
+    this.#begun.resolve(undefined);
     const nowMs = this.#parts.clock();
     if (!this.#kept || nowMs - this.#storedAtMs < storeEveryMs) return;
     this.#storedAtMs = nowMs;
