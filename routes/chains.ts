@@ -51,7 +51,7 @@ export function chainRoutes(services: Services): Routes {
       },
       async (request, reply) => {
         const { image } = request.params;
-        const options = { into: request.body?.into, keepTop: request.body?.keepTop ?? false };
+        const options = { into: request.body?.into, keepTop: request.body?.keepTop };
         return answerWork(
           services,
           { request, reply },

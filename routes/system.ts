@@ -8,6 +8,7 @@ import { rangesMax } from '../src/http/byte-range.ts';
 import { jsonLengthMax } from '../src/http/json-body.ts';
 import { explainProblems, findProblem } from '../src/http/problem.ts';
 import type { RouteConfig } from '../src/http/server.ts';
+import { chainDepthMax } from '../src/services/services.ts';
 import type { HealthReport } from '../src/services/services.ts';
 import type { RouteParts, Routes } from './route-parts.ts';
 import { limitMax } from './schemas/common.ts';
@@ -170,6 +171,7 @@ const limits = {
   virtualSizeMax: 8 * PiB - sectorSize,
   clusterSizeMin: sectorSize,
   clusterSizeMax: 2 * MiB,
+  chainDepthMax,
   listLimitMax: limitMax,
   rangesMax,
   jsonBodyMax: jsonLengthMax,

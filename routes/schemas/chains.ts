@@ -43,7 +43,10 @@ export const CommitImage = z
       description:
         'An image below, by id or name; the next one when left out. With a deeper one the image keeps its data',
     }),
-    keepTop: z.boolean().default(false).meta({ description: 'Whether the image keeps its data, too' }),
+    keepTop: z.boolean().optional().meta({
+      description:
+        'Whether the image keeps its data, too. Left out, it is emptied when the next image below has everything; committed into a deeper one it cannot be emptied, so `false` is refused there',
+    }),
   })
   .meta({ id: 'CommitImage' });
 

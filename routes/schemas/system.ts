@@ -34,6 +34,7 @@ export const ServiceLimits = z
     virtualSizeMax: Size,
     clusterSizeMin: Size,
     clusterSizeMax: Size,
+    chainDepthMax: Size.meta({ description: 'How many images may stand on one another' }),
     listLimitMax: Size,
     rangesMax: Size,
     jsonBodyMax: Size,

@@ -34,8 +34,11 @@ export interface CompareOptions {
 export interface CommitOptions {
   /** An image below, by id or name; undefined for the next one. */
   readonly into?: string | undefined;
-  /** Whether the image keeps what it holds; it does in any case when it is committed into a deeper one. */
-  readonly keepTop: boolean;
+  /**
+   * Whether the image keeps what it holds. Left out, it does when it is committed into a deeper one, where it could not be
+   * emptied: the images between would show through.
+   */
+  readonly keepTop?: boolean | undefined;
 }
 
 type ChainsParts = Pick<ServiceParts, 'catalog' | 'clock' | 'directory'> & {
@@ -55,6 +58,8 @@ export class Chains {
   /** Drops all guest data of this layer. Faults `image-has-dependents`, `image-protected`. */
   async empty(image: string, control?: WorkControl): Promise<Image> {
     const { access, catalog, images } = this.#parts;
+    // At once, and when it is its turn.
+    await requireUnprotected(catalog, (await access.find(image)).id);
     const work = async (visit: Visit, marked: Marked): Promise<Image> => {
       await requireUnprotected(catalog, visit.imageId);
       await marked(() => visit.run('empty', {}, control));
@@ -71,10 +76,12 @@ export class Chains {
   async rebase(image: string, options: RebaseOptions, control?: WorkControl): Promise<Image> {
     const { access, images } = this.#parts;
     const passphrases = control?.passphrases;
+    const { id } = await access.find(image);
+    // Nobody has to wait for their turn to hear this.
+    if (options.backing !== undefined && (await access.findReady(options.backing)).id === id) throw belowItself();
     const work = async (visit: Visit, marked: Marked): Promise<Image> => {
       if (options.backing === undefined) passphrases?.requireTaken();
       const backing = options.backing === undefined ? undefined : await access.find(options.backing);
-      if (backing?.id === visit.imageId) throw belowItself();
       await control?.note({ backingId: backing?.id ?? null });
       await marked(() => this.#rebase(visit, { backingId: backing?.id, mode: options.mode }, control));
       await access.reopen(visit);
@@ -90,10 +97,13 @@ export class Chains {
    */
   async commit(image: string, options: CommitOptions, control?: WorkControl): Promise<Image> {
     const { access, catalog, images } = this.#parts;
+    await access.find(image);
+    if (options.into !== undefined) await access.find(options.into);
     const work = async (visit: Visit, marked: Marked): Promise<Image> => {
       const below = await this.#belowTo(visit.imageId, options.into);
       const depth = below.length;
-      const empties = depth === 1 && !options.keepTop;
+      if (depth > 1 && options.keepTop === false) throw notEmptied();
+      const empties = depth === 1 && options.keepTop !== true;
       if (empties) await requireUnprotected(catalog, visit.imageId);
       const target = below.at(-1) ?? visit.imageId;
       const run = (mend: boolean): Promise<unknown> =>
@@ -204,6 +214,11 @@ export class Chains {
       return chain;
     });
   }
+}
+
+function notEmptied(): Fault {
+  const reason = 'an image that is committed into a deeper one keeps its data: what lies between would show through';
+  return new Fault('unsupported-option', { option: 'keepTop', reason });
 }
 
 function belowItself(): Fault {

@@ -56,6 +56,7 @@ export type { ImportOptions } from './imports.ts';
 export type { MeasureOptions } from './measures.ts';
 export type { JobResults } from './job-kinds.ts';
 export type { Job, JobPage } from './jobs.ts';
+export { chainDepthMax } from './new-images.ts';
 export { Passphrases } from './passphrases.ts';
 export type { LeaseClaim, LeaseView } from './lease-book.ts';
 export type { Lease, LeaseOptions } from './leases.ts';

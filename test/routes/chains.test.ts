@@ -188,12 +188,13 @@ describe('committing', () => {
       ['storey', {}, 409, 'image-has-dependents'],
       ['shed', {}, 409, 'snapshots-need-backing'],
       ['roof', { into: 'shed' }, 422, 'unsupported-option'],
+      ['roof', { into: 'floor', keepTop: false }, 422, 'unsupported-option'],
       ['floor', {}, 409, 'image-has-dependents'],
       ['roof', { into: 'nobody' }, 404, 'image-not-found'],
       ['roof', { keepTop: 'yes' }, 400, 'invalid-request'],
       ['nobody', {}, 404, 'image-not-found'],
     ] as const) {
-      const refused = await service.post(`/v1/images/${image}/commit`, body);
+      const refused = await service.post(`/v1/images/${image}/commit`, body).set('Prefer', 'respond-async');
       assert.deepEqual([refused.status, codeOf(refused)], [status, code], `${image} ${JSON.stringify(body)}`);
     }
     await service.patch('/v1/images/annex', { protected: true }).expect(200);
