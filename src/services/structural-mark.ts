@@ -3,6 +3,7 @@
 import { assert } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import type { SettledKey, StructuralOperation } from '../catalog/catalog.ts';
+import { leavesDoubts } from './image-failures.ts';
 import type { ServiceParts } from './service-parts.ts';
 import type { WorkControl } from './work-control.ts';
 
@@ -85,5 +86,6 @@ function isUndone(error: unknown, control: WorkControl | undefined): boolean {
 /** Refusals come before the first change; whatever else went wrong may have left something to mend. */
 function changesNothing(error: unknown): boolean {
   const refusals = ['conflict', 'unprocessable', 'range', 'not_found', 'invalid'];
-  return error instanceof Fault && (refusals.includes(error.kind) || error.code === 'engine-busy');
+  if (!(error instanceof Fault) || leavesDoubts(error)) return false;
+  return refusals.includes(error.kind) || error.code === 'engine-busy';
 }

@@ -2,9 +2,13 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 
+import { Fault } from '../../src/base/fault.ts';
 import { guestOffset } from '../../src/engine/format/offsets.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
+import type { CommitWish } from '../../src/engine/operations/commit.ts';
+import type { Engine } from '../../src/pool/engine.ts';
 import { houseEngine } from '../support/service-engine.ts';
+import { faultOf } from '../support/service-faults.ts';
 import { newImage, openHouse, readAll, writeAt } from '../support/service-house.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 import { pattern } from '../support/test-service.ts';
@@ -164,6 +168,63 @@ describe('a commit whose process was killed', () => {
     });
   }
 });
+
+describe('a commit whose disk fails', () => {
+  for (const [failure, mark] of [
+    // Nobody knows what the disk has kept.
+    [new Fault('io-error', {}), 'commit'],
+    [new Fault('insufficient-storage', { diskFailed: true }), 'commit'],
+    // The target was closed in good order.
+    [new Fault('insufficient-storage', {}), undefined],
+  ] as const) {
+    test(`marks its target as ${String(mark)} after ${failure.code} ${JSON.stringify(failure.context)}, and works when asked again`, async () => {
+      const disk: { failure: Fault | undefined } = { failure };
+      await using house = await openHouse({ engine: failingCommits(disk) });
+      const { services, catalog } = house;
+      await services.images.create(newImage({ name: 'base', virtualSize: 4096 * KiB }));
+      await writeAt(services, 'base', 0, pattern(300 * KiB, 1));
+      await services.images.create(newImage({ name: 'top', virtualSize: 4096 * KiB, backing: 'base' }));
+      for (let at = 0; at < 4; at += 1) await writeAt(services, 'top', at * 1024 * KiB, pattern(200 * KiB, 2));
+      const content = await readAll(services, 'top');
+      await assert.rejects(services.chains.commit('top', { keepTop: false }), faultOf(failure.code));
+      assert.equal((await catalog.findImage('base'))?.structural, mark);
+      // The mark keeps nobody from either of them.
+      assert.ok(content.equals(await readAll(services, 'top')));
+      assert.equal((await readAll(services, 'base')).length, 4096 * KiB);
+      await writeAt(services, 'top', 5000, pattern(1000, 3));
+      pattern(1000, 3).copy(content, 5000);
+      assert.equal((await catalog.findImage('top'))?.structural, undefined);
+      disk.failure = undefined;
+      await services.chains.commit('top', { keepTop: false });
+      for (const name of ['base', 'top']) {
+        assert.ok(content.equals(await readAll(services, name)), name);
+        assert.equal((await catalog.findImage(name))?.structural, undefined, name);
+        assert.equal((await services.images.check(name, { repair: 'none' })).clean, true, name);
+      }
+      assert.deepEqual(house.failures, []);
+    });
+  }
+});
+
+/** The engine of the product on a disk that fails commits in their middle. */
+function failingCommits(disk: { readonly failure: Fault | undefined }): Engine {
+  return {
+    ...houseEngine,
+    open: (options) => {
+      const image = houseEngine.open(options);
+      const commit = image.commit.bind(image);
+      return Object.assign(image, {
+        *commit(wish: CommitWish) {
+          const steps = commit(wish);
+          if (disk.failure === undefined) return yield* steps;
+          for (let step = 0; step < 2; step += 1) yield steps.next().value ?? { done: 0, total: 1 };
+          steps.return();
+          throw disk.failure;
+        },
+      });
+    },
+  };
+}
 
 test('a rebase that waits for an image which waits for it gives up, and leaves nothing', async () => {
   await using house = await openHouse({ engine: houseEngine });

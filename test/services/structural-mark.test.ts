@@ -41,19 +41,24 @@ describe('the mark of a structural operation', { timeout: 60_000 }, () => {
     assert.equal((await images.check('vm1', { repair: 'none' })).clean, true);
   });
 
-  test('stays after a failure in the middle, and whoever comes next finds the image mended', async () => {
-    const full = new Fault('insufficient-storage', { length: 65_536 });
-    await using house = await openHouse({ engine: failingSnapshots(full) });
-    const { services, catalog } = house;
-    const { id } = await services.images.create(newImage({ name: 'vm1' }));
-    await writeAt(services, 'vm1', 0, Buffer.from('kept'));
-    await assert.rejects(services.snapshots.create('vm1', { name: 's1' }), faultOf('insufficient-storage'));
-    assert.equal((await catalog.findImage(id))?.structural, 'snapshot-create');
-    assert.equal(journalOf(house.directory.imagePath(id)).at(-1), 'close');
-    assert.equal((await readAll(services, 'vm1')).toString('latin1', 0, 4), 'kept');
-    assert.equal((await catalog.findImage(id))?.structural, undefined);
-    assert.deepEqual(house.failures, []);
-  });
+  for (const failure of [
+    new Fault('insufficient-storage', { length: 65_536 }),
+    // What undoing says after a failed flush.
+    new Fault('image-read-only', { reason: 'a flush failed', diskFailed: true }),
+  ]) {
+    test(`stays after ${failure.code} in the middle, and whoever comes next finds the image mended`, async () => {
+      await using house = await openHouse({ engine: failingSnapshots(failure) });
+      const { services, catalog } = house;
+      const { id } = await services.images.create(newImage({ name: 'vm1' }));
+      await writeAt(services, 'vm1', 0, Buffer.from('kept'));
+      await assert.rejects(services.snapshots.create('vm1', { name: 's1' }), faultOf(failure.code));
+      assert.equal((await catalog.findImage(id))?.structural, 'snapshot-create');
+      assert.equal(journalOf(house.directory.imagePath(id)).at(-1), 'close');
+      assert.equal((await readAll(services, 'vm1')).toString('latin1', 0, 4), 'kept');
+      assert.equal((await catalog.findImage(id))?.structural, undefined);
+      assert.deepEqual(house.failures, []);
+    });
+  }
 });
 
 /** An engine that gets no snapshot to its end. */

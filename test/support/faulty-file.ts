@@ -2,9 +2,10 @@
 
 import { assert, present } from '../../src/base/assert.ts';
 import type { ByteSpan } from '../../src/base/byte-span.ts';
-import { Fault } from '../../src/base/fault.ts';
+import type { Fault } from '../../src/base/fault.ts';
 import { sectorSize } from '../../src/base/units.ts';
 import type { ByteFile } from '../../src/engine/file/byte-file.ts';
+import { lostWrites } from '../../src/engine/file/file-faults.ts';
 import type { MemoryFile } from '../../src/engine/file/memory-file.ts';
 import type { HostOffset } from '../../src/engine/format/offsets.ts';
 import { hostOffset } from '../../src/engine/format/offsets.ts';
@@ -173,7 +174,7 @@ export class FaultyFile implements ByteFile {
 
   #admitChange(): void {
     assert(!this.#isClosed, 'the file is open');
-    if (this.#writesLost) throw new Fault('image-read-only', { reason: 'a flush failed' });
+    if (this.#writesLost) throw lostWrites('/nowhere');
   }
 
   #failsNow(call: PlannedFailure['call']): boolean {

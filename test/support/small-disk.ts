@@ -4,10 +4,10 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 import type { ByteSpan } from '../../src/base/byte-span.ts';
-import { Fault } from '../../src/base/fault.ts';
+import type { Fault } from '../../src/base/fault.ts';
 import { sectorSize } from '../../src/base/units.ts';
 import type { ByteFile } from '../../src/engine/file/byte-file.ts';
-import { fileFault } from '../../src/engine/file/file-faults.ts';
+import { fileFault, lostWrites } from '../../src/engine/file/file-faults.ts';
 import { NodeFile } from '../../src/engine/file/node-file.ts';
 import type { HostOffset } from '../../src/engine/format/offsets.ts';
 import { Image } from '../../src/engine/image.ts';
@@ -152,7 +152,7 @@ class SmallDiskFile implements ByteFile {
   }
 
   #admitChange(): void {
-    if (this.#writesLost) throw new Fault('image-read-only', { path: this.#path, reason: 'a flush failed' });
+    if (this.#writesLost) throw lostWrites(this.#path);
   }
 
   #full(operation: RefusedCall): Fault {

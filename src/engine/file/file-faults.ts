@@ -24,4 +24,24 @@ export function faultOfThrown(error: unknown, facts: FileFacts): Fault {
   throw error;
 }
 
+/** For every change of a file after a flush of it has failed: what was written before may be there or not. */
+export function lostWrites(path: string): Fault {
+  return new Fault('image-read-only', { path, reason: 'a flush failed', diskFailed: true });
+}
+
+/**
+ * Does the last of a work although it has failed; returns what to tell of that. It is what failed first, with
+ * `diskFailed` when the disk has failed a change since: then nobody knows what is there.
+ */
+export function failureAfter(failure: unknown, last: () => void): unknown {
+  try {
+    last();
+  } catch (error) {
+    if (!(failure instanceof Fault)) return failure;
+    if (!(error instanceof Fault)) return error;
+    if (error.code === 'io-error') return new Fault(failure.code, { ...failure.context, diskFailed: true });
+  }
+  return failure;
+}
+
 const outOfSpace: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);

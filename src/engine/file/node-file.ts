@@ -23,7 +23,7 @@ import { loadSystemCalls } from '../../system/system-calls.ts';
 import type { HostOffset } from '../format/offsets.ts';
 import { hostOffset } from '../format/offsets.ts';
 import type { ByteFile } from './byte-file.ts';
-import { faultOfThrown, fileFault } from './file-faults.ts';
+import { faultOfThrown, fileFault, lostWrites } from './file-faults.ts';
 import { lockFile, shareLocks } from './file-lock.ts';
 
 /** What a file system may turn out not to do; asked once per open file, then never again. */
@@ -264,7 +264,7 @@ export class NodeFile implements ByteFile {
 
   #assertChangeable(): void {
     assert(this.#writable, 'a changed file was opened for writing');
-    if (this.#writesLost) throw new Fault('image-read-only', { path: this.#path, reason: 'a flush failed' });
+    if (this.#writesLost) throw lostWrites(this.#path);
   }
 
   /** Refuses at once what cannot succeed: a failing reservation fills the disk first, for everybody. */

@@ -119,16 +119,21 @@ export class DirtyBitmaps {
     this.#isReady = false;
   }
 
+  /** Read before they are marked: one that cannot be read would stay marked, and be lost, for nothing. */
   #use(wanted: readonly DirtyBitmap[]): void {
     const free = wanted.filter(({ record }) => record !== undefined && (record.flags & bitmapInUseFlag) === 0);
-    for (const { record } of free) if (record !== undefined) this.#markInUse(record);
-    if (this.#header.hasUnknownAutoclear) this.#header.setAutoclear({ bitmaps: this.#header.hasBitmaps });
-    this.#file.flush();
+    const tooMuch = new Set<DirtyBitmap>();
     let tablesLength = 0;
     for (const bitmap of free) {
       tablesLength += bitmap.inconsistent ? 0 : bitmap.tableLength;
-      if (tablesLength > bitmapTablesMax) bitmap.giveUp();
+      if (tablesLength > bitmapTablesMax) tooMuch.add(bitmap);
       else bitmap.load();
+    }
+    for (const { record } of free) if (record !== undefined) this.#markInUse(record);
+    if (this.#header.hasUnknownAutoclear) this.#header.setAutoclear({ bitmaps: this.#header.hasBitmaps });
+    this.#file.flush();
+    for (const bitmap of free) {
+      if (tooMuch.has(bitmap)) bitmap.giveUp();
       bitmap.markedInUse();
     }
     this.#tracked = this.list.filter((bitmap) => bitmap.enabled && !bitmap.inconsistent);

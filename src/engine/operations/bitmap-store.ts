@@ -6,6 +6,7 @@
 // afterwards the new one, in which none is.
 
 import { divideUp } from '../../base/integers.ts';
+import { failureAfter } from '../file/file-faults.ts';
 import { decodeBitmapDirectory, encodeBitmapDirectory } from '../format/bitmap-directory.ts';
 import { allOneEntry, allZeroEntry, bitmapTableEntrySize } from '../format/bitmap-table.ts';
 import { hostOffset } from '../format/offsets.ts';
@@ -19,6 +20,18 @@ import { runOf } from './open.ts';
 /** Stores all that is behind, and makes it durable: before a close, a check, or whatever reads the file. */
 export function storeBitmaps(parts: WriteParts): void {
   if (parts.bitmaps.needsStore) replaceBitmaps(parts, parts.bitmaps.list);
+}
+
+/** As {@link storeBitmaps}, and everything is on disk, exact; that also where a bitmap cannot be stored. */
+export function settleWithBitmaps(parts: WriteParts): void {
+  try {
+    storeBitmaps(parts);
+  } catch (error) {
+    throw failureAfter(error, () => {
+      parts.order.settle();
+    });
+  }
+  parts.order.settle();
 }
 
 /** Writes marks to clusters when so many of them are in memory that it costs too much. */

@@ -13,12 +13,14 @@ import { layerOver } from '../data/image-layer.ts';
 import { read } from '../data/reader.ts';
 import { write } from '../data/writer.ts';
 import { zero } from '../data/zeroing.ts';
+import { failureAfter } from '../file/file-faults.ts';
 import { NodeFile } from '../file/node-file.ts';
 import { guestOffset } from '../format/offsets.ts';
 import type { GuestOffset } from '../format/offsets.ts';
 import type { WriteParts } from '../image-parts.ts';
 import type { Layer, LayerExtent } from '../layer/layer.ts';
 import type { BackingFile } from '../layer/open-gate.ts';
+import { ChainKeys } from './chain-keys.ts';
 import { ImageSession } from './image-session.ts';
 import { openLayerOver } from './open.ts';
 import type { LayerOptions } from './open.ts';
@@ -48,19 +50,44 @@ export function* commit(top: ImageSession, { depth, mend }: CommitWish): Steps<v
   try {
     open = openCommitChain(top.files, chain.files, depth);
     top.standOn(open);
-    const target = open.target.session;
-    if (mend || target.header.isDirty) yield* target.repairWith('all');
-    yield* copyDown(top, target, depth);
-  } catch (error) {
-    // A broken assertion: nothing more is written.
-    if (!(error instanceof Fault)) open?.target.abandon();
-    throw error;
+    yield* commitInto(top, open.target, { depth, mend });
   } finally {
     try {
       if (open !== undefined) top.files.closeChain(open);
     } finally {
-      top.standOn(top.files.openChain(chain.files));
+      openAgain(top, chain.files);
     }
+  }
+}
+
+/** While the layers cannot be opened, whoever reads through them is told why. */
+function openAgain(top: ImageSession, files: readonly BackingFile[]): void {
+  let chain: OpenChain;
+  try {
+    chain = top.files.openChain(files);
+  } catch (error) {
+    const fail = (): never => {
+      throw error;
+    };
+    const layer = { size: top.header.virtualSize, read: fail, extentAt: fail, close: () => undefined };
+    top.standOn({ files, layer, keys: new ChainKeys() });
+    throw error;
+  }
+  top.standOn(chain);
+}
+
+/** Copies into a target that is open, and closes it when that fails: what failed first is what is told. */
+export function* commitInto(top: ImageSession, target: SessionLayer, { depth, mend }: CommitWish): Steps<void> {
+  const { session } = target;
+  try {
+    if (mend || session.header.isDirty) yield* session.repairWith('all');
+    yield* copyDown(top, session, depth);
+  } catch (error) {
+    throw failureAfter(error, () => {
+      // After a broken assertion nothing more is written.
+      if (error instanceof Fault) target.close();
+      else target.abandon();
+    });
   }
 }
 

@@ -10,7 +10,7 @@ import { HeaderArea } from '../metadata/header-area.ts';
 import type { ClusterRun } from '../metadata/refcount-tables.ts';
 import { amend, giveBack } from './amend.ts';
 import type { AmendWish } from './amend-rules.ts';
-import { relieveBitmaps, storeBitmaps } from './bitmap-store.ts';
+import { relieveBitmaps, settleWithBitmaps } from './bitmap-store.ts';
 import type { CheckReport } from './check-report.ts';
 import { empty } from './empty.ts';
 import type { VolumeKeys } from './chain-keys.ts';
@@ -315,16 +315,14 @@ export class ImageSession {
   /** The file holds everything, bitmaps too; those that cannot be stored stay marked as in use. */
   storeAll(): void {
     if (this.#corrupt || this.#write === undefined) return;
-    try {
-      storeBitmaps(this.#write);
-    } finally {
-      this.#write.order.settle();
-    }
+    settleWithBitmaps(this.#write);
   }
 
   /** The image is read over another chain from now on; the old one is the caller's to close. */
   standOn(chain: OpenChain): void {
     this.files.standOn(chain);
+    // Whatever fails from here on, nobody reads through the old one.
+    this.#isUnread = true;
     this.storeAll();
     this.#reload();
   }

@@ -2,17 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import {
-  closeSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  readdirSync,
-  readlinkSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, readlinkSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 
@@ -22,6 +12,7 @@ import { NodeFile } from '../../../src/engine/file/node-file.ts';
 import { loadSystemCalls } from '../../../src/system/system-calls.ts';
 import { hostOffset } from '../../../src/engine/format/offsets.ts';
 import { byteFileContract } from '../../contracts/byte-file.ts';
+import { exchangeDescriptor } from '../../support/exchanged-descriptor.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const folder = tempFolder();
@@ -211,7 +202,7 @@ describe('a failed flush', () => {
       isFault('io-error', { operation: 'flush', systemCode: 'EINVAL' }),
     );
 
-    const readOnly = isFault('image-read-only', { reason: 'a flush failed' });
+    const readOnly = isFault('image-read-only', { reason: 'a flush failed', diskFailed: true });
     const changes: readonly (() => void)[] = [
       () => {
         file.writeAt(hostOffset(0), Uint8Array.of(2));
@@ -261,24 +252,6 @@ describe('a failed flush', () => {
     file.close();
   });
 });
-
-/** Puts another file under the descriptor of an open one: one that can be read and not synced. */
-function exchangeDescriptor(path: string, other: string): number {
-  const name = readdirSync('/proc/self/fd').find((entry) => linkOf(entry) === path);
-  const descriptor = Number(name);
-  closeSync(descriptor);
-  assert.equal(openSync(other, 'r'), descriptor);
-  return descriptor;
-}
-
-function linkOf(entry: string): string | undefined {
-  try {
-    return readlinkSync(`/proc/self/fd/${entry}`);
-  } catch (error) {
-    assert.ok(error instanceof Error);
-    return undefined;
-  }
-}
 
 function isFault(code: string, context: Readonly<Record<string, unknown>>): (error: unknown) => boolean {
   return (error) => {
