@@ -168,16 +168,17 @@ describe('the documents', () => {
   });
 
   test('explain every row of the format that code and tests quote', () => {
-    const explained = new Set(
-      Array.from(readRepositoryFile('docs/format-rows.md').matchAll(/^\| ([A-Z]+-?\w+) \|/gm), (row) => row[1]),
-    );
-    const rowId =
-      /\b(?:(?:FMT|BIT|EXT|MAP|SUB|REF|CMP|ENC|DAT|SNT|BMP|CRE|AMD|OPT|OPS|ORD|CHK|LIM)-\w?\d+[a-d]?|T\d\d)\b/g;
-    const quoted = files.flatMap((file) =>
-      Array.from(file.text.matchAll(rowId), ([id]) => ({ id, place: `${file.path} quotes ${id}` })),
-    );
+    const explained = explainedRows();
+    const quoted = quotedRows(files);
     assert.ok(quoted.length > 0, 'rows are quoted');
-    expectNone([...new Set(quoted.filter(({ id }) => !explained.has(id)).map(({ place }) => place))]);
+    const strange = quoted.filter(({ id }) => !explained.has(id)).map(({ id, path }) => `${path} quotes ${id}`);
+    expectNone([...new Set(strange)]);
+  });
+
+  test('explain no row of the format that no test quotes', () => {
+    const tests = files.filter((file) => file.path.startsWith('test/'));
+    const quoted = new Set(quotedRows(tests).map(({ id }) => id));
+    expectNone([...explainedRows()].filter((id) => !quoted.has(id)));
   });
 
   test('link only to what is there', () => {
@@ -303,6 +304,20 @@ function opening(file: SourceFile): string {
   const sentence = lines.slice(0, end < 0 ? lines.length : end).map((line) => line.slice(2).trim());
   const first = sentence.findIndex((line) => /[.:]\)?$/.test(line));
   return first < 0 ? '' : `// ${sentence.slice(0, first + 1).join(' ')}`;
+}
+
+/** The ids of the rows of the format and of what is done with it. */
+function explainedRows(): ReadonlySet<string> {
+  const pages = ['docs/format-rows.md', 'docs/operation-rows.md'].map(readRepositoryFile);
+  return new Set(
+    pages.flatMap((page) => Array.from(page.matchAll(/^\| ([A-Z]{3}-\w+|T\d\d) \|/gm), ([, id = '']) => id)),
+  );
+}
+
+function quotedRows(some: readonly SourceFile[]): readonly { readonly id: string; readonly path: string }[] {
+  const rowId =
+    /\b(?:(?:FMT|BIT|EXT|MAP|SUB|REF|CMP|ENC|DAT|SNT|BMP|CRE|AMD|OPT|OPS|ORD|CHK|LIM)-\w?\d+[a-d]?|T\d\d)\b/g;
+  return some.flatMap(({ path, text }) => Array.from(text.matchAll(rowId), ([id]) => ({ id, path })));
 }
 
 /** Every package that package.json names. */

@@ -42,7 +42,7 @@ const wideLayout: CellLayout = {
 
 describe('requests on one image at the same time', { timeout: 1_800_000 }, () => {
   for (const engine of ['inline', 'threads'] as const) {
-    test(`are answered as if in one order, engine ${engine}`, async (context) => {
+    test(`are answered as if in one order (OPS-11, ORD-20, T52, T53), engine ${engine}`, async (context) => {
       using folder = memoryFolder();
       const settings = { QCOWD_DATA_DIR: folder.path, QCOWD_LOG_LEVEL: 'silent', QCOWD_PORT: '0' };
       const application = await createApplication({

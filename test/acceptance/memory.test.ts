@@ -1,5 +1,6 @@
 // The memory of the process does not grow with the size of an image, nor much with readers that do not take what they
-// asked for. `npm run test:memory` looks with the sizes of the promise; in between smaller ones do.
+// asked for. `npm run test:memory` looks with the sizes of the promise, more in one request than QEMU takes (LIM-09); in
+// between smaller ones do.
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';

@@ -53,7 +53,7 @@ export function packingContract(
   }
 
   describe(`${name}: packed writes`, { timeout: 60_000 }, () => {
-    it('lie in the file in the order of the writes, whoever has packed them', async () => {
+    it('lie in the file in the order of the writes, whoever has packed them (OPS-23, LIM-10)', async () => {
       const here = await packAll(starts.inline);
       const threads = await packAll(starts.threads);
       assert.equal(Buffer.compare(here, threads), 0);

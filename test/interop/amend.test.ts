@@ -142,7 +142,7 @@ function snapshotBytes(path: string, name: string): Buffer {
 
 describe('an image that is amended', () => {
   for (const one of everySecond(cases)) {
-    test(`is what qemu-img amend makes of it: ${one.name}`, () => {
+    test(`is what qemu-img amend makes of it (AMD-01, AMD-02, AMD-03, AMD-04, AMD-11, REF-12, T12): ${one.name}`, () => {
       using folder = tempFolder();
       writeFileSync(join(folder.path, below.fileName), Buffer.alloc(2 * 1024 * 1024, 0x5a));
       const [ours, twin] = [join(folder.path, 'ours.qcow2'), join(folder.path, 'twin.qcow2')];
@@ -168,11 +168,16 @@ describe('an image that is amended', () => {
   }
 
   const refused: readonly (readonly [string, readonly string[], Partial<AmendWish>, string, string])[] = [
+    // AMD-03, REF-12.
     ['compat=1.1', ['write -P 1 0 64k', 'snapshot a'], { refcountBits: 1 }, 'refcount_bits=1', 'refcount-overflow'],
+    // SUB-11.
     ['extended_l2=on', [], { compat: '0.10' }, 'compat=0.10', 'unsupported-option'],
+    // AMD-02.
     ['compression_type=zstd', ['write -c -P 1 0 64k'], { compat: '0.10' }, 'compat=0.10', 'unsupported-option'],
     ['refcount_bits=8', [], { compat: '0.10' }, 'compat=0.10', 'unsupported-option'],
+    // AMD-04.
     ['compat=0.10', [], { lazyRefcounts: true }, 'lazy_refcounts=on', 'unsupported-option'],
+    // AMD-08.
     ['compat=1.1', [], { dataFileRaw: true }, 'data_file_raw=on', 'unsupported-option'],
   ];
   test('is refused where QEMU refuses', () => {
@@ -187,7 +192,7 @@ describe('an image that is amended', () => {
     }
   });
 
-  test('keeps a snapshot that reads where a zero cluster kept its place; QEMU writes zeroes there', () => {
+  test('keeps a snapshot that reads where a zero cluster kept its place; QEMU writes zeroes there (AMD-02, T04)', () => {
     using folder = tempFolder();
     const [ours, twin] = [join(folder.path, 'ours.qcow2'), join(folder.path, 'twin.qcow2')];
     make(ours, { options: 'compat=1.1', life: ['write -P 7 0 192k', 'snapshot a', 'write -z 128k 64k'] });

@@ -115,7 +115,7 @@ const layouts = [
 
 describe('bitmaps of this engine, read by QEMU', () => {
   for (const [index, { name, options, size, granularities }] of everySecond(layouts).entries()) {
-    it(`${name}: the same bits as QEMU's own for the same changes`, async () => {
+    it(`${name}: the same bits as QEMU's own for the same changes (BMP-04, BMP-08, BMP-11)`, async () => {
       using space = tempFolder();
       const folder = space.path;
       const [ours, theirs] = [join(folder, 'ours.qcow2'), join(folder, 'theirs.qcow2')];
@@ -145,7 +145,7 @@ describe('bitmaps of this engine, read by QEMU', () => {
     });
   }
 
-  it('follow the size of the disk, are merged, cleared, switched and removed like QEMU does it', async () => {
+  it('follow the size of the disk, are merged, cleared, switched and removed like QEMU does it (BMP-08, BMP-09, T69)', async () => {
     using space = tempFolder();
     const folder = space.path;
     const [ours, theirs] = [join(folder, 'ours.qcow2'), join(folder, 'theirs.qcow2')];
@@ -207,7 +207,7 @@ describe('bitmaps of this engine, read by QEMU', () => {
     assert.deepEqual(dirtyByUs(copy, 'c', 10), [{ offset: 300 * KiB, length: 8 * KiB }]);
   });
 
-  it('of a program that was killed are inconsistent for QEMU, and go when they are removed', async () => {
+  it('of a program that was killed are inconsistent for QEMU, and go when they are removed (BMP-06, T67)', async () => {
     using space = tempFolder();
     const folder = space.path;
     const path = join(folder, 'killed.qcow2');

@@ -53,7 +53,7 @@ describe('an image that was emptied', () => {
     { options: 'extended_l2=on,cluster_size=16k,lazy_refcounts=on', snapshot: true, length: undefined },
   ] as const;
   for (const { options, snapshot, length } of rows) {
-    test(`is sound and shows its base: ${options}`, () => {
+    test(`is sound and shows its base (OPS-17, OPS-24, T83): ${options}`, () => {
       using folder = tempFolder();
       const base = make(folder.path, 'base', { size: '4M', commands: ['write -P 1 0 3M'] });
       const commands = ['write -P 2 100k 2M', 'write -z 3M 512k', 'write -c -P 3 3584k 64k'];
@@ -78,7 +78,7 @@ describe('an image that was emptied', () => {
 describe('an image that was put on another base', () => {
   const tops = ['compat=1.1', 'compat=0.10', 'cluster_size=512', 'extended_l2=on,cluster_size=32k'] as const;
   for (const options of everySecond(tops)) {
-    test(`is what qemu-img rebase makes of its twin: ${options}`, () => {
+    test(`is what qemu-img rebase makes of its twin (OPS-35): ${options}`, () => {
       using folder = tempFolder();
       const { path } = folder;
       const below = ['write -P 1 0 1M', 'write -P 2 1600k 300k', 'write -P 9 2500k 40k'];
@@ -150,7 +150,7 @@ describe('an image that was committed', () => {
     { top: 'cluster_size=4k', base: 'compat=0.10', into: 'base', isMapSame: false },
   ] as const;
   for (const { top: options, base: baseOptions, into, isMapSame } of everySecond(rows)) {
-    test(`leaves the chain that qemu-img commit leaves: ${options} over ${baseOptions}, ${into ?? 'next'}`, () => {
+    test(`leaves the chain that qemu-img commit leaves (OPS-40): ${options} over ${baseOptions}, ${into ?? 'next'}`, () => {
       using folder = tempFolder();
       const chains = ['ours', 'twin'].map((name) => {
         const path = join(folder.path, name);

@@ -51,7 +51,7 @@ for (const raw of [false, true]) {
       if (raw) assert.ok(compareImages({ path, format: 'qcow2' }, { path: data, format: 'raw' }));
     });
 
-    it('of ours is QEMU’s to check, to write and to describe', () => {
+    it('of ours is QEMU’s to check, to write and to describe (BIT-I2, EXT-05, DAT-08)', () => {
       using folder = tempFolder();
       const path = join(folder.path, 'ours.qcow2');
       const data = join(folder.path, 'ours.data');

@@ -100,7 +100,7 @@ describe('encrypted images', () => {
       assertSame(diskOf(image, 4096 * kib), diskOfQemu(path));
     });
 
-    it(`are read by QEMU as we wrote them: ${kind}`, (context) => {
+    it(`are read by QEMU as we wrote them (ENC-06): ${kind}`, (context) => {
       context.diagnostic(`SEED=${String(seed)}`);
       const path = fresh(kind, 'ours.qcow2');
       const chance = new Prng(seed);
@@ -127,7 +127,7 @@ describe('encrypted images', () => {
     });
   }
 
-  it('count the clusters of their LUKS header when they are checked, and need no passphrase for it', () => {
+  it('count the clusters of their LUKS header when they are checked, and need no passphrase for it (REF-04, ENC-07)', () => {
     const path = fresh('LUKS xts-plain with sha1, lazy refcounts', 'checked.qcow2');
     using image = closing(Image.open({ path, writable: true, locks: 'qemu', caches: undefined, backing: [] }));
     const report = runToEnd(image.check());

@@ -45,7 +45,7 @@ describe('an exported qcow2 file', () => {
 
 describe('an exported snapshot', () => {
   for (const recipe of imageMatrix.filter(({ id }) => id.startsWith('snapshot-')).filter(isEven)) {
-    it(`is what qemu-img reverts to: ${recipe.id}`, () => {
+    it(`is what qemu-img reverts to (OPS-30): ${recipe.id}`, () => {
       using folder = tempFolder();
       const source = cook(recipe, folder.path);
       for (const [index, snapshot] of recipe.snapshots.entries()) {

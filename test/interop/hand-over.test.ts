@@ -12,7 +12,7 @@ const MiB = 1_048_576;
 const io = { format: 'qcow2', readOnly: false, syncs: false, discard: 'unmap' } as const;
 
 describe('a file that is handed over', () => {
-  test('comes back as another program left it', { timeout: 120_000 }, async () => {
+  test('comes back as another program left it (OPS-05)', { timeout: 120_000 }, async () => {
     await using service = await startTestService();
     const made = await service.create({ name: 'vm', virtualSize: 4 * MiB });
     const path = join(service.folder, 'images', `${made.id}.qcow2`);

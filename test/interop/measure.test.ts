@@ -54,7 +54,7 @@ describe('a copy of an image', () => {
   const chance = new Prng(seed + 1);
   for (const recipe of everySecond(chosen)) {
     const specs = [randomSpec(chance)];
-    it(`is as large as qemu-img says: ${recipe.id}`, () => {
+    it(`is as large as qemu-img says (OPS-31, T84): ${recipe.id}`, () => {
       using folder = tempFolder();
       const source = cook(recipe, folder.path);
       looking(recipe, folder.path, (image) => {

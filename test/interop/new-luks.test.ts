@@ -102,7 +102,7 @@ describe('encrypted images that are made here', () => {
   });
 
   for (const [kind, { wish }] of Object.entries(kinds)) {
-    it(`read as zeroes and take data with QEMU: ${kind}`, () => {
+    it(`read as zeroes and take data with QEMU (OPS-07): ${kind}`, () => {
       const path = paths.get(kind) ?? '';
       assert.equal(checkEncrypted(path), 0);
       const raw = join(folder.path, 'disk.raw');
@@ -125,7 +125,7 @@ describe('encrypted images that are made here', () => {
     });
   }
 
-  it('take another passphrase from QEMU, and give QEMU another', async () => {
+  it('take another passphrase from QEMU, and give QEMU another (AMD-09, ENC-05)', async () => {
     const path = paths.get('the defaults') ?? '';
     const old = `secret,id=key,data=${passphrase}`;
     const opts = ['--image-opts', '-o', 'encrypt.state=active,encrypt.new-secret=new,encrypt.iter-time=10'];

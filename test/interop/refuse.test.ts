@@ -48,7 +48,7 @@ test('refuses an image with an external data file, raw or not', () => {
   }
 });
 
-test('refuses unknown incompatible bits by the names that the image gives them', () => {
+test('refuses unknown incompatible bits by the names that the image gives them (BIT-I5)', () => {
   using folder = tempFolder();
   const path = newImage(folder.path);
   patch(path, 72, [0x80, 0, 0, 0, 0, 0, 0, 0x20]);
@@ -80,7 +80,7 @@ test('refuses a disk above 8 PiB by name', () => {
   assert.equal(fault.context['size'], String(9 * 2 ** 50));
 });
 
-test('refuses a backing file that the caller has not named', () => {
+test('refuses a backing file that the caller has not named (T81)', () => {
   using folder = tempFolder();
   const base = join(folder.path, 'base.qcow2');
   qemuImg('create', '-q', '-f', 'qcow2', base, '1M');
@@ -88,7 +88,7 @@ test('refuses a backing file that the caller has not named', () => {
   assert.equal(refusal(path).code, 'backing-refused');
 });
 
-test('refuses version 4, a file that is no QCOW2 image, and a file that ends in its header', () => {
+test('refuses version 4, a file that is no QCOW2 image, and a file that ends in its header (OPS-01, FMT-01, FMT-03)', () => {
   using folder = tempFolder();
   const path = newImage(folder.path);
   patch(path, 4, [0, 0, 0, 4]);

@@ -103,7 +103,7 @@ const meetings: readonly Meeting[] = [
     ours: { failed: true, marked: false, why: foundAtOpen },
   },
   {
-    title: 'a read of a subcluster that is allocated and zero at once',
+    title: 'a read of a subcluster that is allocated and zero at once (SUB-04, T26)',
     base: 'extended',
     damage: (image) => image.setU64(image.l2At(12) + 8, 0x8000_0000_ffff_ffffn),
     request: { verb: 'read', cluster: 12 },
@@ -115,7 +115,7 @@ const meetings: readonly Meeting[] = [
     request: { verb: 'write', cluster: 15 },
   },
   {
-    title: 'a read of the zero flag in version 2',
+    title: 'a read of the zero flag in version 2 (MAP-05)',
     base: 'v2',
     damage: (image) => entry(image, 12, (value) => value | 1n),
     request: { verb: 'read', cluster: 12 },
@@ -134,7 +134,7 @@ const meetings: readonly Meeting[] = [
     request: { verb: 'write', cluster: 20 },
   },
   {
-    title: 'a first write when the refcount of the header is zero',
+    title: 'a first write when the refcount of the header is zero (MAP-09, T51)',
     base: 'v3',
     damage: (image) => image.setRefcount(0, 0),
     request: { verb: 'write', cluster: 20 },
@@ -146,7 +146,7 @@ const meetings: readonly Meeting[] = [
     request: { verb: 'read', cluster: 8 },
   },
   {
-    title: 'a write over a blob whose cluster is counted zero times',
+    title: 'a write over a blob whose cluster is counted zero times (REF-06)',
     base: 'v3',
     damage: (image) => image.setRefcount(image.cluster(Number(image.u64(image.l2At(8)) & 0x00ff_ffff_ffffn)), 0),
     request: { verb: 'write', cluster: 8 },

@@ -53,7 +53,7 @@ function stateLengths(path: string): readonly unknown[] {
 describe('VM state', () => {
   // Processes are dear: what QEMU writes differs by the form of the entries.
   for (const [kind, options] of kinds.filter(([name]) => name !== 'version 2' && !name.startsWith('large'))) {
-    it(`that QEMU wrote is read here: ${kind}`, () => {
+    it(`that QEMU wrote is read here (MAP-11, OPS-34): ${kind}`, () => {
       using folder = tempFolder();
       const path = join(folder.path, 'image.qcow2');
       make(path, options);
@@ -73,7 +73,7 @@ describe('VM state', () => {
       qemuIo(path, ['read -b -P 7 0 100k', 'read -b -P 9 300k 50k', 'read -P 3 0 1M'], io);
     });
 
-    it(`that is written here QEMU reads: ${kind}`, () => {
+    it(`that is written here QEMU reads (MAP-11, OPS-34): ${kind}`, () => {
       using folder = tempFolder();
       const path = join(folder.path, 'image.qcow2');
       make(path, options);
@@ -96,7 +96,7 @@ describe('VM state', () => {
     });
   }
 
-  it('that is longer than 4 GiB QEMU reads, and it shows the whole length', () => {
+  it('that is longer than 4 GiB QEMU reads, and it shows the whole length (SNT-03, T73)', () => {
     using folder = tempFolder();
     const path = join(folder.path, 'image.qcow2');
     make(path, '');

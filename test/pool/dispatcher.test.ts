@@ -81,7 +81,7 @@ describe('the order of requests on one image', { timeout: 60_000 }, () => {
     resize: (handle) => startRun(handle, 'resize', { virtualSize: 8 * MiB, allowShrink: false, preallocation: 'off' }),
   };
   for (const [name, begin] of Object.entries(admittingNothing)) {
-    it(`lets nothing pass a running ${name}`, async () => {
+    it(`lets nothing pass a running ${name} (CHK-16, ORD-18, T62)`, async () => {
       await using at = await bench(startInline, {});
       const handle = await openOne(at);
       await handle.run('createSnapshot', snapshotArgs('old'), noRun);
@@ -106,7 +106,7 @@ describe('the order of requests on one image', { timeout: 60_000 }, () => {
     assert.deepEqual(bytes, bytesOf(1, 0));
   });
 
-  it('does many waiting calls in their order', async () => {
+  it('does many waiting calls in their order (ORD-20, T52)', async () => {
     await using at = await bench(startInline, {});
     const handle = await openOne(at);
     void handle.run('repair', { mode: 'all' }, noRun);

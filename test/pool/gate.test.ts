@@ -42,7 +42,7 @@ describe('the gate of an image', () => {
     assert.equal(gate.enter(overwrite(4)), false);
   });
 
-  it('lets nothing through while a run admits nothing', () => {
+  it('lets nothing through while a run admits nothing (ORD-18, T62)', () => {
     const gate = new Gate<GateEntry>();
     gate.begin('nothing');
     assert.equal(gate.enter(read(1)), false);

@@ -106,7 +106,7 @@ describe('a dirty image', { timeout: 60_000 }, () => {
     for (const handle of handles) assert.equal((await handle.call('describe', {}, none)).dirty, false);
   });
 
-  it('is read as it is until somebody wants to write', async () => {
+  it('is read as it is until somebody wants to write (BIT-I0, T76)', async () => {
     await using at = await bench(startInline, {});
     await at.make('one', 1 * MiB);
     markDirty(at.pathOf('one'));

@@ -17,7 +17,7 @@ async function disk(image: string): Promise<Buffer> {
 }
 
 describe('amending', () => {
-  test('changes several things at once, and no byte of the disk', async () => {
+  test('changes several things at once, and no byte of the disk (AMD-11, OPS-38)', async () => {
     await service.create({ name: 'vm', virtualSize: 4 * MiB });
     await service.write('vm', 0, pattern(300_000, 1));
     await service.post('/v1/images/vm/zero', { offset: 65_536, length: 65_536 }).expect(204);
@@ -44,7 +44,7 @@ describe('amending', () => {
     assert.equal((answer.body as ImageBody)['compat'], '1.1');
   });
 
-  test('is refused by the name of what cannot be, and changes nothing', async () => {
+  test('is refused by the name of what cannot be, and changes nothing (AMD-10)', async () => {
     await service.create({ name: 'kept', virtualSize: MiB });
     await service.write('kept', 0, pattern(1000, 3));
     for (const name of ['a', 'b', 'c']) await service.post('/v1/images/kept/snapshots', { name }).expect(201);

@@ -44,7 +44,7 @@ async function checkOf(
 }
 
 describe('a full copy', () => {
-  test('stands alone, with zeroes left out', async () => {
+  test('stands alone, with zeroes left out (OPS-07)', async () => {
     const answer = await copy({ name: 'full' }).expect(201);
     const made = answer.body as ImageBody;
     assert.equal(answer.headers['location'], `/v1/images/${made.id}`);

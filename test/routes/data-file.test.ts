@@ -89,7 +89,7 @@ describe('an image with a data file', () => {
     assert.ok(expected.equals(read.body as Buffer));
   });
 
-  test('is refused where QEMU refuses it, and nothing is left', async () => {
+  test('is refused where QEMU refuses it, and nothing is left (CRE-10, CRE-11, DAT-01)', async () => {
     await make('base', {});
     for (const wish of [
       { dataFile: {}, compat: '0.10' },

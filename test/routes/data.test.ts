@@ -181,7 +181,7 @@ describe('reading', () => {
     assert.equal(head.headers['etag'], `"${id}-${head.headers['image-generation']}"`);
   });
 
-  test('beyond the end is 416', async () => {
+  test('beyond the end is 416 (LIM-13)', async () => {
     const answer = await service.get('/v1/images/vm/data').set('Range', `bytes=${size}-`);
     assert.deepEqual([answer.status, codeOf(answer)], [416, 'range-not-satisfiable']);
     assert.equal(answer.headers['content-range'], `bytes */${size}`);

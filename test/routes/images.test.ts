@@ -108,7 +108,7 @@ describe('creating an image', () => {
 });
 
 describe('an overlay', () => {
-  test('is as large as its base, keeps it unchanged, and stands in its chain', async () => {
+  test('is as large as its base, keeps it unchanged, and stands in its chain (CRE-04)', async () => {
     const base = await service.create({ name: 'base', virtualSize: 3 * MiB });
     const overlay = await service.create({ name: 'overlay', backing: { image: 'base' } });
     assert.equal(overlay.virtualSize, 3 * MiB);

@@ -165,7 +165,7 @@ describe('a copy', () => {
     for (const name of ['secret', 'old', 'open', 'raw', 'whole']) assert.ok(await isClean(name), name);
   });
 
-  test('is not packed where that would be in clear text or outside the image, and leaves nothing then', async () => {
+  test('is not packed where that would be in clear text or outside the image, and leaves nothing then (CMP-10, T41)', async () => {
     for (const wish of [{ encryption }, { dataFile: {} }, { encryption, compress: true, mode: 'linked' }]) {
       const refused = await copy('source', { name: 'none', compress: true, ...wish });
       assert.deepEqual([refused.status, codeOf(refused)], [422, 'unsupported-option'], JSON.stringify(wish));

@@ -85,7 +85,7 @@ const all: Readonly<Record<string, Provocation>> = {
   ...hardProvocations,
 };
 
-describe('every problem of the table', () => {
+describe('every problem of the table (LIM-12)', () => {
   for (const [code, provoke] of Object.entries(all)) {
     test(`${code} is met by a client`, async () => {
       const { status, problem, ...met } = await provoke();

@@ -142,7 +142,7 @@ describe('an imported file', () => {
     assert.deepEqual(staged(), []);
   });
 
-  test('that is not what was declared is refused, and nothing is left of it', async () => {
+  test('that is not what was declared is refused, and nothing is left of it (OPS-01)', async () => {
     const answer = await service.put('/v1/imports/odd').send(content);
     assert.deepEqual([answer.status, codeOf(answer)], [422, 'unsafe-image']);
     assert.ok((answer.body as { violations: unknown[] }).violations.length > 0);

@@ -66,7 +66,7 @@ describe('the runtime of an image', () => {
       }
     ).caches;
 
-  test('takes other caches at once, keeps them over a closing, and answers with the info', async () => {
+  test('takes other caches at once, keeps them over a closing, and answers with the info (OPS-04, OPT-06, OPT-15)', async () => {
     await service.create({ name: 'run', virtualSize: 64 * MiB });
     const bytes = Buffer.alloc(3 * MiB, 7);
     await service.write('run', 0, bytes);
@@ -111,7 +111,7 @@ describe('the runtime of an image', () => {
     assert.equal(report.clean, true);
   });
 
-  test('is not changed by options of which one cannot be honoured', async () => {
+  test('is not changed by options of which one cannot be honoured (OPT-06, OPT-15)', async () => {
     await service.create({ name: 'stay', virtualSize: MiB });
     const before_ = await cachesOf('stay');
     for (const change of [

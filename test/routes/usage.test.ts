@@ -23,7 +23,7 @@ before(async () => {
 after(async () => service[Symbol.asyncDispose]());
 
 describe('caches', () => {
-  test('are as the settings say, unless somebody asks for others', async () => {
+  test('are as the settings say, unless somebody asks for others (OPT-01, OPT-02, OPT-03)', async () => {
     const sizesOf = async (image: string): Promise<readonly unknown[]> => {
       const { caches } = (await service.get(`/v1/images/${image}/info`).expect(200)).body as Caches;
       return [caches.l2.bytesMax, caches.l2.entryBytes, caches.refcounts?.bytesMax];

@@ -2,6 +2,14 @@
 //
 //   SEED=17 npm test -- crash             one life again
 //   LIVES=5000-9000 npm test -- crash     other lives, as many as wanted
+//
+// What the lives hold to account, each by a flush that a life misses when it is left out (docs/durability.md names them):
+//
+//   writes and discards    ORD-01, ORD-02, ORD-03, ORD-04, ORD-05, ORD-17; T27, T54, T57, T58
+//   tables that grow       ORD-06, ORD-07, ORD-08
+//   snapshots              ORD-09, ORD-10, ORD-11; T60
+//   lazy refcounts         ORD-13; T61
+//   another size           ORD-15, OPS-19; T17
 
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
@@ -32,6 +40,7 @@ const tried = { samples: 5, epochs: 'all', ignoresFlush: () => false } as const;
 const others = [
   ['the making of an image', liveCreation, 60],
   ['a repair', liveMending, 40],
+  // ORD-14, T68.
   ['the making and removal of bitmaps', liveBitmapSwitch, 24],
   ['the emptying of an overlay', liveEmptying, 16],
   ['a rebase', liveRebase, 10],
@@ -39,10 +48,12 @@ const others = [
   ['a copy', liveCopy, 24],
   ['the admission of a foreign file', liveAdmission, 4],
   ['another header', liveHeaderChange, 40],
+  // ORD-12.
   ['an amendment', liveAmendment, 24],
   ['a change of key slots', liveKeySlots, 2],
   ['the life of an image with a data file', liveTwoFiles, 30],
   ['the life of an encrypted image', liveEncrypted, 6],
+  // ORD-16, T59.
   ['a life of packed writes', livePacked, 2],
   ['a life under changing options', liveOtherwise, 6],
 ] as const;

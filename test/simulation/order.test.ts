@@ -15,8 +15,8 @@ const flushBetween = 'write-order.ts beforeMapping 2';
 const lives = 12;
 
 const rows: readonly (readonly [string, (seed: number, options: TrialOptions) => TrialRecord])[] = [
-  ['LUKS sectors', liveEncrypted],
-  ['packed blobs', livePacked],
+  ['LUKS sectors (ORD-03, OPS-10, T53)', liveEncrypted],
+  ['packed blobs (ORD-16, T59)', livePacked],
 ];
 
 describe('without the flush before the entries a crash shows what was never written', () => {

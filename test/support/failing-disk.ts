@@ -59,7 +59,7 @@ const failures: readonly { readonly call: PlannedFailure['call']; readonly code:
   { call: 'flush', code: 'io-error' },
 ];
 
-/** Has every call fail in turn, in every change of an image of this kind. */
+/** Has every call fail in turn, in every change of an image of this kind (OPS-12, T50). */
 export function describeFailures(kind: Kind, changes: readonly Change[]): void {
   describe(`a disk that fails at any step, ${kind.name}`, () => {
     const start = startOf(kind);

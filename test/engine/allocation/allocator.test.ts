@@ -21,7 +21,7 @@ function free(parts: WriteParts, ...clusters: readonly number[]): void {
 }
 
 describe('the allocator', () => {
-  it('gives the lowest free clusters, one after the other', () => {
+  it('gives the lowest free clusters, one after the other (REF-07)', () => {
     const { parts, start } = open(0);
     assert.deepEqual(parts.allocator.allocateUpTo(3), { first: start, count: 3 });
     assert.deepEqual(parts.allocator.allocateUpTo(1), { first: start + 3, count: 1 });
@@ -47,7 +47,7 @@ describe('the allocator', () => {
     assert.deepEqual(parts.allocator.allocateRun(1), { first: start + 6, count: 1 });
   });
 
-  it('gives a row across the ends of what one block counts', () => {
+  it('gives a row across the ends of what one block counts (REF-08, T42)', () => {
     const { parts, start } = open(0);
     const { refcountsPerBlock } = parts.geometry;
     parts.allocator.allocateRun(refcountsPerBlock - start - 3);
@@ -63,7 +63,7 @@ describe('the allocator', () => {
     }
   });
 
-  it('shares what is in use, and refuses a count too many without changing any', () => {
+  it('shares what is in use, and refuses a count too many without changing any (REF-05, T46)', () => {
     const parts = partsOver(newFile({ refcountBits: 2 }), undefined);
     const run = parts.allocator.allocateRun(2);
     parts.allocator.share(run);
@@ -76,7 +76,7 @@ describe('the allocator', () => {
     assert.equal(parts.refcounts.get(hostCluster(run.first + 1)), 3);
   });
 
-  it('does not hand out a table that nobody counts', () => {
+  it('does not hand out a table that nobody counts (T51)', () => {
     const { parts, start } = open(0);
     parts.overlap.claim({ first: hostCluster(start + 1), count: 1 }, 'constant');
     assert.equal(

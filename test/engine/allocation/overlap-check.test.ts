@@ -28,7 +28,7 @@ function refusesData(overlap: OverlapCheck, offset: number, length: number): boo
 }
 
 describe('claimed clusters', () => {
-  it('refuse data that touches a byte of them, and nothing else', () => {
+  it('refuse data that touches a byte of them, and nothing else (T51)', () => {
     const overlap = checkOf('cached');
     overlap.claim(run(28, 5), 'constant');
     assert.equal(refusesData(overlap, 0, 28 * 512), false);
@@ -97,7 +97,7 @@ describe('a template', () => {
     ]);
   });
 
-  it('never lets the header be handed out', () => {
+  it('never lets the header be handed out (MAP-09)', () => {
     for (const template of templates) {
       assert.equal(
         faultCodeOf(() => checkOf(template).admitAllocation(run(0, 1))),

@@ -28,7 +28,7 @@ function assertCounts(file: MemoryFile | FaultyFile, parts: WriteParts, allocate
 
 describe('growing refcounts', () => {
   for (const refcountBits of [1, 2, 4, 8, 16, 32, 64] as const) {
-    it(`leaves exact counts with 512-byte clusters and ${String(refcountBits)} bits`, () => {
+    it(`leaves exact counts (REF-09, T43, T44) with 512-byte clusters and ${String(refcountBits)} bits`, () => {
       const file = newFile({ clusterSize: 512, refcountBits });
       const parts = partsOver(file, undefined);
       const before = parts.refcounts.tableRun;
@@ -61,7 +61,7 @@ describe('growing refcounts', () => {
     assertCounts(file, parts, 20_000);
   });
 
-  it('gives the old table back after a flush', () => {
+  it('gives the old table back after a flush (REF-09)', () => {
     const file = newFile({ clusterSize: 512, refcountBits: 64 });
     const parts = partsOver(file, undefined);
     const before = parts.refcounts.tableRun;
@@ -72,7 +72,7 @@ describe('growing refcounts', () => {
     assert.equal(parts.allocator.allocateUpTo(1).first, before.first);
   });
 
-  it('adds one block where the table has a hole', () => {
+  it('adds one block where the table has a hole (REF-08, T43)', () => {
     const file = newFile({ clusterSize: 512, refcountBits: 64 });
     const parts = partsOver(file, undefined);
     const { refcountsPerBlock, clusterSize } = parts.geometry;
@@ -91,7 +91,7 @@ describe('growing refcounts', () => {
     assertCounts(file, parts, refcountsPerBlock - first);
   });
 
-  it('ends with image-full at the limit of the table, and goes on with what is free', () => {
+  it('ends with image-full at the limit of the table, and goes on with what is free (REF-10, LIM-02)', () => {
     const file = newFile({ clusterSize: 512, refcountBits: 64 });
     const parts = partsOver(file, undefined);
     const { refcountsPerBlock } = parts.geometry;
@@ -105,7 +105,7 @@ describe('growing refcounts', () => {
     assertCounts(file, parts, 2);
   });
 
-  it('ends with image-full where host offsets would reach 2^53', () => {
+  it('ends with image-full where host offsets would reach 2^53 (REF-07, LIM-06)', () => {
     const file = newFile({ clusterSize: 2 * 1024 * 1024, refcountBits: 64, virtualSize: 1024 });
     const parts = partsOver(file, undefined);
     const { refcountsPerBlock, clusterSize } = parts.geometry;

@@ -29,7 +29,7 @@ function kindsOf(image: Image, count: number): string {
 }
 
 describe('a packed write', () => {
-  it('stores what does not shrink as it is', () => {
+  it('stores what does not shrink as it is (CMP-03, T40)', () => {
     const file = newFile({});
     const image = imageOver(file, undefined);
     const bytes = new Uint8Array(3 * cluster).fill(7);
@@ -41,7 +41,7 @@ describe('a packed write', () => {
     assert.deepEqual(countsOf(file), clean);
   });
 
-  it('takes the place of data, zeroes and blobs, which are given back', () => {
+  it('takes the place of data, zeroes and blobs, which are given back (T39)', () => {
     const file = newFile({});
     const image = imageOver(file, undefined);
     fillGuest(image, 0, 2 * cluster, 1);
@@ -72,7 +72,7 @@ describe('a packed write', () => {
     assert.deepEqual(guestBytes(image, 0, 4 * cluster), new Uint8Array(4 * cluster));
   });
 
-  it('fills up the last cluster of a disk that ends within it', () => {
+  it('fills up the last cluster of a disk that ends within it (CMP-06)', () => {
     const file = newFile({ virtualSize: 2 * cluster + 512 });
     const image = imageOver(file, undefined);
     const last = new Uint8Array(512).fill(9);
@@ -117,7 +117,7 @@ describe('a packed write', () => {
     assert.deepEqual(countsOf(file), clean);
   });
 
-  it('begins a cluster when the last one is used as often as can be counted', () => {
+  it('begins a cluster when the last one is used as often as can be counted (REF-13, T46)', () => {
     for (const [refcountBits, counts] of [
       [1, [1, 1, 1, 1]],
       [2, [1, 3]],
@@ -134,7 +134,7 @@ describe('a packed write', () => {
     }
   });
 
-  it('takes whole clusters only', () => {
+  it('takes whole clusters only (CMP-06)', () => {
     const file = newFile({ virtualSize: 4 * cluster + 512 });
     const image = imageOver(file, undefined);
     const before = fileBytes(file);

@@ -50,7 +50,7 @@ function kindsAt(image: Image): readonly string[] {
 
 describe('zeroes and discards', () => {
   for (const kind of kinds) {
-    it(`do to the disk what they say, and keep the file sound: ${kind.name}`, () => {
+    it(`do to the disk what they say, and keep the file sound (MAP-07, OPS-14, T05, T07, T08, T09): ${kind.name}`, () => {
       const chance = new Prng(kind.name.length);
       for (let life = 0; life < 12; life += 1) {
         const { image, file, model } = open(kind);
@@ -86,7 +86,7 @@ describe('zeroes and discards', () => {
     });
   }
 
-  it('keep the place of a cluster, or give it up, as they were asked', () => {
+  it('keep the place of a cluster, or give it up, as they were asked (OPS-15, T10)', () => {
     const standard = open({ name: '', change: {}, hasBacking: false }).image;
     fillGuest(standard, 0, size, 7);
     runToEnd(standard.zero(guestOffset(0), clusterSize, { unmap: false }));
@@ -99,7 +99,7 @@ describe('zeroes and discards', () => {
     ]);
   });
 
-  it('mark what shows nothing: zeroing always, discarding only where a layer below could show', () => {
+  it('mark what shows nothing: zeroing always, discarding only where a layer below could show (OPS-15, OPS-16, T11)', () => {
     const alone = open({ name: '', change: {}, hasBacking: false }).image;
     runToEnd(alone.discard(guestOffset(0), size));
     assert.deepEqual(kindsAt(alone), [`hole ${String(size)}`]);
@@ -110,7 +110,7 @@ describe('zeroes and discards', () => {
     assert.deepEqual(kindsAt(overlay), [`hole ${String(clusterSize)}`, `zero ${String(size - clusterSize)}`]);
   });
 
-  it('of a part mark the whole where the rest is zero already, and write zeroes where it is not', () => {
+  it('of a part mark the whole where the rest is zero already, and write zeroes where it is not (OPS-14, T07)', () => {
     const { image } = open({ name: '', change: {}, hasBacking: true });
     // The layer ends 512 bytes into this cluster.
     runToEnd(image.zero(guestOffset(clusterSize * 4), 512, { unmap: true }));

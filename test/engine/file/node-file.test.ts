@@ -115,7 +115,7 @@ describe('space', () => {
     assert.deepEqual('missing' in loaded ? loaded.missing : 'there', 'there');
   });
 
-  it('gives punched space back and reserves space', () => {
+  it('gives punched space back and reserves space (T85)', () => {
     const file = NodeFile.create(freshPath());
     file.writeAt(hostOffset(0), new Uint8Array(1_048_576).fill(1));
     file.flush();
@@ -156,7 +156,7 @@ describe('space', () => {
     file.close();
   });
 
-  it('names a file size that the system does not allow insufficient storage', () => {
+  it('names a file size that the system does not allow insufficient storage, behind a short write (T85)', () => {
     const script = [
       "import { NodeFile } from './src/engine/file/node-file.ts';",
       "process.on('SIGXFSZ', () => undefined);",

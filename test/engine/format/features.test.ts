@@ -27,7 +27,7 @@ test('sets, sees and clears each of 64 bits without touching another', () => {
   }
 });
 
-test('knows incompatible bits 0 to 4 and no other (BIT-I0…BIT-I5+)', () => {
+test('knows incompatible bits 0 to 4 and no other (BIT-I0, BIT-I1, BIT-I2, BIT-I3, BIT-I4, BIT-I5)', () => {
   const full = { high: 0xffff_ffff, low: 0xffff_ffff };
   assert.deepEqual(
     unknownIncompatibleBits(full),

@@ -6,7 +6,7 @@ import { PiB, TiB } from '../../../src/base/units.ts';
 import { geometryOf, l1EntriesFor } from '../../../src/engine/format/geometry.ts';
 import { guestOffset, hostCluster, hostOffset } from '../../../src/engine/format/offsets.ts';
 
-test('derives the numbers of appendix A for every cluster size, width and entry size', () => {
+test('derives the numbers of appendix A for every cluster size, width and entry size (SUB-01, SUB-02, T24)', () => {
   for (let clusterBits = 9; clusterBits <= 21; clusterBits += 1) {
     for (let refcountOrder = 0; refcountOrder <= 6; refcountOrder += 1) {
       for (const extendedL2 of clusterBits >= 14 ? [false, true] : [false]) {

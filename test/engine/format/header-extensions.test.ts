@@ -42,7 +42,7 @@ function fault(bytes: Uint8Array): FaultCode | undefined {
   return faultCodeOf(() => decodeAll(bytes));
 }
 
-test("decodes what it encodes, in QEMU's order (FMT-12, EXT-01…EXT-06)", () => {
+test("decodes what it encodes, in QEMU's order (FMT-12, EXT-01, EXT-02, EXT-03, EXT-04, EXT-05, EXT-06)", () => {
   const all: HeaderExtensions = {
     backingFormat: 'qcow2',
     featureNames: [...featureNames],

@@ -193,7 +193,7 @@ test('takes a compression type only together with its feature bit (BIT-I3)', () 
   );
 });
 
-test('takes extended L2 entries with clusters of 16 KiB and more only (FMT-05)', () => {
+test('takes extended L2 entries with clusters of 16 KiB and more only (FMT-05, BIT-I4)', () => {
   for (let bits = 9; bits <= 21; bits += 1) {
     const code = decodeFault((view) => {
       view.setUint32(20, bits);

@@ -16,7 +16,7 @@ test('takes bits 9 to 55 as the offset and bit 63 as owned, each bit alone (MAP-
   }
 });
 
-test('is exact for the largest offset, 2^56 - 512', () => {
+test('is exact for the largest offset, 2^56 - 512 (T22)', () => {
   assert.equal(entryOffset(0xffff_ffff, 0xffff_ffff), 2 ** 56 - 512);
 });
 

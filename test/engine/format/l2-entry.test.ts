@@ -72,7 +72,7 @@ test('knows the first cluster of a data file by its owner alone (DAT-02, T20)', 
   assert.equal(subclusterKind(0, 0, bits, rule), 'invalid');
 });
 
-test('keeps every reserved bit out of the kind and the offset, and sees it (MAP-02)', () => {
+test('keeps every reserved bit out of the kind and the offset, and sees it (MAP-02, T23)', () => {
   const reserved = [1n, 2n, 3n, 4n, 5n, 6n, 7n, 8n, 56n, 57n, 58n, 59n, 60n, 61n];
   for (const offset of offsets) {
     for (const flags of subsets([0n, 63n])) {
@@ -130,7 +130,7 @@ test('takes a compressed entry as compressed whatever its bitmap says (SUB-05)',
   assert.equal(subclusterKind(high, low, { zeroes: 1, allocated: 1, index: 0 }, extended), 'compressed');
 });
 
-test('decodes compressed descriptors of every cluster size as the formula says (CMP-01, CMP-02)', () => {
+test('decodes compressed descriptors of every cluster size as the formula says (CMP-01, CMP-02, T36)', () => {
   for (const clusterBits of clusterBitsAll) {
     const geometry = standardGeometry(clusterBits);
     const shift = BigInt(70 - clusterBits);

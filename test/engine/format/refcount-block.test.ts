@@ -37,7 +37,7 @@ test('reads every index of a block of every width as the definition says', () =>
   }
 });
 
-test('writes every index of every width and leaves all other bytes and neighbours as they were', () => {
+test('writes every index of every width and leaves all other bytes and neighbours as they were (REF-02, REF-03, T45)', () => {
   for (const order of orders) {
     const bits = 2 ** order;
     const count = (blockLength * 8) / bits;

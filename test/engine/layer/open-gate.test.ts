@@ -33,7 +33,7 @@ it('refuses every name when nothing is listed', () => {
   }
 });
 
-it('refuses a name that is not the next in the chain, however it is spelled', () => {
+it('refuses a name that is not the next in the chain, however it is spelled (T81)', () => {
   for (const fileName of ['root.raw', './base.qcow2', '/images/base.qcow2', 'base.qcow2\0', 'file:base.qcow2']) {
     assert.deepEqual(refusal({ fileName, format: undefined }, [base, root]), {
       code: 'backing-refused',

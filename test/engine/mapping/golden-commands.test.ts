@@ -129,7 +129,7 @@ describe('the golden vector', () => {
     assert.deepEqual(l2Of(file, [7, 8, 9]), ['0x0', '0x1', '0x0']);
   });
 
-  it('B07: a snapshot takes the flags and raises the refcounts', () => {
+  it('B07: a snapshot takes the flags and raises the refcounts (OPS-26)', () => {
     const file = golden({}, (image) => {
       write3(image);
       snapshot(image);
@@ -157,7 +157,7 @@ describe('the golden vector', () => {
     assert.equal(refcountsOf(file), '111111111112');
   });
 
-  it('B10: deleting the snapshot gives back what only it had, and the flag to what it shared', () => {
+  it('B10: deleting the snapshot gives back what only it had, and the flag to what it shared (OPS-28)', () => {
     const file = golden({}, (image) => {
       write3(image);
       snapshot(image);
@@ -171,7 +171,7 @@ describe('the golden vector', () => {
     assert.equal(ImageBytes.of(fileBytes(file)).u32(60), 0);
   });
 
-  it('B11: blobs one behind the other in one cluster, which counts them', () => {
+  it('B11: blobs one behind the other in one cluster, which counts them (CMP-03, T38)', () => {
     const file = golden({}, (image) => {
       for (const [index, pattern] of [1, 2, 3].entries()) {
         pack(image, index * cluster, new Uint8Array(cluster).fill(pattern));
@@ -208,7 +208,7 @@ describe('the golden vector', () => {
     assert.deepEqual(guestBytes(imageOver(file, undefined), cluster, cluster), mostlyNoise(1));
   });
 
-  it('B15: subclusters', () => {
+  it('B15: subclusters (SUB-08, SUB-09, T25)', () => {
     const file = golden({ extendedL2: true }, (image) => {
       fillGuest(image, 0, cluster, 1);
       zero(image, cluster, cluster, { unmap: false });
@@ -269,7 +269,7 @@ describe('a compressed cluster', () => {
     assert.deepEqual(guestBytes(imageOver(file, undefined), 0, cluster), expected);
   });
 
-  it('B13: gives back one reference of every cluster that its blob touches', () => {
+  it('B13: gives back one reference of every cluster that its blob touches (T34, T35)', () => {
     const entries = [0x5d40_0000_0005_0000n, 0x5d40_0000_0005_eadan, 0x5d80_0000_0006_d5b4n];
     const refcounts = [2, 2, 1];
     const ways: readonly (readonly [string, number, string])[] = [
@@ -288,6 +288,19 @@ describe('a compressed cluster', () => {
       assert.deepEqual(l2Of(file, [guest]), ['0x1']);
       assert.deepEqual(countsOf(file), clean);
     }
+  });
+
+  it('of subclusters is unpacked when a part of it is zeroed or written, and has all of them then (SUB-05, SUB-08, T29)', () => {
+    const file = golden({ extendedL2: true }, (image) => {
+      pack(image, 0, new Uint8Array(cluster).fill(5));
+      pack(image, cluster, new Uint8Array(cluster).fill(6));
+      zero(image, 0, 2 * KiB, { unmap: false });
+      fillGuest(image, cluster + 100, 100, 7);
+      assert.deepEqual(guestBytes(image, 0, cluster), new Uint8Array(cluster).fill(5, 2 * KiB));
+    });
+    assert.deepEqual(l2Of(file, [0, 1]), ['owned placed 0x0', 'owned placed 0x0']);
+    assert.deepEqual(bitmapsOf(file, [0, 1]), [0xffff_ffffn, 0xffff_ffffn]);
+    assert.equal(refcountsOf(file), '1111111');
   });
 
   it('is never written in place, whatever its flags say', () => {

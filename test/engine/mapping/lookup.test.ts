@@ -77,7 +77,7 @@ describe('a lookup', () => {
     assert.equal(found['host'], place(30) + 100);
   });
 
-  it('ends with its slice of the table, and with the table', () => {
+  it('ends with its slice of the table, and with the table (MAP-10, T21)', () => {
     const slice = parts.mapping.entriesPerSlice * cluster;
     assert.deepEqual(find(parts, cluster * 8), { kind: 'absent', length: slice - cluster * 8, host: undefined });
     assert.deepEqual(find(parts, slice + 1), { kind: 'absent', length: slice - 1, host: undefined });
@@ -131,7 +131,7 @@ describe('a lookup of subclusters', () => {
     { extendedL2: true },
   );
 
-  it('joins them within and across clusters', () => {
+  it('joins them within and across clusters (SUB-03, SUB-10, T28)', () => {
     assert.deepEqual(find(parts, 0), { kind: 'data', length: part * 3, host: place(10), owned: true });
     assert.deepEqual(find(parts, part * 3), { kind: 'zero', length: part, host: place(10) + part * 3 });
     assert.deepEqual(find(parts, part * 4 + 1), {

@@ -35,7 +35,7 @@ describe('the plan of a write', () => {
 
   for (const base of [0, 13, 26]) {
     for (const owned of [true, false]) {
-      it(`is right for every state of subclusters ${String(base)} to ${String(base + 5)}${owned ? ' in place' : ''}`, () => {
+      it(`is right for every state (SUB-06, SUB-07, T26, T30) of subclusters ${String(base)} to ${String(base + 5)}${owned ? ' in place' : ''}`, () => {
         for (const state of states()) {
           const bitsOf = (wanted: number): number =>
             state.reduce((word, value, index) => (value === wanted ? (word | (1 << (base + index))) >>> 0 : word), 0);
@@ -69,7 +69,7 @@ describe('the plan of a write', () => {
     }
   }
 
-  it('covers the whole cluster when it was compressed', () => {
+  it('covers the whole cluster when it was compressed (SUB-05)', () => {
     const entry = { high: 0x4000_0000, low: 0x4000, zeroes: 0, allocated: 0 };
     const plan = planSubclusters(entry, geometry, { offset: 600, length: 10, owned: false });
     assert.deepEqual(plan, {

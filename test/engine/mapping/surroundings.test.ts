@@ -67,7 +67,7 @@ for (const { name, extendedL2 } of layouts) {
       );
     });
 
-    test('that was used before shows nothing of its old bytes', () => {
+    test('that was used before shows nothing of its old bytes (T06)', () => {
       const file = new KeepingFile(newFile({ virtualSize, clusterSize, extendedL2 }));
       const image = imageOver(file, undefined);
       fillGuest(image, 0, 4 * clusterSize, 0xaa);

@@ -49,7 +49,7 @@ const ways: readonly (readonly [string, (image: Image) => void])[] = [
 
 describe('a table that is shared with a snapshot', () => {
   for (const [name, change] of ways) {
-    it(`is copied, and a flag in it that is older than the sharing is not believed: ${name} (T01, T03)`, () => {
+    it(`is copied, and a flag in it that is older than the sharing is not believed: ${name} (MAP-08, T01, T03)`, () => {
       const bytes = imageWithSnapshot();
       bytes.setU64(bytes.l2At(guest), bytes.u64(bytes.l2At(guest)) | owned);
       const file = MemoryFile.of(bytes.bytes);

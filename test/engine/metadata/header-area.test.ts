@@ -36,7 +36,7 @@ const changes: readonly (readonly [string, (area: HeaderArea) => void])[] = [
 
 describe('a change of the header', () => {
   for (const [name, change] of changes) {
-    it(`is one write inside the first sector: ${name}`, () => {
+    it(`is one write inside the first sector (FMT-13): ${name}`, () => {
       const file = new CountingFile(newFile({}));
       const area = areaOf(file);
       change(area);
@@ -98,7 +98,7 @@ describe('a new backing name', () => {
     return file;
   }
 
-  it('keeps unknown fields and extensions', () => {
+  it('keeps unknown fields and extensions (FMT-04, EXT-06, T64)', () => {
     const file = fileWithUnknowns();
     const area = areaOf(file);
     assert.equal(area.backingName, 'old');
@@ -114,7 +114,7 @@ describe('a new backing name', () => {
     assert.deepEqual(fileBytes(file).subarray(120, 123), Uint8Array.of(9, 8, 7));
   });
 
-  it('that does not fit is refused, and nothing is changed', () => {
+  it('that does not fit is refused, and nothing is changed (T65)', () => {
     const file = newFile({ clusterSize: 512, backing: { fileName: 'b', format: 'raw' } });
     const area = areaOf(file);
     const before = fileBytes(file);

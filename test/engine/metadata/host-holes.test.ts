@@ -27,7 +27,7 @@ function mapOf(file: MemoryFile): readonly unknown[] {
 
 describe('holes of the file', () => {
   for (const refcountBits of [1, 4, 16, 64] as const) {
-    it(`are shown where only the tables were written: ${String(refcountBits)} bits`, () => {
+    it(`are shown where only the tables were written (OPS-08a): ${String(refcountBits)} bits`, () => {
       const change: Partial<CreateSpec> = { clusterSize: cluster, virtualSize: 4 * MiB, refcountBits };
       const file = newFile({ ...change, preallocation: 'metadata' });
       assert.deepEqual(mapOf(file), [[0, 4 * MiB, 'data', true]]);
@@ -42,7 +42,7 @@ describe('holes of the file', () => {
     });
   }
 
-  it('are no matter in a file that was written', () => {
+  it('are no matter in a file that was written (OPS-08a)', () => {
     const file = newFile({ clusterSize: cluster, virtualSize: 4 * MiB });
     const image = imageOver(file, undefined);
     fillGuest(image, 0, 2 * MiB, 7);

@@ -61,7 +61,7 @@ describe('an L1 entry', () => {
     );
   });
 
-  it('behind the table names nothing: a disk may be larger than its tables say (OPS-09)', () => {
+  it('behind the table names nothing: a disk may be larger than its tables say (OPS-09, T18)', () => {
     const { mapping } = tables(4, {});
     assert.equal(mapping.l2Table(4), undefined);
     assert.equal(mapping.l2Table(1_000_000), undefined);

@@ -41,7 +41,7 @@ describe('refcounts', () => {
   }
 
   for (const refcountBits of [1, 2, 4, 8] as const) {
-    it(`of ${String(refcountBits)} bits overflow as a whole or not at all`, () => {
+    it(`of ${String(refcountBits)} bits overflow as a whole or not at all (REF-05, T46)`, () => {
       const parts = partsOver(newFile({ refcountBits }), undefined);
       const { refcounts } = parts;
       const first = refcounts.nextFree(hostCluster(0));
@@ -56,7 +56,7 @@ describe('refcounts', () => {
     });
   }
 
-  it('do not go below zero, also where no block counts', () => {
+  it('do not go below zero, also where no block counts (REF-06)', () => {
     const { refcounts, geometry } = partsOver(newFile({}), undefined);
     const free = refcounts.nextFree(hostCluster(0));
     const far = hostCluster(geometry.refcountsPerBlock * 40);
@@ -72,7 +72,7 @@ describe('refcounts', () => {
     }, BrokenAssertion);
   });
 
-  it('make the lowest free cluster known when one is given back', () => {
+  it('make the lowest free cluster known when one is given back (T49)', () => {
     const { refcounts } = partsOver(newFile({}), undefined);
     const first = refcounts.nextFree(hostCluster(0));
     refcounts.raise(run(first, 9));

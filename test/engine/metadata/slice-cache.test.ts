@@ -73,7 +73,7 @@ describe('a slice cache', () => {
     assert.equal(file.log.length, 1);
   });
 
-  it('asks what the slices wait for before it writes the first of them', () => {
+  it('asks what the slices wait for before it writes the first of them (ORD-01, T54)', () => {
     const { cache, file } = cacheOver(16_384, () => {
       file.flush();
     });
@@ -82,7 +82,7 @@ describe('a slice cache', () => {
     assert.deepEqual(file.log, [undefined, { offset: 512, length: 512 }]);
   });
 
-  it('keeps what could not be written for the next time', () => {
+  it('keeps what could not be written for the next time (T56)', () => {
     let fails = true;
     const { cache, file } = cacheOver(16_384, () => {
       if (fails) throw new Fault('insufficient-storage', {});
@@ -119,7 +119,7 @@ describe('a slice cache', () => {
     cache.writeBack();
   });
 
-  it('forgets the slices of a span without writing them', () => {
+  it('forgets the slices of a span without writing them (T47)', () => {
     const { cache, file } = cacheOver(16_384);
     for (const index of [3, 4, 5]) change(cache, index, 99);
     const gone = cache.get(hostOffset(4 * sliceLength));
@@ -155,7 +155,7 @@ describe('the place of a slice', () => {
     assert.equal(sliceOffset(hostOffset(65_536), 4096, 4096), 69_632);
   });
 
-  it('is at most 4 KiB long, and never longer than a cluster', () => {
+  it('is at most 4 KiB long, and never longer than a cluster (OPT-02)', () => {
     assert.equal(sliceLengthOf(512), 512);
     assert.equal(sliceLengthOf(4096), 4096);
     assert.equal(sliceLengthOf(2 * 1024 * 1024), 4096);

@@ -78,7 +78,7 @@ function read(entries: readonly Partial<Entry>[], version: 2 | 3): SnapshotList 
 }
 
 describe('a snapshot list', () => {
-  test('holds the entries in the order of the table (SNT-01)', () => {
+  test('holds the entries in the order of the table (SNT-01, OPS-29)', () => {
     const list = read([{}, { id: '12', name: 'b', extraLength: 32 }, { id: '7', name: 'äöü' }], 3);
     assert.deepEqual(
       [0, 1, 2].map((index) => [list.at(index).id, list.at(index).name, list.at(index).virtualSize]),
@@ -106,7 +106,7 @@ describe('a snapshot list', () => {
     assert.equal(list.indexOf('1'), undefined);
   });
 
-  test('looks for an id before a name, and takes the first of those that share one (OPS-27)', () => {
+  test('looks for an id before a name, and takes the first of those that share one (OPS-27, T72)', () => {
     const list = read(
       [
         { id: '9', name: '2' },
@@ -236,7 +236,7 @@ describe('a snapshot table', () => {
     }
   });
 
-  test('has at most 64 MiB (LIM-03)', () => {
+  test('has at most 64 MiB (SNT-05, LIM-03)', () => {
     const longText = 'n'.repeat(0xffff);
     const long = entryBytes({ id: longText, name: longText, extraLength: 1024 });
     const step = Math.ceil(long.length / 8) * 8;
@@ -260,7 +260,7 @@ describe('a snapshot table', () => {
     );
   });
 
-  test('can have 65,536 entries, in the memory of their bytes (LIM-03, T80)', () => {
+  test('can have 65,536 entries, in the memory of their bytes (SNT-05, LIM-03, T80)', () => {
     const file = MemoryFile.empty();
     const count = 65_536;
     const table = tableBytes(Array.from({ length: count }, (_, index) => ({ id: String(index + 1), name: '' })));

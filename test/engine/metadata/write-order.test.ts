@@ -54,7 +54,7 @@ describe('a durable change', () => {
     assert.equal(cost, 1);
   });
 
-  test('costs two flushes when it allocates a cluster', () => {
+  test('costs two flushes when it allocates a cluster (OPS-13)', () => {
     const { image, file } = openNew(plain);
     write(image, 0, cluster);
     image.flush();
@@ -64,7 +64,7 @@ describe('a durable change', () => {
     assert.equal(cost, 2);
   });
 
-  test('costs two flushes also when it needs a new L2 table', () => {
+  test('costs two flushes also when it needs a new L2 table (ORD-05)', () => {
     const { image, file } = openNew(plain);
     write(image, 0, cluster);
     image.flush();
@@ -74,7 +74,7 @@ describe('a durable change', () => {
     assert.equal(cost, 2);
   });
 
-  test('costs three flushes when it needs a new refcount block', () => {
+  test('costs three flushes when it needs a new refcount block (ORD-07, T55)', () => {
     const { image, file } = openNew({ ...plain, virtualSize: 1024 ** 2, clusterSize: 512 });
     // 256 clusters of 512 bytes are counted by one block: write up to the last of them, with their L2 tables.
     let next = 0;
@@ -101,7 +101,7 @@ describe('a durable change', () => {
     );
   });
 
-  test('costs one flush more with lazy refcounts only for the first change', () => {
+  test('costs one flush more with lazy refcounts only for the first change (ORD-13, T61)', () => {
     const { image, file } = openNew({ ...plain, lazyRefcounts: true });
     write(image, 0, 512);
     image.flush();
@@ -113,7 +113,7 @@ describe('a durable change', () => {
 });
 
 describe('references that were dropped', () => {
-  test('keep their cluster until a flush made the drop durable', () => {
+  test('keep their cluster until a flush made the drop durable (ORD-04, T48, T58)', () => {
     const { image, file } = openNew(plain);
     write(image, 0, cluster);
     image.flush();
@@ -129,7 +129,7 @@ describe('references that were dropped', () => {
 });
 
 describe('closing', () => {
-  test('writes everything and takes the dirty bit away', () => {
+  test('writes everything and takes the dirty bit away (OPS-03)', () => {
     using folder = tempFolder();
     const path = join(folder.path, 'image.qcow2');
     runToEnd(Image.create(path, { ...plain, lazyRefcounts: true }));

@@ -95,7 +95,7 @@ describe('amending', () => {
     });
   }
 
-  it('counts a large file with wider refcounts than a table of one cluster can name', () => {
+  it('counts a large file with wider refcounts than a table of one cluster can name (REF-12)', () => {
     const file = newFile({ clusterSize: 512, virtualSize: 4 * 1024 * 1024, preallocation: 'metadata' });
     amend(file, { refcountBits: 64 });
     const image = ImageBytes.of(fileBytes(file));

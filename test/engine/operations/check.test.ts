@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
+import { MemoryFile } from '../../../src/engine/file/memory-file.ts';
 import { findingsMax } from '../../../src/engine/operations/check-report.ts';
 import type { CheckReport } from '../../../src/engine/operations/check-report.ts';
 import { check } from '../../../src/engine/operations/check.ts';
@@ -104,6 +105,14 @@ describe('a check', () => {
     const report = checked(image);
     assert.equal(report.checkErrors, 1);
     assert.match(report.findings[0]?.message ?? '', /65537 snapshots/);
+  });
+
+  test('counts no more than 2^31 - 1 clusters (CHK-18)', () => {
+    const file = MemoryFile.of(soundImage().bytes);
+    file.resize(2 ** 31 * clusterSize);
+    const report = runToEnd(check(file));
+    assert.deepEqual([report.checkErrors, report.corruptions, report.leaks], [1, 0, 0]);
+    assert.match(report.findings[0]?.message ?? '', /more than 2147483647 clusters/);
   });
 
   test('reads each place a few times only, however many tables lie over it', () => {

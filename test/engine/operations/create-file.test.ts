@@ -81,6 +81,18 @@ describe('a new image file', () => {
     assert.equal(readFileSync(path, 'utf8'), 'precious');
   });
 
+  it('takes no data file that is there: it stays as it is (DAT-07)', () => {
+    using folder = tempFolder();
+    const [path, data] = [join(folder.path, 'new.qcow2'), join(folder.path, 'old.data')];
+    writeFileSync(data, 'precious');
+    const fault = faultOf(() => {
+      runToEnd(createFile(path, { ...plainSpec, dataFile: { fileName: 'old.data', path: data, raw: true } }));
+    });
+    assert.deepEqual([fault.code, fault.context['systemCode']], ['io-error', 'EEXIST']);
+    assert.deepEqual(readdirSync(folder.path), ['old.data']);
+    assert.equal(readFileSync(data, 'utf8'), 'precious');
+  });
+
   it('needs its folder', () => {
     using folder = tempFolder();
     const fault = faultOf(() => {

@@ -130,7 +130,7 @@ describe('an image with a data file', () => {
     assert.deepEqual(countsOf(pair.file), clean);
   });
 
-  it('is refused without the file, and with a bit that says raw of nothing (DAT-03, BIT-A1)', () => {
+  it('is refused without the file, and with a bit that says raw of nothing (DAT-03, BIT-A1, BIT-I2)', () => {
     const { file } = newPair(true);
     assert.equal(
       faultCodeOf(() => imageOver(file.fork(), undefined)),

@@ -48,7 +48,7 @@ describe('an image that meets corruption', () => {
     ],
   ];
   for (const [name, meet] of ways) {
-    it(`is marked and not changed any more, and can be read where it is sound: ${name}`, () => {
+    it(`is marked and not changed any more, and can be read where it is sound (T75): ${name}`, () => {
       const file = broken('1.1');
       const image = imageOver(file, undefined);
       assert.equal(

@@ -76,7 +76,7 @@ describe('a copy of an image', () => {
   // Tables of a full disk of 1 MiB in clusters of 64 KiB: header, one L2 table, L1, refcount table and block.
   const tables = 5 * 64 * KiB;
 
-  it('needs the clusters of the new file that data touches, and none for zeroes', () => {
+  it('needs the clusters of the new file that data touches, and none for zeroes (T84)', () => {
     const image = imageOver(newFile({ clusterSize: 4 * KiB, virtualSize: MiB }), undefined);
     fillGuest(image, 60 * KiB, 8 * KiB, 1);
     fillGuest(image, 200 * KiB, 4 * KiB, 2);

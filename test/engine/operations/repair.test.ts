@@ -158,7 +158,7 @@ describe('a repair', () => {
     });
   }
 
-  test('lowers a leak, empties the cluster and touches nothing else with "leaks"', () => {
+  test('lowers a leak, empties the cluster and touches nothing else with "leaks" (CHK-04)', () => {
     const before = soundImage();
     const leak = before.endCluster;
     before.resize((leak + 1) * clusterSize);
@@ -171,7 +171,7 @@ describe('a repair', () => {
     assert.deepEqual(image.bytes, before.bytes);
   });
 
-  test('leaves a refcount that is too low to "all"', () => {
+  test('leaves a refcount that is too low to "all" (CHK-05)', () => {
     const before = imageWithSnapshot();
     before.setRefcount(before.cluster(before.target(before.l2At(1))), 1);
     const { report } = repaired(before, 'leaks');
@@ -180,7 +180,7 @@ describe('a repair', () => {
     assert.ok(report.corruptions > 0);
   });
 
-  test('says that "leaks" cannot build refcounts anew, and writes nothing', () => {
+  test('says that "leaks" cannot build refcounts anew, and writes nothing (CHK-06, T79)', () => {
     const before = soundImage();
     before.setRefcount(before.cluster(before.target(before.l2At(1))), 0);
     const { report, image } = repaired(before, 'leaks');
@@ -215,7 +215,7 @@ describe('a repair', () => {
     assert.equal(image.refcount(image.cluster(named)), 1);
   });
 
-  test('drops snapshots beyond the limit and frees what they had', () => {
+  test('drops snapshots beyond the limit and frees what they had (CHK-12)', () => {
     const before = imageWithSnapshot();
     before.setU32(4, 2);
     const version2 = ImageBytes.of(before.bytes);

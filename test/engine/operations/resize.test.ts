@@ -9,9 +9,10 @@ import { guestOffset } from '../../../src/engine/format/offsets.ts';
 import type { CreateSpec, Image } from '../../../src/engine/image.ts';
 import { RawLayer } from '../../../src/engine/layer/raw-layer.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
+import { ImageBytes } from '../../support/image-bytes.ts';
 import { FaultyFile } from '../../support/faulty-file.ts';
 import { faultCodeOf } from '../../support/faults.ts';
-import { clean, countsOf, fillGuest, guestBytes, imageOver, newFile } from '../../support/memory-parts.ts';
+import { clean, countsOf, fileBytes, fillGuest, guestBytes, imageOver, newFile } from '../../support/memory-parts.ts';
 
 const cluster = 512;
 const span = cluster * 64;
@@ -31,7 +32,7 @@ function filled(change: Partial<CreateSpec>): MemoryFile {
 
 describe('a disk that grows', () => {
   for (const compat of ['0.10', '1.1'] as const) {
-    it(`shows zeroes behind what it had, also after a cut: ${compat}`, () => {
+    it(`shows zeroes behind what it had, also after a cut (OPS-17, OPS-19, T15, T17): ${compat}`, () => {
       const file = filled({ compat });
       const image = imageOver(file, undefined);
       for (const cut of [size - 512, span * 2 + 512, span, 512]) {
@@ -48,7 +49,29 @@ describe('a disk that grows', () => {
     });
   }
 
-  it('hides what a longer layer below has there', () => {
+  it('finds the refcount blocks again that counted nothing but themselves meanwhile (REF-11)', () => {
+    const file = filled({ refcountBits: 64 });
+    const blocksOf = (): readonly bigint[] => {
+      const bytes = ImageBytes.of(fileBytes(file));
+      const entries = Array.from({ length: bytes.u32(56) * (cluster / 8) }, (_, at) =>
+        bytes.u64(bytes.tableOffset + at * 8),
+      );
+      return entries.filter((entry) => entry > 0n);
+    };
+    const before = blocksOf();
+    const image = imageOver(file, undefined);
+    resize(image, 512);
+    image.settle();
+    assert.deepEqual(blocksOf(), before);
+    assert.deepEqual(countsOf(file), clean);
+    resize(image, size);
+    fillGuest(image, 0, size, 7);
+    image.close();
+    assert.deepEqual(blocksOf(), before);
+    assert.deepEqual(countsOf(file), clean);
+  });
+
+  it('hides what a longer layer below has there (OPS-18, T14)', () => {
     const below = new Uint8Array(span * 4).fill(9);
     for (const [clusterSize, extendedL2] of [
       [512, false],
@@ -108,7 +131,7 @@ describe('another size is refused', () => {
     });
   }
 
-  it('in version 2 where snapshots, or a longer layer below, would not go along', () => {
+  it('in version 2 where snapshots, or a longer layer below, would not go along (OPS-18, OPS-20)', () => {
     const image = imageOver(filled({ compat: '0.10' }), undefined);
     runToEnd(image.createSnapshot({ name: 's', seconds: 0, nanoseconds: 0, idFloor: 1 }));
     const grow = { virtualSize: size * 2, allowShrink: false, preallocation: 'off' } as const;

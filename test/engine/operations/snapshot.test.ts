@@ -78,7 +78,7 @@ const kinds: readonly (readonly [string, Partial<CreateSpec>])[] = [
 
 describe('snapshots', () => {
   for (const [kind, change] of kinds) {
-    it(`keep what the disk held, whatever is written later: ${kind}`, () => {
+    it(`keep what the disk held, whatever is written later (OPS-30): ${kind}`, () => {
       const file = prepare(change);
       assert.deepEqual(countsOf(file), clean);
       const image = imageOver(file, undefined);
@@ -98,7 +98,7 @@ describe('snapshots', () => {
     });
   }
 
-  it('go by id before name, and by nothing else', () => {
+  it('go by id before name, and by nothing else (OPS-27, T72)', () => {
     const image = imageOver(prepare({}), undefined);
     take(image, '1');
     assert.deepEqual(

@@ -67,6 +67,23 @@ for (const { name, type, pack, unpack } of methods) {
   });
 }
 
+describe('a packed deflate cluster', () => {
+  it('names nothing that lies more than 4 KiB back, and has no wrapper (CMP-03, CMP-04, T37)', () => {
+    const length = 65_536;
+    const repeated = (distance: number): Uint8Array<ArrayBuffer> => {
+      const part = chance.bytes(distance);
+      return Uint8Array.from({ length }, (_, index) => part[index % distance] ?? 0);
+    };
+    const pack = (bytes: Uint8Array<ArrayBuffer>): number =>
+      performTask({ kind: 'pack', type: 0, clusterSize: length, bytes, dropsZeroes: false }).lengths[0] ?? 0;
+    assert.ok(pack(repeated(3_500)) < length / 8);
+    assert.equal(pack(repeated(5_000)), length, 'a larger window would find the repetition');
+    const task = { kind: 'pack', type: 0, clusterSize, bytes: striped.slice(), dropsZeroes: false } as const;
+    const { bytes, lengths } = performTask(task);
+    assert.deepEqual(Uint8Array.from(inflateRawSync(bytes.subarray(0, lengths[0]), { windowBits: 12 })), striped);
+  });
+});
+
 describe('a deflate stream that goes on behind its cluster', () => {
   it('is not passed on: nobody knows where the cluster ends in it', () => {
     const bytes = Uint8Array.from(deflateRawSync(joined(striped, other), { windowBits: 12 }));

@@ -52,7 +52,7 @@ const methods = [
 for (const { name, type, pack } of methods) {
   describe(`a ${name} cluster`, () => {
     for (const length of [512, 4_096, 65_536, 2_097_152]) {
-      it(`of ${String(length)} bytes unpacks with nothing, padding or another blob behind it`, () => {
+      it(`of ${String(length)} bytes unpacks with nothing, padding or another blob behind it (CMP-02, T32)`, () => {
         const cluster = text(length);
         const packed = pack(cluster);
         assert.deepEqual(unpacked(type, packed, length), cluster);
@@ -113,7 +113,7 @@ for (const { name, type, pack } of methods) {
 }
 
 describe('a deflate stream', () => {
-  it('counts as far as the cluster when it goes on behind it', () => {
+  it('counts as far as the cluster when it goes on behind it (CMP-03)', () => {
     const longer = text(20_000);
     for (const length of [512, 4_096, 16_384, 19_999]) {
       assert.deepEqual(unpacked(0, deflate(longer), length), longer.subarray(0, length));
@@ -129,7 +129,7 @@ describe('a deflate stream', () => {
     assert.deepEqual(unpacked(0, join(unfinished, invalidBlock), cluster.length), cluster);
   });
 
-  it('may use the window of 32 KiB that other writers use', () => {
+  it('may use the window of 32 KiB that other writers use (CMP-04)', () => {
     const noise = chance.bytes(32_000);
     const cluster = join(noise, noise, new Uint8Array(1_536));
     const packed = deflateRawSync(cluster, { windowBits: 15, level: 9 });
@@ -137,7 +137,7 @@ describe('a deflate stream', () => {
     assert.deepEqual(unpacked(0, packed, 65_536), cluster);
   });
 
-  it('is refused with the wrapper of zlib around it', () => {
+  it('is refused with the wrapper of zlib around it (T37)', () => {
     assert.equal(refusal(0, deflateSync(text(4_096)), 4_096), invalid);
   });
 });
@@ -153,13 +153,13 @@ describe('zstd frames', () => {
     return frame;
   };
 
-  it('follow each other until the cluster is full', () => {
+  it('follow each other until the cluster is full (CMP-05)', () => {
     const parts = [text(10_000), text(1), text(50_000), text(5_535)];
     const packed = join(...parts.map((part) => pack(part, checksum)), pack(text(500), {}));
     assert.deepEqual(unpacked(1, packed, 65_536), join(...parts));
   });
 
-  it('end with the cluster, or the cluster is refused', () => {
+  it('end with the cluster, or the cluster is refused (CMP-05)', () => {
     const packed = join(pack(text(40_000), {}), pack(text(40_000), {}));
     assert.equal(refusal(1, packed, 65_536), invalid);
     assert.equal(refusal(1, pack(text(65_537), {}), 65_536), invalid);

@@ -9,7 +9,7 @@ const change = (image: ImageBytes, at: number, to: (entry: bigint) => bigint): v
 
 export const entryDamages: readonly Damage[] = [
   {
-    title: 'an owned flag is missing in an L2 entry',
+    title: 'an owned flag is missing in an L2 entry (CHK-08)',
     bases: ['v3', 'v2', 'small', 'bits1', 'bits4', 'extended', 'allocated'],
     damage: (image) => change(image, image.l2At(12), (entry) => entry & ~owned),
   },
@@ -32,7 +32,7 @@ export const entryDamages: readonly Damage[] = [
     },
   },
   {
-    title: 'an L2 entry sets reserved bits',
+    title: 'an L2 entry sets reserved bits (CHK-10, T23)',
     bases: ['v3', 'small', 'extended'],
     damage: (image) => change(image, image.l2At(12), (entry) => entry | 0x2000_0000_0000_0010n),
   },
@@ -42,17 +42,17 @@ export const entryDamages: readonly Damage[] = [
     damage: (image) => change(image, image.l2At(15), (entry) => entry | 0x0100_0000_0000_0000n),
   },
   {
-    title: 'an L1 entry sets reserved bits',
+    title: 'an L1 entry sets reserved bits (CHK-10, T23)',
     bases: ['v3', 'small'],
     damage: (image) => change(image, image.l1At(0), (entry) => entry | 0x0200_0000_0000_0040n),
   },
   {
-    title: 'a data cluster does not start on a cluster',
+    title: 'a data cluster does not start on a cluster (CHK-10)',
     bases: ['v3', 'v2', 'bits8', 'extended'],
     damage: (image) => change(image, image.l2At(12), (entry) => entry + 512n),
   },
   {
-    title: 'a zero cluster with a place does not start on a cluster',
+    title: 'a zero cluster with a place does not start on a cluster (CHK-09)',
     bases: ['v3', 'bits8', 'bits64'],
     damage: (image: ImageBytes): void => {
       if (image.clusterSize > 512) change(image, image.l2At(5), (entry) => entry + 512n);
@@ -77,12 +77,12 @@ export const entryDamages: readonly Damage[] = [
     },
   },
   {
-    title: 'an L2 entry points past the end of the file',
+    title: 'an L2 entry points past the end of the file (CHK-03, CHK-10)',
     bases: ['v3', 'small', 'bits8', 'extended'],
     damage: (image) => image.setU64(image.l2At(12), owned | BigInt((image.endCluster + 9) * image.clusterSize)),
   },
   {
-    title: 'an L2 entry points just past the end of the file',
+    title: 'an L2 entry points just past the end of the file (T77)',
     bases: ['v3', 'bits8'],
     damage: (image: ImageBytes): void => {
       image.resize(image.endCluster * image.clusterSize);
@@ -95,7 +95,7 @@ export const entryDamages: readonly Damage[] = [
     damage: (image) => image.setU64(image.l2At(12), owned | 0x00ff_ffff_ffff_0000n),
   },
   {
-    title: 'the file ends in the middle of the last cluster',
+    title: 'the file ends in the middle of the last cluster (T77)',
     bases: ['v3', 'small'],
     damage: (image) => image.resize((image.endCluster - 1) * image.clusterSize + 100),
   },
@@ -168,7 +168,7 @@ export const entryDamages: readonly Damage[] = [
     },
   },
   {
-    title: 'a compressed entry is marked as owned',
+    title: 'a compressed entry is marked as owned (CHK-10, T38)',
     bases: ['v3', 'v2', 'small', 'extended'],
     damage: (image) => change(image, image.l2At(8), (entry) => entry | owned),
   },
@@ -192,7 +192,7 @@ export const entryDamages: readonly Damage[] = [
     damage: (image) => image.setU64(image.l2At(8), 0x7fff_ffff_ffff_ffffn),
   },
   {
-    title: 'a subcluster is allocated and zero at once',
+    title: 'a subcluster is allocated and zero at once (CHK-10, SUB-04)',
     bases: ['extended'],
     damage: (image) => image.setU64(image.l2At(12) + 8, 0x0000_0001_ffff_ffffn),
   },
@@ -205,7 +205,7 @@ export const entryDamages: readonly Damage[] = [
     },
   },
   {
-    title: 'a compressed entry has subcluster bits',
+    title: 'a compressed entry has subcluster bits (CHK-10, SUB-05)',
     bases: ['extended'],
     damage: (image) => image.setU64(image.l2At(8) + 8, 1n),
     difference: {
@@ -219,7 +219,7 @@ export const entryDamages: readonly Damage[] = [
     },
   },
   {
-    title: 'an extended entry without data does not start on a cluster',
+    title: 'an extended entry without data does not start on a cluster (CHK-09)',
     bases: ['extended'],
     damage: (image: ImageBytes): void => {
       change(image, image.l2At(12), (entry) => entry + 512n);
@@ -227,12 +227,12 @@ export const entryDamages: readonly Damage[] = [
     },
   },
   {
-    title: 'an extended entry sets the zero flag of a plain one',
+    title: 'an extended entry sets the zero flag of a plain one (T25)',
     bases: ['extended'],
     damage: (image) => change(image, image.l2At(12), (entry) => entry | 1n),
   },
   {
-    title: 'a version 2 entry sets the zero flag',
+    title: 'a version 2 entry sets the zero flag (CHK-11)',
     bases: ['v2'],
     damage: (image) => change(image, image.l2At(12), (entry) => entry | 1n),
   },

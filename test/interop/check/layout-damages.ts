@@ -175,7 +175,7 @@ export const layoutDamages: readonly Damage[] = [
     damage: (image) => image.setRefcount(image.cluster(image.target(image.l1At(0))), 0),
   },
   {
-    title: 'an image with a data file counts a snapshot',
+    title: 'an image with a data file counts a snapshot (CHK-10)',
     bases: ['data'],
     damage: (image: ImageBytes): void => {
       const table = image.endCluster * image.clusterSize;
@@ -225,7 +225,7 @@ export const layoutDamages: readonly Damage[] = [
     damage: (image) => image.setU64(image.l2At(9), image.u64(image.l2At(8))),
   },
   {
-    title: 'a compressed entry says that its blob is much longer than it is',
+    title: 'a compressed entry says that its blob is much longer than it is (CHK-11)',
     bases: ['v3', 'zstd', 'extended'],
     damage: (image) =>
       image.setU64(
@@ -234,7 +234,7 @@ export const layoutDamages: readonly Damage[] = [
       ),
   },
   {
-    title: 'a compressed entry says that its blob is shorter than it is',
+    title: 'a compressed entry says that its blob is shorter than it is (CHK-11)',
     bases: ['v3'],
     damage: (image) => image.setU64(image.l2At(9), image.u64(image.l2At(9)) & ~(0xffn << countShift(image))),
   },
@@ -266,7 +266,7 @@ export const layoutDamages: readonly Damage[] = [
     },
   },
   {
-    title: 'the compression type is not what the features say',
+    title: 'the compression type is not what the features say (BIT-I3)',
     bases: ['zstd'],
     refused: true,
     damage: (image) => image.fill(104, 1, 0),

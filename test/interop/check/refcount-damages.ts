@@ -8,7 +8,7 @@ const dataCluster = (image: ImageBytes, guest: number): number => image.cluster(
 
 export const refcountDamages: readonly Damage[] = [
   {
-    title: 'the refcount of a data cluster is one too high',
+    title: 'the refcount of a data cluster is one too high (CHK-04)',
     bases: ['v3', 'v2', 'small', 'bits8', 'bits32', 'bits64', 'extended'],
     damage: (image) => image.setRefcount(dataCluster(image, 12), 2),
   },
@@ -18,12 +18,12 @@ export const refcountDamages: readonly Damage[] = [
     damage: (image) => image.setRefcount(dataCluster(image, 1), 3),
   },
   {
-    title: 'the refcount of a shared cluster is one too low',
+    title: 'the refcount of a shared cluster is one too low (CHK-05)',
     bases: ['v3', 'v2', 'small', 'bits2', 'bits8', 'bits32', 'bits64'],
     damage: (image) => image.setRefcount(dataCluster(image, 1), 1),
   },
   {
-    title: 'the refcount of a data cluster is zero',
+    title: 'the refcount of a data cluster is zero (CHK-05, CHK-06, CHK-07)',
     bases: ['v3', 'v2', 'small', 'bits1', 'bits64', 'extended'],
     damage: (image) => image.setRefcount(dataCluster(image, 12), 0),
   },
@@ -82,7 +82,7 @@ export const refcountDamages: readonly Damage[] = [
     },
   },
   {
-    title: 'wrong refcounts and a wrong owned flag come together',
+    title: 'wrong refcounts and a wrong owned flag come together (CHK-02, CHK-08)',
     bases: ['v3', 'extended'],
     damage: (image: ImageBytes): void => {
       image.setRefcount(dataCluster(image, 2), 4);

@@ -63,12 +63,12 @@ export const structureDamages: readonly Damage[] = [
     },
   },
   {
-    title: 'the active L1 table is a little longer than the disk needs',
+    title: 'the active L1 table is a little longer than the disk needs (T19)',
     bases: ['v3', 'bits8'],
     damage: (image) => image.setU32(36, 3),
   },
   {
-    title: 'an incompatible feature is unknown',
+    title: 'an incompatible feature is unknown (BIT-I5, T78)',
     bases: ['v3'],
     damage: (image) => image.setU64(72, image.u64(72) | 0x40n),
   },
@@ -118,7 +118,7 @@ export const structureDamages: readonly Damage[] = [
     },
   },
   {
-    title: 'a snapshot entry has too much extra data',
+    title: 'a snapshot entry has too much extra data (CHK-12, SNT-04)',
     bases: ['v3', 'v2'],
     damage: (image: ImageBytes): void => {
       const at = image.snapshotAt(0);
@@ -128,7 +128,7 @@ export const structureDamages: readonly Damage[] = [
     },
   },
   {
-    title: 'a snapshot entry does not tell the disk size',
+    title: 'a snapshot entry does not tell the disk size (CHK-12, SNT-02)',
     bases: ['v3', 'v2', 'extended', 'small'],
     damage: (image: ImageBytes): void => {
       const at = image.snapshotAt(0);
@@ -137,7 +137,7 @@ export const structureDamages: readonly Damage[] = [
     },
   },
   {
-    title: 'a snapshot entry has no extra data and a leak stands beside it',
+    title: 'a snapshot entry has no extra data and a leak stands beside it (CHK-02, CHK-12)',
     bases: ['v3'],
     damage: (image: ImageBytes): void => {
       const at = image.snapshotAt(0);
@@ -179,7 +179,7 @@ export const structureDamages: readonly Damage[] = [
     damage: (image) => image.setU64(64, BigInt((image.endCluster + 2) * image.clusterSize)),
   },
   {
-    title: 'the bitmaps are lost because their autoclear bit is clear',
+    title: 'the bitmaps are lost because their autoclear bit is clear (BIT-A0)',
     bases: ['bitmaps'],
     damage: (image) => image.setU64(88, 0n),
   },

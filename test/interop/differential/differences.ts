@@ -18,7 +18,7 @@ export const differences = {
     ours: 'what lies behind the end reads as zeroes when the disk grows over it',
   },
   staleVmState: {
-    row: 'T16',
+    row: 'OPS-22, T16',
     qemu: 'growing over VM state that was left in the active L1 table shows it as data of the disk',
     ours: 'L2 tables behind the end are dropped before the disk grows over them',
   },

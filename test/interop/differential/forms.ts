@@ -30,6 +30,7 @@ export function chooseOptions(prng: Prng): StreamOptions {
     },
     encryption,
     // What QEMU reserves in an encrypted image reads as noise (CRE-05); a LUKS one is made here for both.
+    // CRE-05; over a layer it shows through (SUB-10, T28).
     preallocation:
       (!isBacked || extendedL2) && encryption !== 'aes' && prng.chance(25)
         ? prng.pick(['metadata', 'falloc', 'full'])

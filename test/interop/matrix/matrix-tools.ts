@@ -55,7 +55,7 @@ export class MatrixImage {
     return this.#choice.encryption !== 'none';
   }
 
-  /** A base that is shorter than the image, with data in its first half. */
+  /** A base that is shorter than the image, with data in its first half (T13). */
   makeBase(): void {
     const { backing, clusterBits } = this.#choice;
     if (backing === 'none') return;

@@ -40,7 +40,7 @@ async function holdWithQemu(path: string, flags: readonly string[]): Promise<() 
 }
 
 describe('while an image is open for writing here', () => {
-  test('qemu can neither write nor read it', () => {
+  test('qemu can neither write nor read it (CHK-16, T63)', () => {
     using folder = tempFolder();
     const path = makeImage(folder.path);
     const image = open(path, true);
@@ -99,7 +99,7 @@ describe('while an image is open for reading here', () => {
 });
 
 describe('while a qemu holds an image', () => {
-  test('for writing, it is in use for us', async () => {
+  test('for writing, it is in use for us (CHK-16, T63)', async () => {
     using folder = tempFolder();
     const path = makeImage(folder.path);
     const release = await holdWithQemu(path, []);

@@ -53,7 +53,7 @@ describe('an image that we grow', () => {
 });
 
 describe('a bitmap of QEMU', () => {
-  it('is kept when we write and close, and not trusted after a write that nobody has ended', () => {
+  it('is kept when we write and close, and not trusted after a write that nobody has ended (BMP-07, OPS-39, T67)', () => {
     using folder = tempFolder();
     const path = join(folder.path, 'image.qcow2');
     qemuImg('create', '-q', '-f', 'qcow2', path, '1M');

@@ -16,7 +16,7 @@ import { tempFolder } from '../../../support/temp-folder.ts';
 
 for (const type of ['zlib', 'zstd'] as const) {
   for (const clusterSize of [512, 4_096, 65_536, 2_097_152]) {
-    it(`unpacks every ${type} cluster of ${String(clusterSize)} bytes that qemu-img has packed`, () => {
+    it(`unpacks every ${type} cluster of ${String(clusterSize)} bytes that qemu-img has packed (CMP-03, CMP-05)`, () => {
       using folder = tempFolder();
       const content = someContent(Math.max(40 * clusterSize, 400_000));
       const raw = join(folder.path, 'content.raw');
