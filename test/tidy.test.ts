@@ -14,6 +14,7 @@ import {
   repositoryHas,
 } from './support/source-files.ts';
 import type { Import, SourceFile } from './support/source-files.ts';
+import { flushPlaces } from './simulation/flush-places.ts';
 
 const files = readSourceFiles(['src', 'routes', 'openapi', 'test', 'bench']);
 const product = files.filter((file) => file.path.startsWith('src/') || file.path.startsWith('routes/'));
@@ -113,6 +114,15 @@ describe('the product', () => {
     const engine = product.filter((file) => file.path.startsWith('src/engine/'));
     const awaiting = /\basync\s|\bawait\s|\bPromise\b|\.then\(/;
     expectNone(engine.filter((file) => awaiting.test(withoutComments(file.text))).map((file) => file.path));
+  });
+});
+
+describe('the table of flushes', () => {
+  test('has a row for every place in the engine that flushes, and for no other', () => {
+    const rows = readRepositoryFile('docs/durability.md').matchAll(
+      /^\| `([\w.-]+\.ts [^`]+)` \| (?:stays: |noticed by )/gm,
+    );
+    assert.deepEqual(Array.from(rows, ([, name]) => name).toSorted(), [...flushPlaces().values()].toSorted());
   });
 });
 
