@@ -1,14 +1,17 @@
 // Crashes at every moment of what changes an overlay as a whole: afterwards it is as before or as after, nothing between.
 
 import { alignDown } from '../../src/base/integers.ts';
-import { MemoryFile } from '../../src/engine/file/memory-file.ts';
+import type { ByteFile } from '../../src/engine/file/byte-file.ts';
+import type { MemoryFile } from '../../src/engine/file/memory-file.ts';
 import { TrackedFile } from '../../src/engine/file/tracked-file.ts';
 import { guestOffset } from '../../src/engine/format/offsets.ts';
-import type { CreateSpec, Image } from '../../src/engine/image.ts';
-import { RawLayer } from '../../src/engine/layer/raw-layer.ts';
+import type { CreateSpec, Image, NewEncryption } from '../../src/engine/image.ts';
+import type { Layer } from '../../src/engine/layer/layer.ts';
 import { HeaderArea } from '../../src/engine/metadata/header-area.ts';
 import { rebase } from '../../src/engine/operations/rebase.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
+import { useVolumeKey } from '../../src/engine/operations/unlock.ts';
+import { layerOf, luksOf } from '../support/memory-chain.ts';
 import { newFile, partsOver, plainSpec } from '../support/memory-parts.ts';
 import { Prng } from '../support/prng.ts';
 import { contentOf, judgeReport, openOver } from './crash-judge.ts';
@@ -23,12 +26,13 @@ interface Start {
   readonly spec: CreateSpec;
   readonly backing: Uint8Array | undefined;
   readonly file: MemoryFile;
+  readonly key: NewEncryption | undefined;
   readonly hasSnapshot: boolean;
 }
 
 /** Empties the overlay of a seed. */
 export function liveEmptying(seed: number, options: TrialOptions): TrialRecord {
-  const start = startOf(seed, { hasSnapshots: true });
+  const start = startOf(seed, { hasSnapshots: true, key: undefined });
   const { spec, backing, file } = start;
   const first = openOver(file.fork(), backing);
   const before = contentOf(first);
@@ -58,7 +62,10 @@ export function liveEmptying(seed: number, options: TrialOptions): TrialRecord {
   return { ...trials.record, failure: trials.record.failure ?? wrong };
 }
 
-function startOf(seed: number, use: { readonly hasSnapshots: boolean }): Start {
+function startOf(
+  seed: number,
+  use: { readonly hasSnapshots: boolean; readonly key: NewEncryption | undefined },
+): Start {
   const chance = new Prng(seed);
   // Its refcount blocks lie in a row, so that one counts the others.
   const preallocation = chance.chance(25) ? 'metadata' : 'off';
@@ -79,8 +86,9 @@ function startOf(seed: number, use: { readonly hasSnapshots: boolean }): Start {
   };
   const backingLength = Math.floor(clusters * chance.pick([0.5, 1, 1.5])) * clusterSize;
   const backing = spec.backing === undefined ? undefined : chance.bytes(backingLength);
-  const file = newFile(spec);
-  const image = openOver(file, backing);
+  const { key } = use;
+  const file = newFile({ ...spec, encryption: key });
+  const image = unlocked(file, { backing, key });
   const fill = (): void => {
     for (let round = 0; round < 12; round += 1) {
       const offset = chance.below(spec.virtualSize - clusterSize);
@@ -96,7 +104,16 @@ function startOf(seed: number, use: { readonly hasSnapshots: boolean }): Start {
     fill();
   }
   image.close();
-  return { spec, backing, file, hasSnapshot };
+  return { spec, backing, file, key, hasSnapshot };
+}
+
+function unlocked(
+  file: ByteFile,
+  use: { readonly backing: Uint8Array | Layer | undefined; readonly key: NewEncryption | undefined },
+): Image {
+  const image = openOver(file, use.backing);
+  if (use.key !== undefined) image.unlock(use.key.volumeKey);
+  return image;
 }
 
 function snapshotOf(image: Image): Uint8Array | undefined {
@@ -111,14 +128,15 @@ function snapshotOf(image: Image): Uint8Array | undefined {
 function judge(
   file: MemoryFile,
   crash: {
-    readonly backing: Uint8Array | undefined;
+    readonly backing: Uint8Array | Layer | undefined;
+    readonly key?: NewEncryption | undefined;
     readonly possible: Contents;
     readonly snapshot: Uint8Array | undefined;
   },
 ): string | undefined {
-  const { backing, possible, snapshot } = crash;
+  const { backing, key, possible, snapshot } = crash;
   try {
-    const image = openOver(file, backing);
+    const image = unlocked(file, { backing, key });
     const isRecovered = image.needsRecovery;
     if (isRecovered) runToEnd(image.recover());
     const wrong = judgeReport(runToEnd(image.check()), { mayLeak: !isRecovered });
@@ -151,15 +169,30 @@ function judgeAfter(image: Image, content: Uint8Array): string | undefined {
 
 const names = { old: 'below.raw', next: 'another-base.raw' } as const;
 
-/** Puts the overlay of a seed on another raw file, safely: whatever the header names, the guest sees the same. */
+/** Which files are encrypted, each with a key of its own: the overlay, its old base and its new one. */
+const ciphers = [
+  { top: false, old: false, next: false },
+  { top: true, old: false, next: false },
+  { top: false, old: true, next: false },
+  { top: true, old: false, next: true },
+  { top: true, old: true, next: true },
+] as const;
+
+/** Puts the overlay of a seed on another base, or on none, safely: whatever the header names, the guest sees the same. */
 export function liveRebase(seed: number, options: TrialOptions): TrialRecord {
-  const start = startOf(seed, { hasSnapshots: false });
+  const cipher = ciphers[seed % ciphers.length];
+  const keyIf = (isEncrypted: boolean | undefined, place: number): NewEncryption | undefined =>
+    isEncrypted === true ? luksOf(3 * seed + place) : undefined;
+  const key = keyIf(cipher?.top, 0);
+  const start = startOf(seed, { hasSnapshots: false, key });
   const { spec, file } = start;
   const chance = new Prng(seed + 3);
-  const old = start.backing;
-  const next = chance.chance(25) ? undefined : nextBase(old ?? new Uint8Array(spec.virtualSize), chance);
-  const backings: Readonly<Record<string, Uint8Array | undefined>> = { [names.old]: old, [names.next]: next };
-  const first = openOver(file.fork(), old);
+  const oldBytes = start.backing;
+  const nextBytes = chance.chance(25) ? undefined : nextBase(oldBytes ?? new Uint8Array(spec.virtualSize), chance);
+  const old = oldBytes === undefined ? undefined : layerOf(oldBytes, keyIf(cipher?.old, 1));
+  const next = nextBytes === undefined ? undefined : layerOf(nextBytes, keyIf(cipher?.next, 2));
+  const backings: Readonly<Record<string, Layer | undefined>> = { [names.old]: old, [names.next]: next };
+  const first = unlocked(file.fork(), { backing: old, key });
   const content = contentOf(first);
   first.abandon();
   let possible = [spec.backing?.fileName];
@@ -168,30 +201,29 @@ export function liveRebase(seed: number, options: TrialOptions): TrialRecord {
     chance: new Prng(seed + 2),
     promised: () => possible,
     strength: () => (possible.length === 1 ? 1 : 0),
-    during: () => `a rebase of ${JSON.stringify(spec)}`,
+    during: () => `a rebase (${JSON.stringify(cipher)}) of ${JSON.stringify(spec)}`,
     judge: (crashed, allowed) => {
       const name = backingNameOf(crashed);
       if (!allowed.includes(name)) return `the header names ${String(name)}`;
       const backing = name === undefined ? undefined : backings[name];
-      return judge(crashed, { backing, possible: [content], snapshot: undefined });
+      return judge(crashed, { backing, key, possible: [content], snapshot: undefined });
     },
   });
-  const parts = partsOver(trials.file, old === undefined ? undefined : new RawLayer(MemoryFile.of(old)));
+  const parts = partsOver(trials.file, old);
+  if (key !== undefined) useVolumeKey(parts, key.volumeKey);
   const after = next === undefined ? undefined : names.next;
   possible = [spec.backing?.fileName, after];
   runToEnd(
     rebase(parts, {
       backing: after === undefined ? undefined : { fileName: after, format: 'raw' },
-      layer: next === undefined ? undefined : new RawLayer(MemoryFile.of(next)),
-      mode: 'safe',
-      shared: { old: 1, new: 1 },
+      ...{ layer: next, mode: 'safe', shared: { old: 1, new: 1 } },
       switched: () => undefined,
     }),
   );
   possible = [after];
   trials.mark();
   trials.judgeEpoch();
-  const wrong = judgeAfter(openOver(trials.file.content.fork(), next), content);
+  const wrong = judgeAfter(unlocked(trials.file.content.fork(), { backing: next, key }), content);
   return { ...trials.record, failure: trials.record.failure ?? wrong };
 }
 

@@ -5,6 +5,7 @@ import { MemoryFile } from '../../src/engine/file/memory-file.ts';
 import { guestOffset } from '../../src/engine/format/offsets.ts';
 import { Image } from '../../src/engine/image.ts';
 import type { CheckReport, SnapshotDescription } from '../../src/engine/image.ts';
+import type { Layer } from '../../src/engine/layer/layer.ts';
 import { RawLayer } from '../../src/engine/layer/raw-layer.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { contentAfterCrash, FaultyFile, survivals } from '../support/faulty-file.ts';
@@ -20,9 +21,9 @@ export interface SecondCrash {
   readonly ignoresFlush: (places: readonly string[]) => boolean;
 }
 
-/** Opens an image for writing over a file; `backing` is the content of the raw file below. */
-export function openOver(file: ByteFile, backing: Uint8Array | undefined): Image {
-  const layer = backing === undefined ? undefined : new RawLayer(MemoryFile.of(backing));
+/** Opens an image for writing over a file; `backing` is the content of the raw file below, or any other layer. */
+export function openOver(file: ByteFile, backing: Uint8Array | Layer | undefined): Image {
+  const layer = backing instanceof Uint8Array ? new RawLayer(MemoryFile.of(backing)) : backing;
   return Image.openFile(file, { writable: true, backing: layer });
 }
 
@@ -48,7 +49,7 @@ export function judgeCrash(
   file: MemoryFile,
   judgement: {
     readonly expectation: Expectation;
-    readonly backing: Uint8Array | undefined;
+    readonly backing: Uint8Array | Layer | undefined;
     /** Of an encrypted image. */
     readonly volumeKey?: Uint8Array | undefined;
     readonly goesOn: number | undefined;

@@ -2,6 +2,7 @@
 
 import { present } from '../../src/base/assert.ts';
 import { sectorSize } from '../../src/base/units.ts';
+import type { Layer } from '../../src/engine/layer/layer.ts';
 import type { CreateSpec } from '../../src/engine/operations/create-spec.ts';
 import type { RuntimeOptions } from '../../src/engine/operations/runtime-options.ts';
 import { Prng } from '../support/prng.ts';
@@ -50,6 +51,8 @@ export interface LifePlan {
   readonly spec: CreateSpec;
   /** The content of a raw file below. */
   readonly backing: Uint8Array | undefined;
+  /** A layer with that content, in the place of the raw file. */
+  readonly below?: Layer | undefined;
   /** So much of the disk is written before the simulation begins, from its start. */
   readonly prefilledLength: number;
   /** What another tool has left in the image. */

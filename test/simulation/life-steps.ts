@@ -8,7 +8,7 @@ import type { LifePlan } from './life-plan.ts';
 
 /** Opens the image of a life over a file, with its key. */
 export function openPlanned(file: ByteFile, plan: LifePlan): Image {
-  const image = openOver(file, plan.backing);
+  const image = openOver(file, plan.below ?? plan.backing);
   if (plan.spec.encryption !== undefined) image.unlock(plan.spec.encryption.volumeKey);
   return image;
 }

@@ -1,10 +1,8 @@
 // Lives as they are planned, but of encrypted images, with packed writes alone, or under other options from time to time.
 
 import { present } from '../../src/base/assert.ts';
-import type { NewEncryption } from '../../src/engine/image.ts';
-import { deriveHere } from '../../src/engine/transform/key-derivation.ts';
-import { chanceLength, makeLuks } from '../../src/engine/transform/new-luks.ts';
-import { passphrase, usualLuks } from '../support/luks-image.ts';
+import { usualLuks } from '../support/luks-image.ts';
+import { layerOf, luksOf } from '../support/memory-chain.ts';
 import { Prng } from '../support/prng.ts';
 import type { TrialOptions, TrialRecord } from './crash-trials.ts';
 import { live } from './life.ts';
@@ -20,13 +18,31 @@ const pointPercent = 30;
 /** Sorts of images without what another tool has left in them. */
 const sorts = [0, 2, 4, 9, 1, 6, 8] as const;
 
-/** Small clusters, over another file, version 2, with subclusters: what is read with the key after a crash was written so. */
+/**
+ * Small clusters, over another file, version 2, with subclusters: what is read with the key after a crash was written so.
+ * Of three lives over another file one has an encrypted image over a plain file, one over an encrypted image, and one a
+ * plain image over an encrypted one: what a write copies from below is decrypted and encrypted as it should be.
+ */
 export function liveEncrypted(seed: number, options: TrialOptions): TrialRecord {
-  const plan = planOf(seed);
-  const spec = { ...plan.spec, encryption: encryptionOf(seed) };
+  const place = seed % encryptedSorts.length;
+  const sort = present(encryptedSorts[place], 'every remainder has its sort');
+  const plan = planLife(firstSeed + seed * kindNames.length + sort.kind);
+  const encryption = sort.top ? luksOf(2 * seed, usualLuks) : undefined;
+  const spec = { ...plan.spec, encryption };
   const events = plan.events.map(({ action, mishap }) => ({ action: unpacked(action), mishap }));
-  return live({ ...plan, spec, events }, trialOf(options));
+  const below = sort.below && plan.backing !== undefined ? layerOf(plan.backing, luksOf(2 * seed + 1)) : undefined;
+  return live({ ...plan, spec, events, below }, trialOf(options));
 }
+
+/** The kinds, and whether the image is encrypted, and what lies below it. */
+const encryptedSorts = [
+  { kind: 0, top: true, below: false },
+  { kind: 2, top: true, below: true },
+  { kind: 4, top: true, below: false },
+  { kind: 9, top: false, below: true },
+  { kind: 5, top: true, below: false },
+  { kind: 8, top: true, below: false },
+] as const;
 
 /** What is written is packed, all of it. */
 export function livePacked(seed: number, options: TrialOptions): TrialRecord {
@@ -53,15 +69,6 @@ function planOf(seed: number): LifePlan {
 
 function trialOf(options: TrialOptions): TrialOptions & { readonly onState: undefined } {
   return { ...options, pointPercent: Math.min(options.pointPercent, pointPercent), onState: undefined };
-}
-
-/** Always the same one for a seed, with so few rounds that nobody waits for them. */
-function encryptionOf(seed: number): NewEncryption {
-  const made = makeLuks(usualLuks, {
-    ...{ passphrase: Buffer.from(passphrase), cost: { slotIterations: 1000, digestIterations: 1000 } },
-    chance: new Prng(seed).bytes(chanceLength),
-  });
-  return { format: 'luks', ...deriveHere(made) };
 }
 
 /** An encrypted image packs nothing. */

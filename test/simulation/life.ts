@@ -355,9 +355,9 @@ class Life {
     if (wrong !== undefined) return wrong;
     const again = this.#crashes.chance(25) ? this.#secondCrash() : undefined;
     const goesOn = again === undefined && this.#crashes.chance(10) ? this.#crashes.below(1_000_000) : undefined;
-    const { backing, spec } = this.#plan;
+    const { backing, below, spec } = this.#plan;
     const volumeKey = spec.encryption?.volumeKey;
-    return judgeCrash(file, { expectation, backing, volumeKey, goesOn, again });
+    return judgeCrash(file, { expectation, backing: below ?? backing, volumeKey, goesOn, again });
   }
 
   #judgeBitmaps(file: MemoryFile, expectation: Promised): string | undefined {

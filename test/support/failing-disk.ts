@@ -7,9 +7,11 @@ import { describe, it } from 'node:test';
 
 import { Fault } from '../../src/base/fault.ts';
 import type { FaultCode } from '../../src/base/fault-codes.ts';
+import type { ByteFile } from '../../src/engine/file/byte-file.ts';
 import { MemoryFile } from '../../src/engine/file/memory-file.ts';
+import type { Layer } from '../../src/engine/layer/layer.ts';
 import { guestOffset } from '../../src/engine/format/offsets.ts';
-import type { CreateSpec, Image } from '../../src/engine/image.ts';
+import type { CreateSpec, Image, NewEncryption } from '../../src/engine/image.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { contentOf, judgeCrash, judgeReport, openOver } from '../simulation/crash-judge.ts';
 import { contentAfterCrash, FaultyFile, prefixSurvival } from './faulty-file.ts';
@@ -30,8 +32,10 @@ export interface State {
 export interface Kind {
   readonly name: string;
   readonly change: Partial<CreateSpec> & { readonly clusterSize: number };
-  /** What the raw file below holds; it ends inside the disk. */
-  readonly below: Uint8Array | undefined;
+  /** What the raw file below holds, or another layer; it ends inside the disk. */
+  readonly below: Uint8Array | Layer | undefined;
+  /** Of an encrypted image. */
+  readonly key?: NewEncryption;
   /** It has a bitmap that records. */
   readonly bitmap?: string;
 }
@@ -88,7 +92,7 @@ function failsAt(
   const { change, failure } = trial;
   const cluster = kind.change.clusterSize;
   const file = new FaultyFile(start.file, { observer: undefined, ignoresFlush: () => false });
-  const image = openOver(file, kind.below);
+  const image = openKind(file, kind);
   // This is what nobody may lose: its flush was acknowledged.
   fillGuest(image, acknowledged * cluster, cluster + 100, 0xaa);
   image.flush();
@@ -134,6 +138,7 @@ function assertCrashesKeep(
     const wrong = judgeCrash(contentAfterCrash(epoch, survival), {
       expectation: trial.expectation,
       backing: trial.kind.below,
+      volumeKey: trial.kind.key?.volumeKey,
       goesOn: undefined,
       again: undefined,
     });
@@ -174,7 +179,7 @@ function assertGoesOn(
   assertHolds(image, after);
   image.close();
   file.reopen();
-  const again = openOver(file, kind.below);
+  const again = openKind(file, kind);
   assert.equal(again.needsRecovery, false, where);
   assertHolds(again, after);
   assert.equal(judgeReport(runToEnd(again.check()), { mayLeak: false }), undefined, where);
@@ -193,6 +198,7 @@ function assertIsMended(
   const wrong = judgeCrash(file.content.fork(), {
     expectation,
     backing: kind.below,
+    volumeKey: kind.key?.volumeKey,
     goesOn: 7,
     again: undefined,
   });
@@ -228,8 +234,9 @@ function expectationOf(before: State, after: State, isStructural: boolean): Expe
 function startOf(kind: Kind): { readonly file: MemoryFile; readonly state: State } {
   const { clusterSize } = kind.change;
   const backing = kind.below === undefined ? undefined : { fileName: 'base', format: 'raw' as const };
-  const file = newFile({ virtualSize: clusters * clusterSize, ...kind.change, backing });
-  const image = openOver(file, kind.below);
+  const spec = { virtualSize: clusters * clusterSize, ...kind.change, backing, encryption: kind.key };
+  const file = newFile(spec);
+  const image = openKind(file, kind);
   image.write(guestOffset(0), new Prng(1).bytes(keptZero * clusterSize), { detectZeroes: false });
   const old = contentOf(image);
   runToEnd(image.createSnapshot({ name: 'old', seconds: 0, nanoseconds: 0, idFloor: 1 }));
@@ -242,6 +249,12 @@ function startOf(kind: Kind): { readonly file: MemoryFile; readonly state: State
   if (kind.bitmap !== undefined) image.createBitmap({ name: kind.bitmap, granularity: 512, enabled: true });
   image.close();
   return { file, state: { bytes, snapshots: [{ name: 'old', bytes: old, vmState: oldState }] } };
+}
+
+function openKind(file: ByteFile, { below, key }: Kind): Image {
+  const image = openOver(file, below);
+  if (key !== undefined) image.unlock(key.volumeKey);
+  return image;
 }
 
 export function bytesBelow(clusterSize: number): Uint8Array {

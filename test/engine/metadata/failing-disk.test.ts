@@ -5,6 +5,7 @@ import { guestOffset } from '../../../src/engine/format/offsets.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { bytesBelow, describeFailures, filled, places, resized } from '../../support/failing-disk.ts';
 import type { Change, Kind } from '../../support/failing-disk.ts';
+import { layerOf, luksOf } from '../../support/memory-chain.ts';
 import { fillGuest } from '../../support/memory-parts.ts';
 import { Prng } from '../../support/prng.ts';
 
@@ -117,6 +118,14 @@ const changes: readonly Change[] = [
       runToEnd(image.amend({ compat: '1.1', refcountBits: 32, lazyRefcounts: undefined, dataFileRaw: undefined })),
   },
 ];
+
+/** What a write copies around itself is decrypted, and encrypted with another key. */
+const encrypted: Kind = {
+  ...{ name: 'an encrypted image over another one', change: { clusterSize: 512 }, key: luksOf(1) },
+  below: layerOf(bytesBelow(512), luksOf(2)),
+};
+const copying = changes.filter(({ name }) => name.startsWith('a write'));
+describeFailures(encrypted, copying);
 
 for (const kind of kinds) {
   // OPS-20.

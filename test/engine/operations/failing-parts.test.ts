@@ -5,21 +5,24 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
 import { Fault } from '../../../src/base/fault.ts';
+import type { ByteFile } from '../../../src/engine/file/byte-file.ts';
 import { MemoryFile } from '../../../src/engine/file/memory-file.ts';
 import { TrackedFile } from '../../../src/engine/file/tracked-file.ts';
 import { guestOffset, hostOffset } from '../../../src/engine/format/offsets.ts';
 import { chanceLength, Image } from '../../../src/engine/image.ts';
-import { RawLayer } from '../../../src/engine/layer/raw-layer.ts';
+import type { Layer } from '../../../src/engine/layer/layer.ts';
 import { HeaderArea } from '../../../src/engine/metadata/header-area.ts';
 import { createImage } from '../../../src/engine/operations/create.ts';
 import { rebase } from '../../../src/engine/operations/rebase.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
+import { useVolumeKey } from '../../../src/engine/operations/unlock.ts';
 import { deriveHere } from '../../../src/engine/transform/key-derivation.ts';
 import { contentOf, judgeReport, openOver } from '../../simulation/crash-judge.ts';
 import { contentAfterCrash, FaultyFile, prefixSurvival } from '../../support/faulty-file.ts';
 import type { PlannedFailure } from '../../support/faulty-file.ts';
 import { faultCodeOf } from '../../support/faults.ts';
 import { passphrase, quickLuks, usualLuks } from '../../support/luks-image.ts';
+import { layerOf, luksOf } from '../../support/memory-chain.ts';
 import { fillGuest, newFile, partsOver, plainSpec } from '../../support/memory-parts.ts';
 import { Prng } from '../../support/prng.ts';
 
@@ -64,22 +67,34 @@ function fails(file: FaultyFile, failure: PlannedFailure, change: () => void): b
 describe('a disk that fails at any step', () => {
   const old = new Prng(1).bytes(size);
   const next = old.map((byte, at) => (at % 4096 < 1024 ? byte ^ 1 : byte));
-  const layers: Readonly<Record<string, Uint8Array>> = { old, next };
 
-  for (const [name, target] of [
-    ['a rebase', 'next'],
-    ['a flattening', undefined],
+  for (const [name, target, key] of [
+    ['a rebase', 'next', undefined],
+    ['a flattening', undefined, undefined],
+    ['a rebase of an encrypted image from an encrypted one to another', 'next', luksOf(1)],
+    ['a flattening of an encrypted image over another', undefined, luksOf(1)],
   ] as const) {
     it(`of ${name} leaves the disk as it was`, () => {
-      const start = newFile({ clusterSize, virtualSize: size, backing: { fileName: 'old', format: 'raw' } });
-      const first = openOver(start, old);
+      const layers: Readonly<Record<string, Layer>> = {
+        old: layerOf(old, key && luksOf(2)),
+        next: layerOf(next, key && luksOf(3)),
+      };
+      const open = (file: ByteFile, below: string | undefined): Image => {
+        const image = openOver(file, below === undefined ? undefined : layers[below]);
+        if (key !== undefined) image.unlock(key.volumeKey);
+        return image;
+      };
+      const oldBase = { fileName: 'old', format: 'raw' } as const;
+      const start = newFile({ clusterSize, virtualSize: size, backing: oldBase, encryption: key });
+      const first = open(start, 'old');
       fillGuest(first, 20 * clusterSize, 10 * clusterSize + 7, 5);
       const content = contentOf(first);
       first.close();
       failEach((failure) => {
         const file = faulty(start);
-        const parts = partsOver(file, new RawLayer(MemoryFile.of(old)));
-        const layer = target === undefined ? undefined : new RawLayer(MemoryFile.of(next));
+        const parts = partsOver(file, layers['old']);
+        if (key !== undefined) useVolumeKey(parts, key.volumeKey);
+        const layer = target === undefined ? undefined : layers[target];
         const backing = target === undefined ? undefined : { fileName: target, format: 'raw' };
         const shared = { old: 1, new: 1 };
         const wish = { backing, layer, mode: 'safe', shared, switched: () => undefined } as const;
@@ -88,7 +103,7 @@ describe('a disk that fails at any step', () => {
         });
         for (const crashed of crashesOf(file)) {
           const below = HeaderArea.read(new TrackedFile(crashed), { forCheck: false }).backingName;
-          const image = openOver(crashed, below === undefined ? undefined : layers[below]);
+          const image = open(crashed, below);
           assert.equal(judgeReport(runToEnd(image.check()), { mayLeak: true }), undefined);
           assert.equal(Buffer.compare(contentOf(image), content), 0, `after ${failure.call} ${String(failure.after)}`);
           if (isOver) assert.equal(below, target);
