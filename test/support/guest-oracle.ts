@@ -9,6 +9,7 @@ import { guestOffset } from '../../src/engine/format/offsets.ts';
 import type { GuestOffset } from '../../src/engine/format/offsets.ts';
 import { Prng } from './prng.ts';
 import { infoJson, mapJson, qemuImg } from './qemu-img.ts';
+import type { MapRun } from './qemu-img.ts';
 
 /** Something that reads like a disk. */
 export interface ReadableDisk {
@@ -69,10 +70,15 @@ export function assertReadsSpanLike(
   assertSameBytes(found, expected, span.offset);
 }
 
-/** The map by QEMU's word. For a disk of size 0 qemu-img prints one run of no length. */
+/** The map by QEMU's word. */
 export function mapOf(qcow2Path: string): readonly PlainRun[] {
+  return plainRuns(mapJson(qcow2Path));
+}
+
+/** For a disk of size 0 qemu-img prints one run of no length. */
+export function plainRuns(map: readonly MapRun[]): readonly PlainRun[] {
   return merged(
-    mapJson(qcow2Path)
+    map
       .filter((run) => run.length > 0)
       .map((run) => ({
         offset: run.start,

@@ -1,6 +1,7 @@
 // QEMU's tools over an image of the matrix, whether it is encrypted or not, and ours.
 
-import { readFileSync, rmSync } from 'node:fs';
+import assert from 'node:assert/strict';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { Image, oldAesKeyOf } from '../../../src/engine/image.ts';
@@ -15,13 +16,12 @@ import {
   secret,
 } from '../../support/encrypted-image.ts';
 import { quickLuks, usualLuks } from '../../support/luks-image.ts';
+import { listAll, plainRuns } from '../../support/guest-oracle.ts';
+import { assertTellsLike } from '../../support/info-judge.ts';
 import { qemuImg, qemuIo, runTool } from '../../support/qemu-img.ts';
+import type { MapRun } from '../../support/qemu-img.ts';
 import { createOptions, sizeOf } from './matrix-case.ts';
 import type { MatrixCase } from './matrix-case.ts';
-
-interface BitmapInfo {
-  readonly 'format-specific': { readonly data: { readonly bitmaps?: readonly { readonly name: string }[] } };
-}
 
 const topName = 'image.qcow2';
 
@@ -119,10 +119,25 @@ export class MatrixImage {
     qemuImg('bitmap', '--add', ...this.#named, name);
   }
 
-  /** By the word of `qemu-img info`. */
-  bitmapNames(): readonly string[] {
-    const info = JSON.parse(qemuImg('info', '--output=json', ...this.#named)) as BitmapInfo;
-    return (info['format-specific'].data.bitmaps ?? []).map(({ name }) => name);
+  /** What we tell of it, open for reading, is what `qemu-img info` and `qemu-img map` say. */
+  assertToldAlike(image: Image): void {
+    const dataFile = this.#choice.dataFile === 'none' ? undefined : this.#dataFile.path;
+    assertTellsLike(image, this.path, { dataFile });
+    const found = listAll(image.extents.bind(image), { size: image.virtualSize, limit: 5 });
+    const map = JSON.parse(qemuImg('map', '--output=json', ...this.#named)) as readonly MapRun[];
+    assert.deepEqual(found, plainRuns(map));
+  }
+
+  /** By the word of `qemu-img compare`. */
+  readsAs(bytes: Uint8Array): boolean {
+    const raw = `${this.path}.raw`;
+    writeFileSync(raw, bytes);
+    const files = this.#isEncrypted
+      ? [...this.#named, `driver=raw,file.filename=${raw}`]
+      : ['-F', 'raw', ...this.#named, raw];
+    const { exit } = runTool('qemu-img', ['compare', '-q', ...files], '');
+    rmSync(raw);
+    return exit === 0;
   }
 
   takeSnapshot(name: string): void {

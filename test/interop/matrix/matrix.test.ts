@@ -27,6 +27,7 @@ describe('an image that QEMU made', () => {
       const made = new MatrixImage(folder.path, choice);
       makeWithQemu(made, choice);
       const before = made.content();
+      readingOurs(made, (image) => made.assertToldAlike(image));
       const changed = changeWithOurs(made, choice, before);
 
       assert.equal(made.check(), 0, 'qemu-img check finds nothing');
@@ -47,9 +48,9 @@ describe('an image that we made', () => {
       const made = new MatrixImage(folder.path, choice);
       const bytes = makeWithOurs(made, choice);
       assert.equal(made.check(), 0, 'qemu-img check finds nothing');
-      assertSame(made.content(), bytes, 'what QEMU reads');
+      assert.ok(made.readsAs(bytes), 'qemu-img compare finds the same bytes');
+      readingOurs(made, (image) => made.assertToldAlike(image));
       assertSame(made.dataByItself() ?? bytes, bytes, 'the data file by itself');
-      if (choice.bitmap) assert.deepEqual(made.bitmapNames(), [ours]);
       if (choice.snapshot) assertSame(made.content(ours), bytes, 'our snapshot');
 
       const cluster = 2 ** choice.clusterBits;
@@ -59,16 +60,22 @@ describe('an image that we made', () => {
       ];
       made.io(changed.map(({ offset, length }) => `write -P 77 ${offset} ${length}`));
       for (const { offset, length } of changed) bytes.fill(77, offset, offset + length);
-      const image = made.openOurs({ writable: false });
-      try {
+      readingOurs(made, (image) => {
         assertSame(readAll(image), bytes, 'what we read after QEMU has changed it');
         assert.equal(runToEnd(image.check()).clean, true, 'our check finds nothing');
-      } finally {
-        image.close();
-      }
+      });
     });
   }
 });
+
+function readingOurs(made: MatrixImage, work: (image: Image) => void): void {
+  const image = made.openOurs({ writable: false });
+  try {
+    work(image);
+  } finally {
+    image.close();
+  }
+}
 
 /** What is in it. */
 function makeWithOurs(made: MatrixImage, choice: MatrixCase): Uint8Array {
