@@ -27,15 +27,16 @@ export function chainRoutes(services: Services): Routes {
           body: RebaseImage,
         },
       },
-      async (request, reply) => {
-        const { image } = request.params;
-        const options = { backing: request.body.backing?.image, mode: request.body.mode };
-        return answerWork(
+      async (request, reply) =>
+        answerWork(
           services,
           { request, reply },
-          { kind: 'rebase', image, options, work: (control) => services.chains.rebase(image, options, control) },
-        );
-      },
+          {
+            kind: 'rebase',
+            options: { backing: request.body.backing?.image, mode: request.body.mode },
+            work: (...asked) => services.chains.rebase(...asked),
+          },
+        ),
     );
 
     app.post(
@@ -49,20 +50,16 @@ export function chainRoutes(services: Services): Routes {
           body: CommitImage.optional(),
         },
       },
-      async (request, reply) => {
-        const { image } = request.params;
-        const options = { into: request.body?.into, keepTop: request.body?.keepTop };
-        return answerWork(
+      async (request, reply) =>
+        answerWork(
           services,
           { request, reply },
           {
             kind: 'commit',
-            image,
-            options,
-            work: (control) => services.chains.commit(image, options, control),
+            options: { into: request.body?.into, keepTop: request.body?.keepTop },
+            work: (...asked) => services.chains.commit(...asked),
           },
-        );
-      },
+        ),
     );
 
     app.post(
@@ -76,15 +73,16 @@ export function chainRoutes(services: Services): Routes {
           body: DigestImage.optional(),
         },
       },
-      async (request, reply) => {
-        const { image } = request.params;
-        const options = { snapshot: request.body?.snapshot };
-        return answerWork(
+      async (request, reply) =>
+        answerWork(
           services,
           { request, reply },
-          { kind: 'digest', image, options, work: (control) => services.chains.digest(image, options, control) },
-        );
-      },
+          {
+            kind: 'digest',
+            options: { snapshot: request.body?.snapshot },
+            work: (...asked) => services.chains.digest(...asked),
+          },
+        ),
     );
 
     app.post(
@@ -98,15 +96,12 @@ export function chainRoutes(services: Services): Routes {
           body: CompareImages,
         },
       },
-      async (request, reply) => {
-        const { image } = request.params;
-        const options = request.body;
-        return answerWork(
+      async (request, reply) =>
+        answerWork(
           services,
           { request, reply },
-          { kind: 'compare', image, options, work: (control) => services.chains.compare(image, options, control) },
-        );
-      },
+          { kind: 'compare', options: request.body, work: (...asked) => services.chains.compare(...asked) },
+        ),
     );
 
     app.post(
@@ -119,14 +114,12 @@ export function chainRoutes(services: Services): Routes {
           ...longVerb({ 200: json('The image, which stands on none', Image) }),
         },
       },
-      async (request, reply) => {
-        const { image } = request.params;
-        return answerWork(
+      async (request, reply) =>
+        answerWork(
           services,
           { request, reply },
-          { kind: 'flatten', image, options: {}, work: (control) => services.chains.flatten(image, control) },
-        );
-      },
+          { kind: 'flatten', options: {}, work: (image, _, control) => services.chains.flatten(image, control) },
+        ),
     );
   };
 }

@@ -20,20 +20,16 @@ export function compactRoutes(services: Services): Routes {
           body: CompactImage.optional(),
         },
       },
-      async (request, reply) => {
-        const { image } = request.params;
-        const options = { detectZeroes: request.body?.detectZeroes ?? true };
-        return answerWork(
+      async (request, reply) =>
+        answerWork(
           services,
           { request, reply },
           {
             kind: 'compact',
-            image,
-            options,
-            work: (control) => services.compactions.compact(image, options, control),
+            options: { detectZeroes: request.body?.detectZeroes ?? true },
+            work: (...asked) => services.compactions.compact(...asked),
           },
-        );
-      },
+        ),
     );
   };
 }

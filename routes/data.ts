@@ -173,15 +173,12 @@ function changes(services: Services): Routes {
           body: ZeroSpan,
         },
       },
-      async (request, reply) => {
-        const { image } = request.params;
-        const options = request.body;
-        return answerWork(
+      async (request, reply) =>
+        answerWork(
           services,
           { request, reply },
-          { kind: 'zero', image, options, work: (control) => services.content.zero(image, options, control) },
-        );
-      },
+          { kind: 'zero', options: request.body, work: (...asked) => services.content.zero(...asked) },
+        ),
     );
 
     app.post(
@@ -195,15 +192,12 @@ function changes(services: Services): Routes {
           body: DiscardSpan,
         },
       },
-      async (request, reply) => {
-        const { image } = request.params;
-        const options = request.body;
-        return answerWork(
+      async (request, reply) =>
+        answerWork(
           services,
           { request, reply },
-          { kind: 'discard', image, options, work: (control) => services.content.discard(image, options, control) },
-        );
-      },
+          { kind: 'discard', options: request.body, work: (...asked) => services.content.discard(...asked) },
+        ),
     );
 
     app.post(

@@ -53,14 +53,28 @@ export async function performWork<Kind extends JobKind>(
   return { ...answer, headers: { ...answer.headers, 'preference-applied': applied } };
 }
 
-/** The same for verbs without more to say: on an image, without a key. */
-export async function answerWork<Kind extends JobKind>(
+/** A long work on the image that the path names. */
+interface LongVerbWork<Kind extends JobKind, Options> extends Pick<LongWork<Kind>, 'kind'> {
+  /** What is needed to do it again after a crash. */
+  readonly options: Options;
+  readonly work: (image: string, options: Options, control: WorkControl) => Promise<JobResults[Kind]>;
+}
+
+type ImageRequest = FastifyRequest & { readonly params: { readonly image: string } };
+
+/** The same for verbs without more to say. */
+export async function answerWork<Kind extends JobKind, Options>(
   services: Services,
-  exchange: { readonly request: FastifyRequest; readonly reply: FastifyReply },
-  asked: Pick<LongWork<Kind>, 'kind' | 'options' | 'work'> & { readonly image: string },
+  exchange: { readonly request: ImageRequest; readonly reply: FastifyReply },
+  { kind, options, work }: LongVerbWork<Kind, Options>,
 ): Promise<FastifyReply> {
-  const long = { ...asked, waitsFrom: 'now', key: undefined } as const;
-  return await sendAnswer(exchange.reply, await performWork(services, exchange.request, long));
+  const { request, reply } = exchange;
+  const { image } = request.params;
+  const asked = { kind, image, options, waitsFrom: 'now', key: undefined } as const;
+  return await sendAnswer(
+    reply,
+    await performWork(services, request, { ...asked, work: (control) => work(image, options, control) }),
+  );
 }
 
 /** A job with what it led to. */

@@ -103,19 +103,16 @@ export function snapshotRoutes(services: Services): Routes {
           response: { 204: { description: 'It is gone' }, ...jobResponse(), ...problemResponse() },
         },
       },
-      async (request, reply) => {
-        const { image, snapshot } = request.params;
-        return answerWork(
+      async (request, reply) =>
+        answerWork(
           services,
           { request, reply },
           {
             kind: 'snapshot-delete',
-            image,
-            options: { snapshot },
-            work: (control) => services.snapshots.delete(image, snapshot, control),
+            options: { snapshot: request.params.snapshot },
+            work: (image, { snapshot }, control) => services.snapshots.delete(image, snapshot, control),
           },
-        );
-      },
+        ),
     );
 
     app.post(
@@ -130,19 +127,16 @@ export function snapshotRoutes(services: Services): Routes {
           response: { 200: json('The image after it', Image), ...jobResponse(), ...problemResponse() },
         },
       },
-      async (request, reply) => {
-        const { image, snapshot } = request.params;
-        return answerWork(
+      async (request, reply) =>
+        answerWork(
           services,
           { request, reply },
           {
             kind: 'snapshot-revert',
-            image,
-            options: { snapshot },
-            work: (control) => services.snapshots.revert(image, snapshot, control),
+            options: { snapshot: request.params.snapshot },
+            work: (image, { snapshot }, control) => services.snapshots.revert(image, snapshot, control),
           },
-        );
-      },
+        ),
     );
   };
 }

@@ -25,19 +25,12 @@ export function upkeepRoutes(services: Services): Routes {
           body: ResizeImage,
         },
       },
-      async (request, reply) => {
-        const { params, body } = request;
-        return answerWork(
+      async (request, reply) =>
+        answerWork(
           services,
           { request, reply },
-          {
-            kind: 'resize',
-            image: params.image,
-            options: body,
-            work: (control) => services.images.resize(params.image, body, control),
-          },
-        );
-      },
+          { kind: 'resize', options: request.body, work: (...asked) => services.images.resize(...asked) },
+        ),
     );
 
     app.post(
@@ -52,13 +45,12 @@ export function upkeepRoutes(services: Services): Routes {
         },
       },
       async (request, reply) => {
-        const { image } = request.params;
         const options = { repair: request.body?.repair ?? 'none' };
         const kind = options.repair === 'none' ? 'check' : 'repair';
         return answerWork(
           services,
           { request, reply },
-          { kind, image, options, work: (control) => services.images.check(image, options, control) },
+          { kind, options, work: (...asked) => services.images.check(...asked) },
         );
       },
     );
@@ -95,9 +87,8 @@ export function upkeepRoutes(services: Services): Routes {
           { request, reply },
           {
             kind: 'amend',
-            image: params.image,
             options: wish,
-            work: (control) => services.images.amend(params.image, wish, control),
+            work: (...asked) => services.images.amend(...asked),
           },
         );
       },
@@ -113,14 +104,12 @@ export function upkeepRoutes(services: Services): Routes {
           ...longVerb({ 200: json('The image, empty', Image) }),
         },
       },
-      async (request, reply) => {
-        const { image } = request.params;
-        return answerWork(
+      async (request, reply) =>
+        answerWork(
           services,
           { request, reply },
-          { kind: 'empty', image, options: {}, work: (control) => services.chains.empty(image, control) },
-        );
-      },
+          { kind: 'empty', options: {}, work: (image, _, control) => services.chains.empty(image, control) },
+        ),
     );
 
     app.patch(
