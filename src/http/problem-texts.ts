@@ -119,18 +119,6 @@ export const problemTexts = {
     members: ['name'],
     detail: (context) => (context['name'] === undefined ? undefined : `The name ${textOf(context, 'name')} is taken.`),
   },
-  'image-not-ready': {
-    cause: 'The image is still being made or imported, has failed, or is being deleted.',
-    cure: 'Look at `state` and `stateReason` with GET /v1/images/{image}; wait until it is `ready`, cancel the job that makes it, or delete a failed one.',
-    members: ['state'],
-    detail: (context) => (context['state'] === undefined ? undefined : `Its state is ${textOf(context, 'state')}.`),
-  },
-  'image-in-use': {
-    cause: 'Something long is under way on the image, or another program holds its file.',
-    cure: 'Wait for the job on it to end, or cancel it (GET /v1/jobs lists them), or close the program that has the file; then try again.',
-    members: [],
-    detail: undefined,
-  },
   'image-read-only': {
     cause: 'The image can only be read: its file is not writable, or an earlier write to it failed.',
     cure: 'See to the storage below the data directory; the image is opened again on a later request.',
@@ -177,18 +165,6 @@ export const problemTexts = {
       context['fencingToken'] === undefined
         ? undefined
         : `The current fencing token is ${textOf(context, 'fencingToken')}.`,
-  },
-  'image-detached': {
-    cause: 'The file of the image was handed to another program, which may change it at any time.',
-    cure: 'Take it back with POST /v1/images/{image}/attach once that program has closed it.',
-    members: [],
-    detail: undefined,
-  },
-  'image-protected': {
-    cause: 'The image is protected: it must not be deleted, nor cut off by shrinking.',
-    cure: 'Send PATCH /v1/images/{image} with `{"protected": false}` first.',
-    members: [],
-    detail: undefined,
   },
   'writes-lost': {
     cause: 'The service has lost the image since the write epoch began; changes that were not flushed may be gone.',

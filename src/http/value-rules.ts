@@ -19,9 +19,9 @@ export function explainIssue(issue: Issue): string | undefined {
       return issue.input === undefined ? `${missing}: it ${rule}` : rule;
     }
     case 'too_small':
-      return `must ${verbOf(issue.origin)} at least ${String(issue.minimum)}${unitOf(issue.origin)}`;
+      return `must ${verbOf(issue.origin)} at least ${counted(issue.minimum, issue.origin)}`;
     case 'too_big':
-      return `must ${verbOf(issue.origin)} at most ${String(issue.maximum)}${unitOf(issue.origin)}`;
+      return `must ${verbOf(issue.origin)} at most ${counted(issue.maximum, issue.origin)}`;
     case 'invalid_key': {
       const [inner] = issue.issues;
       return inner?.message === undefined ? undefined : `cannot be called so: ${inner.message}`;
@@ -56,6 +56,11 @@ function kindGiven(value: unknown): string {
 
 function verbOf(origin: string): string {
   return unitOf(origin) === '' ? 'be' : 'have';
+}
+
+function counted(count: number | bigint, origin: string): string {
+  const unit = unitOf(origin);
+  return `${String(count)}${count === 1 ? unit.replace(/s$/u, '') : unit}`;
 }
 
 function unitOf(origin: string): string {

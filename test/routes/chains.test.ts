@@ -200,6 +200,7 @@ describe('committing', () => {
     await service.patch('/v1/images/annex', { protected: true }).expect(200);
     const guarded = await service.post('/v1/images/shed/commit');
     assert.deepEqual([guarded.status, codeOf(guarded)], [409, 'image-protected']);
+    assert.match((guarded.body as { detail: string }).detail, /^annex is protected\./u);
     assert.ok(content.equals(await disk('floor')));
     await service.write('shed', 0, pattern(1000, 17));
   });

@@ -30,7 +30,7 @@ export function judgeAmend(parts: WriteParts, wish: AmendWish): AmendGoal {
   if (version === 2 && before === 3) judgeDowngrade(parts);
   const isRaw = hasBit(header.header.autoclear, autoclearBits.rawExternalData);
   if (wish.dataFileRaw === true && !isRaw) {
-    throw unsupported('dataFileRaw', true, 'it can only be chosen when an image is made, and be given up later');
+    throw unsupported('dataFileRaw', true, 'must be chosen when an image is made; later it can only be given up');
   }
   if (wish.lazyRefcounts === true && version === 2) throw unsupported('lazyRefcounts', true, 'needs compat 1.1');
   return {

@@ -167,7 +167,7 @@ function granularityBitsOf(parts: WriteParts, granularity: number | undefined): 
   if (!isInside || !isPowerOfTwo(wanted)) {
     throw new Fault('invalid-geometry', {
       granularity: wanted,
-      reason: 'a granularity is a power of two of 512 bytes to 2 GiB',
+      reason: 'a granularity is a power of two from 512 bytes to 2 GiB',
     });
   }
   return Math.log2(wanted);

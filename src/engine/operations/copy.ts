@@ -10,6 +10,7 @@ import type { CreateSpec } from './create-spec.ts';
 import { describe } from './describe.ts';
 import type { ImageDescription } from './image-description.ts';
 import { ImageSession } from './image-session.ts';
+import { partOf } from './steps.ts';
 import type { Steps } from './steps.ts';
 
 export interface CopyWish extends FillForm {
@@ -26,7 +27,9 @@ export interface CopyWish extends FillForm {
 export function* copyToFile(layer: Layer, wish: CopyWish): Steps<ImageDescription> {
   const { path, spec } = wish;
   const { dataFile, encryption } = spec;
-  yield* createFile(path, { ...spec, virtualSize: Math.max(spec.virtualSize, layer.size) });
+  const making = createFile(path, { ...spec, virtualSize: Math.max(spec.virtualSize, layer.size) });
+  // Nothing is copied by it.
+  yield* partOf(making, { from: 0, to: 0, total: layer.size });
   let session: ImageSession | undefined;
   let finished = false;
   try {

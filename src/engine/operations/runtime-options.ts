@@ -56,7 +56,7 @@ export function judgeRuntime(
     throw new Fault('unsupported-option', { option, value: options[option], reason });
   };
   if (!isPowerOfTwo(entry) || entry < l2EntryBytesMin || entry > clusterSize) {
-    refuse('l2CacheEntryBytes', `it is a power of two from ${l2EntryBytesMin} to the cluster size, ${clusterSize}`);
+    refuse('l2CacheEntryBytes', `must be a power of two from ${l2EntryBytesMin} to the cluster size, ${clusterSize}`);
   }
   if (l2CacheBytes !== undefined && l2CacheBytes < slicesMin * entry) {
     refuse('l2CacheBytes', `the cache holds at least ${slicesMin} entries of ${entry} bytes`);

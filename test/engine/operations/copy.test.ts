@@ -43,7 +43,7 @@ function bytesOf(image: Image): Buffer {
   return bytes;
 }
 
-/** Copies, and tells what others were asked for on the way. */
+/** Copies, getting further towards all of the disk, and tells what others were asked for on the way. */
 function copy(
   source: Image,
   path: string,
@@ -51,7 +51,11 @@ function copy(
 ): readonly string[] {
   const asked: string[] = [];
   const { spec: more, compress, layer = 'all' } = wish;
-  for (const { asks } of source.copyTo({ path, spec: { ...spec, ...more }, compress, layer, snapshot: undefined })) {
+  let before = 0;
+  const steps = source.copyTo({ path, spec: { ...spec, ...more }, compress, layer, snapshot: undefined });
+  for (const { asks, done, total } of steps) {
+    assert.ok(total === source.virtualSize && before <= done, `${done} of ${total} after ${before}`);
+    before = done;
     if (asks !== undefined) asked.push(asks.task.kind);
   }
   return asked;
