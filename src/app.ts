@@ -69,7 +69,8 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
     // Before the server is made: the two are got ready side by side.
     const early: BackgroundFailure[] = [];
     let report = (failure: BackgroundFailure): void => void early.push(failure);
-    const { pool, up, allUp } = beginPool(options, (failure) => report(failure));
+    const hostCopies = await choosesHostCopies(config.pool.hostCopy, directory);
+    const { pool, up, allUp } = beginPool(options, { hostCopies, report: (failure) => report(failure) });
     phases.push({ name: 'end the engine threads', spareMs: threadsSpareMs, end: () => pool.close() });
     // Judged when all else stands; until then nobody would hear it.
     up.catch(() => undefined);
@@ -96,6 +97,7 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
     };
     early.forEach(report);
     if (warning !== undefined) server.log.warn(warning);
+    if (hostCopies) server.log.info('data goes from file to file by the file system itself');
     if (entrance.adminTokenPath !== undefined) {
       server.log.warn({ path: entrance.adminTokenPath }, 'asking for the admin token that is kept in this file');
     }
@@ -219,15 +221,20 @@ function ownDirectory(path: string): {
   }
 }
 
+/** Moving bytes inside the kernel gains nothing, and finds no zeroes: only sharing them does. */
+async function choosesHostCopies(wish: Config['pool']['hostCopy'], directory: DataDirectory): Promise<boolean> {
+  return wish === 'auto' ? directory.sharesBlocks() : wish === 'always';
+}
+
 function beginPool(
   { config, engine }: ApplicationOptions,
-  report: (failure: BackgroundFailure) => void,
+  { hostCopies, report }: { readonly hostCopies: boolean; readonly report: (failure: BackgroundFailure) => void },
 ): { readonly pool: EnginePool; readonly up: Promise<void>; readonly allUp: Promise<void> } {
   const shared = { imageIdleMs: config.images.idleMs, limits: poolLimits, report };
   if (engine === 'inline') {
     const pool = new InlinePool({
       ...shared,
-      engine: qcow2Engine({ locks: config.pool.locks, cacheBytes: config.pool.cacheBytes }),
+      engine: qcow2Engine({ locks: config.pool.locks, hostCopies, cacheBytes: config.pool.cacheBytes }),
       clock: () => performance.now(),
     });
     return { pool, up: Promise.resolve(), allUp: Promise.resolve() };
@@ -237,6 +244,7 @@ function beginPool(
     threads: config.pool.engineThreads,
     entry: workerEntry,
     locks: config.pool.locks,
+    hostCopies,
     cacheBytes: config.pool.cacheBytes,
     codecThreads: config.pool.codecThreads,
   });

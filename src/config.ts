@@ -28,6 +28,8 @@ export interface Config {
     readonly quotaBytes: number | undefined;
   };
   readonly pool: {
+    /** Whether data that goes from file to file is copied by the file system; `auto`: where blocks are shared by it. */
+    readonly hostCopy: 'auto' | 'always' | 'never';
     readonly engineThreads: number;
     /** Threads that pack clusters. */
     readonly codecThreads: number;
@@ -87,6 +89,7 @@ const Settings = z.strictObject({
   QCOWD_REFCOUNT_CACHE_BYTES: wholeNumber({ min: cacheEntriesMin * entryBytesDefault, max: cacheBytesMax }).optional(),
   QCOWD_CACHE_CLEAN_SECONDS: wholeNumber({ min: 0, max: cleanSecondsMax }).optional(),
   QCOWD_QEMU_LOCKS: z.enum(['on', 'off']).default('on'),
+  QCOWD_HOST_COPY: z.enum(['auto', 'always', 'never']).default('auto'),
   QCOWD_HOSTS: z
     .string()
     .default('')
@@ -135,6 +138,7 @@ export function loadConfig(
     pool: Object.freeze({
       engineThreads: settings.QCOWD_ENGINE_THREADS ?? Math.max(threadsMin, machine.cores),
       codecThreads: settings.QCOWD_CODEC_THREADS ?? Math.min(codecThreadsDefaultMax, machine.cores),
+      hostCopy: settings.QCOWD_HOST_COPY,
       locks: settings.QCOWD_QEMU_LOCKS === 'on' ? 'qemu' : 'none',
       cacheBytes: settings.QCOWD_CACHE_BYTES,
     }),

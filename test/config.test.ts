@@ -11,7 +11,7 @@ describe('the settings', () => {
       http: { host: '127.0.0.1', port: 8080, hosts: [], tls: undefined, tokensFile: undefined, isLoopback: true },
       log: { level: 'info' },
       data: { directory: './data', quotaBytes: undefined },
-      pool: { engineThreads: 8, codecThreads: 4, locks: 'qemu', cacheBytes: 268_435_456 },
+      pool: { engineThreads: 8, codecThreads: 4, hostCopy: 'auto', locks: 'qemu', cacheBytes: 268_435_456 },
       images: {
         idleMs: 10_000,
         runtime: {

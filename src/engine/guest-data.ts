@@ -5,6 +5,8 @@ import { Fault } from '../base/fault.ts';
 import { alignDown, alignUp } from '../base/integers.ts';
 import { sectorSize } from '../base/units.ts';
 import type { ByteFile } from './file/byte-file.ts';
+import type { ByteSource } from './file/file-span.ts';
+import { FileSpan } from './file/file-span.ts';
 import { hostOffset } from './format/offsets.ts';
 import type { GuestOffset, HostOffset } from './format/offsets.ts';
 import type { SectorCipher } from './transform/sector-cipher.ts';
@@ -15,7 +17,11 @@ import type { SectorCipher } from './transform/sector-cipher.ts';
  */
 export interface GuestData {
   readAt(host: HostOffset, guest: GuestOffset, target: Uint8Array): void;
-  writeAt(host: HostOffset, guest: GuestOffset, source: Uint8Array): void;
+  writeAt(host: HostOffset, guest: GuestOffset, source: ByteSource): void;
+  /** A span as bytes of a file that another one may take as they are; undefined where they are none. */
+  spanAt(host: HostOffset, length: number): FileSpan | undefined;
+  /** How such bytes are taken here; see {@link ByteFile.copyBlock}. */
+  readonly copyBlock: number | undefined;
   /** From this host offset on, what was never written reads as zeroes to the guest. */
   readonly zeroesFrom: number;
 }
@@ -36,8 +42,17 @@ export class PlainData implements GuestData {
     this.#file.readAt(host, target);
   }
 
-  writeAt(host: HostOffset, _guest: GuestOffset, source: Uint8Array): void {
-    this.#file.writeAt(host, source);
+  writeAt(host: HostOffset, _guest: GuestOffset, source: ByteSource): void {
+    if (source instanceof FileSpan) source.copyTo(this.#file, host);
+    else this.#file.writeAt(host, source);
+  }
+
+  spanAt(host: HostOffset, length: number): FileSpan {
+    return new FileSpan(this.#file, { offset: host, length });
+  }
+
+  get copyBlock(): number | undefined {
+    return this.#file.copyBlock;
   }
 }
 
@@ -89,7 +104,7 @@ export class EncryptedData implements GuestData {
   }
 
   /** The caller's bytes stay as they are. Sectors of which only a part is written keep the rest. */
-  writeAt(host: HostOffset, guest: GuestOffset, source: Uint8Array): void {
+  writeAt(host: HostOffset, guest: GuestOffset, source: ByteSource): void {
     const cipher = this.#keyed();
     const { first, length, skipped } = sectorsAround(host, source.length);
     const sectors = new Uint8Array(length);
@@ -102,9 +117,18 @@ export class EncryptedData implements GuestData {
     const end = skipped + source.length;
     if (skipped > 0) keepFrom(0);
     if (end < length && (skipped === 0 || length > sectorSize)) keepFrom(length - sectorSize);
-    sectors.set(source, skipped);
+    sectors.set(source instanceof FileSpan ? source.read() : source, skipped);
     cipher.encrypt(sectors, number);
     this.#file.writeAt(first, sectors);
+  }
+
+  /** They are noise to everybody else. */
+  spanAt(): undefined {
+    return undefined;
+  }
+
+  get copyBlock(): undefined {
+    return undefined;
   }
 
   #keyed(): SectorCipher {

@@ -110,9 +110,9 @@ export class Image extends ChainVerbs {
 
   /** Faults of file and format, `backing-refused`, and what this engine does not support, by name. */
   static open(options: OpenOptions): Image {
-    const { path, writable, locks, shares, caches, backing: chain, dataFile, runtime } = options;
-    const file = NodeFile.open(path, { writable, locks, shares });
-    return new Image(ImageSession.open(file, { writable, chain, dataFile, locks, shares, caches, runtime }));
+    const { path, backing: chain, dataFile, runtime, ...use } = options;
+    const file = NodeFile.open(path, use);
+    return new Image(ImageSession.open(file, { ...use, caches: use.caches, chain, dataFile, runtime }));
   }
 
   /** Over a file that is open already, which the image closes. */
@@ -329,7 +329,8 @@ export class Image extends ChainVerbs {
   /** A standalone file of what the image, or a snapshot, holds; nothing may change meanwhile. See {@link copyToFile}. */
   copyTo(wish: CopyOptions): Steps<ImageDescription> {
     const { path, spec, compress, layer } = wish;
-    return copyToFile(this.#layerOf(wish), { path, spec, compress, keepsZeroes: layer === 'top' });
+    const { hostCopies } = this.#session.files;
+    return copyToFile(this.#layerOf(wish), { path, spec, compress, keepsZeroes: layer === 'top', hostCopies });
   }
 
   /** Lays out a flattened, uncompressed file over what the image holds now; stale after the next change. */

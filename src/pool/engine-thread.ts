@@ -13,6 +13,7 @@ import type { Message } from './messages.ts';
 export interface EngineThreadData {
   readonly limits: PoolLimits;
   readonly locks: FileLocks;
+  readonly hostCopies: boolean;
   /** The thread's part of the memory for caches. */
   readonly cacheBytes: number;
 }

@@ -17,8 +17,8 @@ import type {
 /** An open image as the pool uses it. */
 export type EngineImage = Pick<Image, keyof Image>;
 
-/** What decides how one image is opened; locks and caches are the engine's own matter. */
-export type EngineOpenOptions = Omit<OpenOptions, 'locks' | 'caches'>;
+/** What decides how one image is opened; locks, copies and caches are the engine's own matter. */
+export type EngineOpenOptions = Omit<OpenOptions, 'locks' | 'hostCopies' | 'caches'>;
 
 /** How images are opened, made and judged; see the static methods of {@link Image}. */
 export interface Engine {

@@ -18,6 +18,8 @@ export interface ThreadPoolOptions extends PoolOptions {
   readonly entry: URL;
   /** Whether open images keep other programs out. */
   readonly locks: FileLocks;
+  /** Whether data that goes from file to file is copied by the file system where it can. */
+  readonly hostCopies: boolean;
   /** What the caches of all threads together may take of the memory: each has the same part. */
   readonly cacheBytes: number;
   /** How many threads pack clusters for all of them; they start when there is something to pack. */
@@ -72,8 +74,8 @@ export class ThreadPool extends LanePool {
 }
 
 function startThread(options: ThreadPoolOptions, events: ConnectionEvents): Connection {
-  const { limits, locks, cacheBytes, threads } = options;
-  const workerData: EngineThreadData = { limits, locks, cacheBytes: Math.floor(cacheBytes / threads) };
+  const { limits, locks, hostCopies, cacheBytes, threads } = options;
+  const workerData: EngineThreadData = { limits, locks, hostCopies, cacheBytes: Math.floor(cacheBytes / threads) };
   const worker = new Worker(options.entry, { workerData, name: 'engine' });
   let reason = 'the engine thread has ended';
   worker.on('message', (answers: readonly Answer[]) => events.receive(answers));

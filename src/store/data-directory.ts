@@ -13,6 +13,7 @@ import { join } from 'node:path';
 
 import { assert } from '../base/assert.ts';
 import type { FileIdentity } from '../base/file-identity.ts';
+import { sharesBlocks } from './block-sharing.ts';
 import { FileSyncs } from './file-syncs.ts';
 import { StagedFile } from './staged-file.ts';
 import { StagingWriter } from './staging-writer.ts';
@@ -150,6 +151,11 @@ export class DataDirectory {
   async space(): Promise<Space> {
     const { bsize, bavail, blocks } = await statfs(join(this.#path, 'images'));
     return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+  }
+
+  /** Whether image files can share blocks, so that data goes from one to another without being moved. */
+  async sharesBlocks(): Promise<boolean> {
+    return sharesBlocks(join(this.#path, 'staging'));
   }
 
   async #listBySuffix(folder: ImageFolder, suffix: string): Promise<readonly string[]> {

@@ -41,8 +41,8 @@ function chainOf(folder: string, ...names: readonly string[]): readonly BackingF
   return names.map((fileName) => ({ fileName, path: join(folder, fileName), format: 'qcow2' }));
 }
 
-function openOurs(path: string, backing: readonly BackingFile[]): Image {
-  return Image.open({ path, writable: true, locks: 'qemu', backing });
+function openOurs(path: string, backing: readonly BackingFile[], hostCopies = false): Image {
+  return Image.open({ path, writable: true, locks: 'qemu', backing, hostCopies });
 }
 
 describe('an image that was emptied', () => {
@@ -76,8 +76,13 @@ describe('an image that was emptied', () => {
 });
 
 describe('an image that was put on another base', () => {
-  const tops = ['compat=1.1', 'compat=0.10', 'cluster_size=512', 'extended_l2=on,cluster_size=32k'] as const;
-  for (const options of everySecond(tops)) {
+  const tops = [
+    { options: 'compat=1.1', hostCopies: true },
+    { options: 'compat=0.10', hostCopies: false },
+    { options: 'cluster_size=512', hostCopies: false },
+    { options: 'extended_l2=on,cluster_size=32k', hostCopies: true },
+  ] as const;
+  for (const { options, hostCopies } of everySecond(tops)) {
     test(`is what qemu-img rebase makes of its twin (OPS-35): ${options}`, () => {
       using folder = tempFolder();
       const { path } = folder;
@@ -95,7 +100,7 @@ describe('an image that was put on another base', () => {
         );
         assert.ok(ours !== undefined && twin !== undefined);
         qemuImg('rebase', '-f', 'qcow2', '-b', target ?? '', ...(target === undefined ? [] : ['-F', 'qcow2']), twin);
-        const image = openOurs(ours, chainOf(path, 'mid', 'base'));
+        const image = openOurs(ours, chainOf(path, 'mid', 'base'), hostCopies);
         const chain = target === undefined ? [] : chainOf(path, target);
         runToEnd(image.rebase({ chain, mode: 'safe' }));
         image.close();
@@ -134,22 +139,24 @@ describe('an image that was put on another base', () => {
 
 describe('an image that was committed', () => {
   const rows = [
-    { top: 'compat=1.1', base: 'compat=1.1', into: undefined, isMapSame: true },
+    { top: 'compat=1.1', base: 'compat=1.1', into: undefined, isMapSame: true, hostCopies: true },
     {
       top: 'extended_l2=on,cluster_size=32k',
       base: 'cluster_size=512,refcount_bits=64',
       into: undefined,
       isMapSame: false,
+      hostCopies: false,
     },
     {
       top: 'compression_type=zstd',
       base: 'extended_l2=on,cluster_size=16k,lazy_refcounts=on',
       into: 'base',
       isMapSame: false,
+      hostCopies: false,
     },
-    { top: 'cluster_size=4k', base: 'compat=0.10', into: 'base', isMapSame: false },
+    { top: 'cluster_size=4k', base: 'compat=0.10', into: 'base', isMapSame: false, hostCopies: true },
   ] as const;
-  for (const { top: options, base: baseOptions, into, isMapSame } of everySecond(rows)) {
+  for (const { top: options, base: baseOptions, into, isMapSame, hostCopies } of everySecond(rows)) {
     test(`leaves the chain that qemu-img commit leaves (OPS-40): ${options} over ${baseOptions}, ${into ?? 'next'}`, () => {
       using folder = tempFolder();
       const chains = ['ours', 'twin'].map((name) => {
@@ -173,7 +180,7 @@ describe('an image that was committed', () => {
       const before = join(folder.path, 'before.raw');
       qemuImg('convert', '-O', 'raw', ours.top, before);
       qemuImg('commit', '-q', ...(into === undefined ? [] : ['-b', into]), twin.top);
-      const image = openOurs(ours.top, chainOf(ours.path, 'mid', 'base'));
+      const image = openOurs(ours.top, chainOf(ours.path, 'mid', 'base'), hostCopies);
       const bytes = new Uint8Array(image.virtualSize);
       const steps = image.commit({ depth: into === undefined ? 1 : 2, mend: false });
       for (let next = steps.next(); next.done !== true; next = steps.next()) {

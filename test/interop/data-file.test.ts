@@ -111,18 +111,18 @@ function layersOf(folder: string, ...names: readonly string[]): readonly Backing
   });
 }
 
-function openOver(folder: string, name: string, ...below: readonly string[]): Image {
+function openOver(folder: string, name: string, below: readonly string[], hostCopies = false): Image {
   const path = join(folder, name);
   const dataFile = { fileName: `${path}.data`, path: `${path}.data` };
-  return Image.open({ path, writable: true, locks: 'qemu', backing: layersOf(folder, ...below), dataFile });
+  return Image.open({ path, writable: true, locks: 'qemu', backing: layersOf(folder, ...below), dataFile, hostCopies });
 }
 
 describe('images with data files as layers', () => {
   const base = ['write -P 1 0 1500k', 'write -z 200k 100k'];
   const top = ['write -P 2 100k 50001', 'write -z 1m 200k', 'write -P 3 1900k 100k'];
-  for (const [below, above] of [
-    ['beside', 'itself'],
-    ['raw', 'beside'],
+  for (const [below, above, hostCopies] of [
+    ['beside', 'itself', false],
+    ['raw', 'beside', true],
   ] as const) {
     it(`are committed into, put on one another, flattened and copied: ${above} over ${below}`, () => {
       using folder = tempFolder();
@@ -137,16 +137,22 @@ describe('images with data files as layers', () => {
       const isAsBefore = (name: string): boolean => compareImages({ path: join(path, name), format: 'qcow2' }, raw);
       qemuImg('convert', '-O', 'raw', join(path, 'top'), before);
       {
-        const image = openOver(path, 'top', 'base');
+        const image = openOver(path, 'top', ['base'], hostCopies);
         runToEnd(image.rebase({ chain: layersOf(path, 'other'), mode: 'safe' }));
         assert.equal(runToEnd(image.check()).clean, true);
         image.close();
         assert.ok(isAsBefore('top'), 'on another one with a data file');
       }
       {
-        const image = openOver(path, 'top', 'other');
+        const image = openOver(path, 'top', ['other'], hostCopies);
         const spec = { ...plainSpec, virtualSize: 2 * MiB, clusterSize: 65_536 };
-        const copy = { path: join(path, 'copy'), spec, compress: true, layer: 'all', snapshot: undefined } as const;
+        const copy = {
+          path: join(path, 'copy'),
+          spec,
+          compress: !hostCopies,
+          layer: 'all',
+          snapshot: undefined,
+        } as const;
         runToEnd(image.copyTo(copy));
         runToEnd(image.commit({ depth: 1, mend: false }));
         runToEnd(image.empty());
@@ -178,7 +184,7 @@ describe('images with data files as layers', () => {
     const file = join(path, 'top');
     const found = readFileSync(file);
     for (const mode of ['safe', 'unsafe'] as const) {
-      const image = openOver(path, 'top');
+      const image = openOver(path, 'top', []);
       const rebased = (): void => runToEnd(image.rebase({ chain: layersOf(path, 'base'), mode }));
       const reason = 'a raw data file is the whole disk, and leaves nothing to an image below';
       assert.throws(rebased, { code: 'unsupported-option', context: { option: 'backing', reason } });

@@ -29,6 +29,7 @@ const startThreads = (settings: PoolSettings): Promise<ThreadPool> =>
     threads: 2,
     entry: workerEntry,
     locks: 'qemu',
+    hostCopies: false,
     cacheBytes: 64 * MiB,
     codecThreads: 1,
   });

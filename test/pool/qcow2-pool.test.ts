@@ -27,7 +27,7 @@ after(() => {
 const startInline = async (settings: PoolSettings): Promise<EnginePool> =>
   new InlinePool({
     ...settings,
-    engine: qcow2Engine({ locks: 'qemu', cacheBytes: 64 * MiB }),
+    engine: qcow2Engine({ locks: 'qemu', hostCopies: false, cacheBytes: 64 * MiB }),
     clock: () => performance.now(),
   });
 const startThread = (settings: PoolSettings): Promise<EnginePool> =>
@@ -36,6 +36,7 @@ const startThread = (settings: PoolSettings): Promise<EnginePool> =>
     threads: 1,
     entry: workerEntry,
     locks: 'qemu',
+    hostCopies: false,
     cacheBytes: 64 * MiB,
     codecThreads: 2,
   });

@@ -19,7 +19,15 @@ const entry = new URL('../support/memory-worker.ts', import.meta.url);
 
 function startThreads(threads: number): (settings: PoolSettings) => Promise<ThreadPool> {
   return (settings) =>
-    ThreadPool.start({ ...settings, threads, entry, locks: 'qemu', cacheBytes: 64 * MiB, codecThreads: 1 });
+    ThreadPool.start({
+      ...settings,
+      threads,
+      entry,
+      locks: 'qemu',
+      hostCopies: false,
+      cacheBytes: 64 * MiB,
+      codecThreads: 1,
+    });
 }
 
 enginePoolContract('one thread', startThreads(1));
@@ -197,6 +205,7 @@ describe('a pool of threads', { timeout: 300_000 }, () => {
           threads: 1,
           entry: once,
           locks: 'qemu',
+          hostCopies: false,
           cacheBytes: 64 * MiB,
           codecThreads: 1,
         }),
@@ -217,6 +226,7 @@ describe('a pool of threads', { timeout: 300_000 }, () => {
           threads: 1,
           entry: absent,
           locks: 'qemu',
+          hostCopies: false,
           cacheBytes: 64 * MiB,
           codecThreads: 1,
         }),

@@ -15,7 +15,7 @@ import { layerOf, luksOf } from '../support/memory-chain.ts';
 import { newFile, partsOver, plainSpec } from '../support/memory-parts.ts';
 import { Prng } from '../support/prng.ts';
 import { contentOf, judgeReport, openOver } from './crash-judge.ts';
-import { CrashTrials } from './crash-trials.ts';
+import { copyBlockOf, CrashTrials } from './crash-trials.ts';
 import type { TrialOptions, TrialRecord } from './crash-trials.ts';
 
 /** The contents of which a crash leaves one, as a whole. */
@@ -201,6 +201,7 @@ export function liveRebase(seed: number, options: TrialOptions): TrialRecord {
     chance: new Prng(seed + 2),
     promised: () => possible,
     strength: () => (possible.length === 1 ? 1 : 0),
+    copyBlock: copyBlockOf(Math.floor(seed / ciphers.length)),
     during: () => `a rebase (${JSON.stringify(cipher)}) of ${JSON.stringify(spec)}`,
     judge: (crashed, allowed) => {
       const name = backingNameOf(crashed);

@@ -17,7 +17,7 @@ import { luksOf, sessionOver } from '../support/memory-chain.ts';
 import { newFile, plainSpec } from '../support/memory-parts.ts';
 import { Prng } from '../support/prng.ts';
 import { contentOf, judgeReport } from './crash-judge.ts';
-import { CrashTrials } from './crash-trials.ts';
+import { copyBlockOf, CrashTrials } from './crash-trials.ts';
 import type { TrialOptions, TrialRecord } from './crash-trials.ts';
 
 /** What the target shows: anything, or all of the image. */
@@ -79,6 +79,7 @@ export function liveCommit(seed: number, options: TrialOptions): TrialRecord {
     chance: new Prng(seed + 2),
     promised: () => promised,
     strength: () => (promised === 'everything' ? 1 : 0),
+    copyBlock: copyBlockOf(Math.floor(seed / ciphers.length)),
     during: () => `a commit (${JSON.stringify(cipher)}) into ${JSON.stringify(spec)}`,
     judge: (crashed, promise) => judge(crashed, { chain, content, promise }),
   });

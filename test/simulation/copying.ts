@@ -11,7 +11,7 @@ import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { plainSpec } from '../support/memory-parts.ts';
 import { Prng } from '../support/prng.ts';
 import { contentOf, judgeReport, openOver } from './crash-judge.ts';
-import { CrashTrials } from './crash-trials.ts';
+import { copyBlockOf, CrashTrials } from './crash-trials.ts';
 import type { TrialOptions, TrialRecord } from './crash-trials.ts';
 
 /** Copies the image of a seed. */
@@ -29,6 +29,7 @@ export function liveCopy(seed: number, options: TrialOptions): TrialRecord {
     chance: new Prng(seed + 1),
     promised: () => isComplete,
     strength: () => (isComplete ? 1 : 0),
+    copyBlock: copyBlockOf(seed),
     during: () => `a copy (${JSON.stringify(form)}) of ${JSON.stringify(spec)} to ${JSON.stringify(target)}`,
     judge: (file, complete) => judge(file, complete ? content : undefined),
   });

@@ -2,6 +2,7 @@
 
 import { crc32 } from 'node:zlib';
 
+import { sectorSize } from '../../src/base/units.ts';
 import type { MemoryFile } from '../../src/engine/file/memory-file.ts';
 import { hostOffset } from '../../src/engine/format/offsets.ts';
 import { contentAfterCrash, FaultyFile, survivals } from '../support/faulty-file.ts';
@@ -39,6 +40,13 @@ export interface TrialParts<Promised> {
   readonly during: () => string;
   /** What is wrong with a file that a crash has left, its own to change: a sentence, or undefined. */
   readonly judge: (file: MemoryFile, promised: Promised) => string | undefined;
+  /** How the file takes bytes of other files; left out when it does not. */
+  readonly copyBlock?: number | undefined;
+}
+
+/** Half of all seeds have a file that takes bytes of other files itself, in blocks that are as small as any cluster. */
+export function copyBlockOf(seed: number): number | undefined {
+  return seed % 2 === 0 ? undefined : sectorSize;
 }
 
 /** A moment at which a crash is tried: after so many changes of the epoch. */
@@ -81,6 +89,7 @@ export class CrashTrials<Promised> {
         this.#isMerged ||= isIgnored;
         return isIgnored;
       },
+      copyBlock: parts.copyBlock,
     });
   }
 

@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
@@ -17,6 +27,17 @@ test('the folders are made for this user only, and made again is no harm', async
   for (const made of [path, join(path, 'images'), join(path, 'staging')]) {
     assert.equal(statSync(made).mode & 0o777, 0o700);
   }
+});
+
+test('whether blocks are shared is tried, as cp does, and nothing is left behind', async () => {
+  using folder = tempFolder();
+  const directory = await DataDirectory.open(folder.path);
+  const [from, to] = ['from', 'to'].map((name) => join(folder.path, name));
+  assert.ok(from !== undefined && to !== undefined);
+  writeFileSync(from, randomBytes(65_536));
+  const { status } = spawnSync('cp', ['--reflink=always', from, to], { stdio: 'ignore' });
+  assert.equal(await directory.sharesBlocks(), status === 0);
+  assert.deepEqual(readdirSync(join(folder.path, 'staging')), []);
 });
 
 test('a staged file is counted, digested and published under its id', async () => {

@@ -41,6 +41,8 @@ export interface FaultyFileOptions {
    * `metadata/write-order.ts:104` in the engine, `name.ts:17` elsewhere.
    */
   readonly ignoresFlush: (places: readonly string[]) => boolean;
+  /** It takes bytes of other files in blocks of so many, as a write that nobody made; left out when it does not. */
+  readonly copyBlock?: number | undefined;
 }
 
 /** A fault to come: after `after` more calls of this kind, the next one fails. Punches and new sizes count as writes. */
@@ -51,6 +53,8 @@ export interface PlannedFailure {
 }
 
 export class FaultyFile implements ByteFile {
+  /** Bytes that came from other files. */
+  copiedLength = 0;
   readonly #options: FaultyFileOptions;
   readonly #content: MemoryFile;
   #base: MemoryFile;
@@ -109,6 +113,19 @@ export class FaultyFile implements ByteFile {
 
   writeAt(offset: HostOffset, source: Uint8Array): void {
     this.#change({ kind: 'write', offset, bytes: source.slice() });
+  }
+
+  get copyBlock(): number | undefined {
+    return this.#options.copyBlock;
+  }
+
+  copyFrom(offset: HostOffset, source: ByteFile, span: ByteSpan): number {
+    if (this.copyBlock === undefined) return 0;
+    const bytes = new Uint8Array(Math.max(0, Math.min(span.length, source.size - span.offset)));
+    source.readAt(hostOffset(span.offset), bytes);
+    this.#change({ kind: 'write', offset, bytes });
+    this.copiedLength += bytes.length;
+    return bytes.length;
   }
 
   punch(offset: HostOffset, length: number): void {

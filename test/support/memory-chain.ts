@@ -60,6 +60,7 @@ function kept(layer: Layer): Layer {
       layer.read(offset, target);
     },
     extentAt: (offset, lengthMax) => layer.extentAt(offset, lengthMax),
+    spanAt: (offset, lengthMax) => layer.spanAt?.(offset, lengthMax),
     close: () => undefined,
   };
 }

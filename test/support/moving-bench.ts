@@ -9,7 +9,7 @@ import { qcow2Engine } from '../../src/pool/qcow2-engine.ts';
 import { bench, none } from './pool-bench.ts';
 import type { Bench, PoolSettings } from './pool-bench.ts';
 
-export const qcow2 = qcow2Engine({ locks: 'qemu', cacheBytes: 64 * MiB });
+export const qcow2 = qcow2Engine({ locks: 'qemu', hostCopies: false, cacheBytes: 64 * MiB });
 export const cell = 4 * KiB;
 
 /** A bench whose pool moves images when the test says so. */

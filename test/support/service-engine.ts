@@ -3,4 +3,4 @@
 import { MiB } from '../../src/base/units.ts';
 import { qcow2Engine } from '../../src/pool/qcow2-engine.ts';
 
-export const houseEngine = qcow2Engine({ locks: 'qemu', cacheBytes: 64 * MiB });
+export const houseEngine = qcow2Engine({ locks: 'qemu', hostCopies: false, cacheBytes: 64 * MiB });

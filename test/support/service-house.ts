@@ -66,7 +66,15 @@ export async function openHouse(options: HouseOptions): Promise<ServiceHouse> {
   const pool =
     entry === undefined
       ? new InlinePool({ ...shared, engine, clock: () => performance.now() })
-      : await ThreadPool.start({ ...shared, threads: 2, entry, locks: 'qemu', cacheBytes: 64 * MiB, codecThreads: 1 });
+      : await ThreadPool.start({
+          ...shared,
+          threads: 2,
+          entry,
+          locks: 'qemu',
+          hostCopies: false,
+          cacheBytes: 64 * MiB,
+          codecThreads: 1,
+        });
   const services = createServices({
     catalog,
     directory,

@@ -1,6 +1,7 @@
 // An image seen as a layer: the one beneath another, or the top of a chain that is listed or exported.
 
 import { assert, unreachable } from '../../base/assert.ts';
+import type { FileSpan } from '../file/file-span.ts';
 import type { GuestOffset, HostOffset } from '../format/offsets.ts';
 import type { ReadParts } from '../image-parts.ts';
 import { askBelow } from '../layer/below.ts';
@@ -60,12 +61,24 @@ export class ImageLayer implements Layer {
     return found.kind === 'compressed' && isWhole ? unpacked.stored(found) : undefined;
   }
 
+  spanAt(offset: GuestOffset, lengthMax: number): FileSpan | undefined {
+    const { backing, data } = this.#parts;
+    const found = lookup(this.#parts, offset, { lengthMax: Math.min(lengthMax, this.size - offset) });
+    if (found.kind === 'data') {
+      const { preallocated, length } = this.#dataAt(found.host, found.length);
+      return preallocated === true ? undefined : data.spanAt(found.host, length);
+    }
+    if (found.kind !== 'absent' || backing === undefined || offset >= backing.size) return undefined;
+    const inside = Math.min(found.length, backing.size - offset);
+    return askBelow(() => backing.spanAt?.(offset, inside));
+  }
+
   close(): void {
     this.#close();
   }
 
   /** The file system knows what of it was never written (OPS-08a). */
-  #dataAt(host: HostOffset, lengthMax: number): LayerExtent {
+  #dataAt(host: HostOffset, lengthMax: number): Extract<LayerExtent, { readonly kind: 'data' | 'zero' }> {
     const { holes } = this.#parts;
     const { isHole, length } = holes?.look(host, lengthMax) ?? { isHole: false, length: lengthMax };
     const extent = { kind: 'data', length, depth: 0, compressed: false, host: this.#shown(host) } as const;

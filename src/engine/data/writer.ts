@@ -1,6 +1,7 @@
 // Guest bytes in: in place where the clusters are ours alone, else through the mapper.
 
 import { assert } from '../../base/assert.ts';
+import type { ByteSource } from '../file/file-span.ts';
 import { guestOffset } from '../format/offsets.ts';
 import type { GuestOffset } from '../format/offsets.ts';
 import type { ReadParts, WriteParts } from '../image-parts.ts';
@@ -13,7 +14,7 @@ import { read } from './reader.ts';
  * Writes all of `source` from `start` on; the span lies inside the disk. Faults of mapper and file: a part from the
  * start may be written then.
  */
-export function write(parts: WriteParts, start: GuestOffset, source: Uint8Array): void {
+export function write(parts: WriteParts, start: GuestOffset, source: ByteSource): void {
   parts.bitmaps.mark({ offset: start, length: source.length });
   let done = 0;
   while (done < source.length) {
@@ -26,7 +27,7 @@ export function write(parts: WriteParts, start: GuestOffset, source: Uint8Array)
   parts.order.relieve();
 }
 
-function writeSome(parts: WriteParts, at: GuestOffset, rest: Uint8Array): number {
+function writeSome(parts: WriteParts, at: GuestOffset, rest: ByteSource): number {
   const extent = lookup(parts, at, { lengthMax: rest.length });
   const ownTable = parts.mapping.ownsL2Table(Math.floor(at / parts.geometry.l2Span));
   // An entry of a shared table may still say "owned": the table decides first (T03, MAP-04).

@@ -23,6 +23,18 @@ export interface ByteFile {
   resize(size: number): void;
   /** Starts writing a span to the disk without waiting for it: pacing for bulk writers, never durability. */
   startWriteBack(offset: HostOffset, length: number): void;
+  /** The kernel's number of the file, for whose bytes are copied by it; left out where they do not lie in a file of its. */
+  readonly descriptor?: number | undefined;
+  /**
+   * In blocks of so many bytes what lies in other files is taken by {@link copyFrom}, which is better than reading it here;
+   * left out, or undefined, where it is not.
+   */
+  readonly copyBlock?: number | undefined;
+  /**
+   * As {@link writeAt}, of bytes of another file that nobody reads on the way. Returns how many of them, from the start of
+   * the span on, are copied; the rest the file system does not copy, or they lie beyond the end of `source`.
+   */
+  copyFrom?(offset: HostOffset, source: ByteFile, span: ByteSpan): number;
   /** When this returns, everything written before it survives a crash. */
   flush(): void;
   /** Releases the file; no other call may follow. */

@@ -17,7 +17,7 @@ import { assert, present } from '../../base/assert.ts';
 import type { ByteSpan } from '../../base/byte-span.ts';
 import { endOf } from '../../base/byte-span.ts';
 import { Fault } from '../../base/fault.ts';
-import { GiB, MiB } from '../../base/units.ts';
+import { GiB, KiB, MiB } from '../../base/units.ts';
 import type { SystemCalls } from '../../system/system-calls.ts';
 import { loadSystemCalls } from '../../system/system-calls.ts';
 import type { HostOffset } from '../format/offsets.ts';
@@ -27,7 +27,7 @@ import { faultOfThrown, fileFault, lostWrites } from './file-faults.ts';
 import { lockFile, shareLocks } from './file-lock.ts';
 
 /** What a file system may turn out not to do; asked once per open file, then never again. */
-type Ability = 'punch' | 'reserve' | 'seek' | 'writeBack';
+type Ability = 'punch' | 'reserve' | 'seek' | 'writeBack' | 'copy';
 
 export type FileLocks = 'qemu' | 'none';
 
@@ -41,6 +41,8 @@ export interface NodeFileOptions {
   readonly locks: FileLocks | 'qemu-data';
   /** Whether another opener here has kept everybody else out so far, and still does; see {@link shareLocks}. */
   readonly shares?: boolean | undefined;
+  /** Whether bytes of other files are copied by the kernel where it can; left out for no. See {@link ByteFile.copyBlock}. */
+  readonly hostCopies?: boolean | undefined;
 }
 
 /**
@@ -53,7 +55,8 @@ export class NodeFile implements ByteFile {
   readonly #path: string;
   readonly #writable: boolean;
   readonly #calls: SystemCalls | undefined;
-  readonly #missing = new Set<Ability>();
+  /** Copies are missing until somebody wants them. */
+  readonly #missing = new Set<Ability>(['copy']);
   #descriptor: number | undefined;
   #size: number;
   #writesLost = false;
@@ -79,7 +82,8 @@ export class NodeFile implements ByteFile {
    */
   static open(path: string, options: NodeFileOptions): NodeFile {
     const file = NodeFile.#open(path, options.writable ? constants.O_RDWR : constants.O_RDONLY, linuxCalls);
-    const { locks, shares = false } = options;
+    const { locks, shares = false, hostCopies = false } = options;
+    if (hostCopies) file.#missing.delete('copy');
     if (locks === 'none') return file;
     try {
       file.#lock(locks, shares);
@@ -148,6 +152,31 @@ export class NodeFile implements ByteFile {
       done += count;
       this.#size = Math.max(this.#size, offset + done);
     }
+  }
+
+  get descriptor(): number {
+    return this.#openDescriptor;
+  }
+
+  get copyBlock(): number | undefined {
+    return this.#calls === undefined || this.#missing.has('copy') ? undefined : copyBlockLength;
+  }
+
+  copyFrom(offset: HostOffset, source: ByteFile, span: ByteSpan): number {
+    this.#assertChangeable();
+    const from = source.descriptor;
+    let done = 0;
+    while (from !== undefined && done < span.length) {
+      const rest = { offset: offset + done, length: span.length - done };
+      const place = { descriptor: from, offset: span.offset + done };
+      const count = this.#ask('copy', rest, (calls, descriptor) =>
+        calls.copy(place, { descriptor, offset: rest.offset }, rest.length),
+      );
+      if (count === undefined || count === 0) break;
+      done += count;
+      this.#size = Math.max(this.#size, offset + done);
+    }
+    return done;
   }
 
   punch(offset: HostOffset, length: number): void {
@@ -326,7 +355,8 @@ export class NodeFile implements ByteFile {
     if (answer >= 0) return answer;
     const name = this.#calls.errorNameOf(answer);
     if (ability === 'seek' && name === 'ENXIO') return noMoreData;
-    if (!notSupported.has(name)) throw fileFault(name, { operation: ability, path: this.#path, ...span });
+    if (!notSupported.has(name) && !(ability === 'copy' && notCopied.has(name)))
+      throw fileFault(name, { operation: ability, path: this.#path, ...span });
     this.#missing.add(ability);
     return undefined;
   }
@@ -345,6 +375,10 @@ const noMoreData = -1;
 /** One reservation call takes at most so long a span. */
 const reserveLengthMax = GiB;
 const zeroes = new Uint8Array(MiB);
+/** File systems share blocks of this length or of longer ones; those copy what is cut differently themselves. */
+const copyBlockLength = 4 * KiB;
+/** Also said of two file systems, and of two that are not alike in what they store. */
+const notCopied: ReadonlySet<string> = new Set(['EXDEV', 'EINVAL']);
 const notSupported: ReadonlySet<string> = new Set(['EOPNOTSUPP', 'ENOTSUP', 'ENOSYS']);
 const loaded = loadSystemCalls();
 const linuxCalls = 'calls' in loaded ? loaded.calls : undefined;

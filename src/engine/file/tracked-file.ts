@@ -44,6 +44,21 @@ export class TrackedFile implements ByteFile {
     this.#pace(offset, source.length);
   }
 
+  get descriptor(): number | undefined {
+    return this.#file.descriptor;
+  }
+
+  get copyBlock(): number | undefined {
+    return this.#file.copyBlock;
+  }
+
+  copyFrom(offset: HostOffset, source: ByteFile, span: ByteSpan): number {
+    this.#unflushed = true;
+    const copied = this.#file.copyFrom?.(offset, source, span) ?? 0;
+    if (copied > 0) this.#pace(offset, copied);
+    return copied;
+  }
+
   /** Gives back what nobody uses: nothing to make durable. */
   punch(offset: HostOffset, length: number): void {
     this.#file.punch(offset, length);

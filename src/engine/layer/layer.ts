@@ -1,5 +1,6 @@
 // Anything readable beneath an image: a link of a backing chain that does not know what the next one is.
 
+import type { FileSpan } from '../file/file-span.ts';
 import type { GuestOffset } from '../format/offsets.ts';
 
 /** What a layer, with all layers below it, has at one offset, and how far that holds. */
@@ -44,5 +45,10 @@ export interface Layer {
   extentAt(offset: GuestOffset, lengthMax: number): LayerExtent;
   /** The cluster at `offset`, if one begins there that is packed and wholly inside the layer; left out where none ever is. */
   storedAt?(offset: GuestOffset): StoredCluster | undefined;
+  /**
+   * The bytes at `offset`, at most `lengthMax`, if they lie in a file as the guest reads them; undefined where something has
+   * to be done to them, or nothing is stored. Left out where there never are any.
+   */
+  spanAt?(offset: GuestOffset, lengthMax: number): FileSpan | undefined;
   close(): void;
 }

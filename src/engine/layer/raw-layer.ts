@@ -4,6 +4,7 @@ import { assert } from '../../base/assert.ts';
 import { alignUp } from '../../base/integers.ts';
 import { sectorSize } from '../../base/units.ts';
 import type { ByteFile } from '../file/byte-file.ts';
+import { FileSpan } from '../file/file-span.ts';
 import type { GuestOffset } from '../format/offsets.ts';
 import { hostOffset } from '../format/offsets.ts';
 import type { Layer, LayerExtent } from './layer.ts';
@@ -42,6 +43,12 @@ export class RawLayer implements Layer {
       compressed: false,
       host: offset,
     };
+  }
+
+  /** Holes of the file are copied as holes. */
+  spanAt(offset: GuestOffset, lengthMax: number): FileSpan {
+    assert(offset + lengthMax <= this.size, 'a span lies inside the layer');
+    return new FileSpan(this.#file, { offset, length: lengthMax });
   }
 
   close(): void {

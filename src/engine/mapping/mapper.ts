@@ -4,6 +4,7 @@ import { assert } from '../../base/assert.ts';
 import type { ByteSpan } from '../../base/byte-span.ts';
 import { endOf } from '../../base/byte-span.ts';
 import { alignUp } from '../../base/integers.ts';
+import type { ByteSource } from '../file/file-span.ts';
 import { hostCluster, hostOffset } from '../format/offsets.ts';
 import type { GuestOffset, HostOffset } from '../format/offsets.ts';
 import type { WriteParts } from '../image-parts.ts';
@@ -25,7 +26,7 @@ export interface Place {
 
 /** What is written to one cluster, and the entry that it has now. */
 interface ClusterWrite {
-  readonly source: Uint8Array;
+  readonly source: ByteSource;
   readonly before: GuestBefore;
   readonly place: Place;
   readonly entry: L2Entry;
@@ -39,7 +40,7 @@ interface ClusterWrite {
 export function writeUnowned(
   parts: WriteParts,
   at: GuestOffset,
-  write: { readonly source: Uint8Array; readonly before: GuestBefore },
+  write: { readonly source: ByteSource; readonly before: GuestBefore },
 ): number {
   const { geometry, mapping } = parts;
   const table = ensureOwnTable(parts, Math.floor(at / geometry.l2Span));
@@ -116,7 +117,7 @@ function writeClusters(
   write: {
     readonly start: HostOffset;
     readonly at: GuestOffset;
-    readonly source: Uint8Array;
+    readonly source: ByteSource;
     readonly before: GuestBefore;
   },
 ): void {

@@ -4,6 +4,8 @@
 //                           ▲                ▲
 //                the end of the file is at or before the part: it reads as zeroes whatever was there before a cut
 
+import type { ByteSource } from '../file/file-span.ts';
+import { FileSpan } from '../file/file-span.ts';
 import { guestOffset, hostOffset } from '../format/offsets.ts';
 import type { GuestOffset, HostOffset } from '../format/offsets.ts';
 import type { GuestData } from '../guest-data.ts';
@@ -21,7 +23,7 @@ export interface SurroundedWrite {
   /** Where `source` goes; the head lies right before it. */
   readonly host: HostOffset;
   readonly at: GuestOffset;
-  readonly source: Uint8Array;
+  readonly source: ByteSource;
   readonly headLength: number;
   readonly tailLength: number;
   readonly before: GuestBefore;
@@ -47,6 +49,6 @@ export function writeSurrounded(data: GuestData, write: SurroundedWrite): void {
   const whole = new Uint8Array(headLength + source.length + tailLength);
   if (headLength > 0) before.read(guestOffset(at - headLength), whole.subarray(0, headLength));
   if (tailLength > 0) before.read(guestOffset(at + source.length), whole.subarray(headLength + source.length));
-  whole.set(source, headLength);
+  whole.set(source instanceof FileSpan ? source.read() : source, headLength);
   data.writeAt(hostOffset(host - headLength), guestOffset(at - headLength), whole);
 }

@@ -9,11 +9,13 @@ import { assert } from '../../base/assert.ts';
 import { Fault } from '../../base/fault.ts';
 import { alignDown } from '../../base/integers.ts';
 import { MiB } from '../../base/units.ts';
+import { copyParts } from '../data/copy-parts.ts';
 import { layerOver } from '../data/image-layer.ts';
 import { read } from '../data/reader.ts';
 import { write } from '../data/writer.ts';
 import { zero } from '../data/zeroing.ts';
 import { failureAfter } from '../file/file-faults.ts';
+import type { FileSpan } from '../file/file-span.ts';
 import { NodeFile } from '../file/node-file.ts';
 import { guestOffset } from '../format/offsets.ts';
 import type { GuestOffset } from '../format/offsets.ts';
@@ -116,9 +118,10 @@ function openCommitChain(files: SessionFiles, chain: readonly BackingFile[], dep
   assert(source !== undefined, 'the target was judged');
   const { path, dataFile } = source;
   const { locks, caches } = files.layerOptions;
+  const { hostCopies } = files;
   return files.openWith((keys) => {
-    const file = NodeFile.open(path, { writable: true, locks });
-    const kind = { writable: true, chain: below, dataFile, runtime: undefined };
+    const file = NodeFile.open(path, { writable: true, locks, hostCopies });
+    const kind = { writable: true, hostCopies, chain: below, dataFile, runtime: undefined };
     const session = ImageSession.open(file, { ...kind, locks, caches, within: { keys, depth: depth + 1 } });
     if (session.header.header.encryptionMethod !== 0) keys.join({ depth, path }, session);
     const target = new SessionLayer(session);
@@ -238,12 +241,20 @@ function* zeroDown(
 function copyWindow(
   top: ImageSession,
   target: ImageSession,
-  { at, window }: { readonly at: GuestOffset; readonly window: Uint8Array },
+  { at: start, window }: { readonly at: GuestOffset; readonly window: Uint8Array },
 ): void {
-  top.look((parts) => {
-    read(parts, at, window);
-  });
-  target.change((parts) => {
-    write(parts, at, window);
-  });
+  const span = { offset: start, length: window.length };
+  const spanAt = (at: GuestOffset, lengthMax: number): FileSpan | undefined =>
+    top.look((parts) => layerOver(parts, top.header.virtualSize).spanAt?.(at, lengthMax));
+  for (const { at, length, source } of copyParts(target.parts, span, spanAt)) {
+    const bytes = window.subarray(at - start, at - start + length);
+    if (source === undefined) {
+      top.look((parts) => {
+        read(parts, at, bytes);
+      });
+    }
+    target.change((parts) => {
+      write(parts, at, source ?? bytes);
+    });
+  }
 }

@@ -2,10 +2,12 @@
 
 import { alignUp } from '../../base/integers.ts';
 import { MiB } from '../../base/units.ts';
+import { copyParts } from '../data/copy-parts.ts';
 import { writePacked } from '../data/packed-writer.ts';
 import { write } from '../data/writer.ts';
 import { writeZeroRun, zeroRuns } from '../data/zero-detection.ts';
 import { zero } from '../data/zeroing.ts';
+import type { FileSpan } from '../file/file-span.ts';
 import { guestOffset } from '../format/offsets.ts';
 import type { GuestOffset } from '../format/offsets.ts';
 import type { WriteParts } from '../image-parts.ts';
@@ -107,8 +109,17 @@ class Filling {
     }
   }
 
-  #writePlain(at: GuestOffset, end: number): void {
-    const buffer = this.#spares.take(end - at);
+  #writePlain(start: GuestOffset, end: number): void {
+    const span = { offset: start, length: end - start };
+    const spanAt = (at: GuestOffset, lengthMax: number): FileSpan | undefined => this.#layer.spanAt?.(at, lengthMax);
+    for (const { at, length, source } of copyParts(this.#parts, span, spanAt)) {
+      if (source === undefined) this.#writeRead(at, length);
+      else write(this.#parts, at, source);
+    }
+  }
+
+  #writeRead(at: GuestOffset, length: number): void {
+    const buffer = this.#spares.take(length);
     this.#layer.read(at, buffer);
     for (const run of zeroRuns(buffer, { start: at, clusterSize: this.#clusterSize })) {
       const place = guestOffset(at + run.from);

@@ -18,6 +18,8 @@ export interface CopyWish extends FillForm {
   readonly path: string;
   /** A standalone image; it becomes as large as the layer where that is larger. */
   readonly spec: CreateSpec;
+  /** Whether data is copied by the file system where it can. */
+  readonly hostCopies: boolean;
 }
 
 /**
@@ -25,7 +27,7 @@ export interface CopyWish extends FillForm {
  * must not change meanwhile. Faults of create, layer and file.
  */
 export function* copyToFile(layer: Layer, wish: CopyWish): Steps<ImageDescription> {
-  const { path, spec } = wish;
+  const { path, spec, hostCopies } = wish;
   const { dataFile, encryption } = spec;
   const making = createFile(path, { ...spec, virtualSize: Math.max(spec.virtualSize, layer.size) });
   // Nothing is copied by it.
@@ -33,7 +35,7 @@ export function* copyToFile(layer: Layer, wish: CopyWish): Steps<ImageDescriptio
   let session: ImageSession | undefined;
   let finished = false;
   try {
-    session = openNew(path, dataFile?.path);
+    session = openNew(path, { dataPath: dataFile?.path, hostCopies });
     if (encryption !== undefined) session.unlock(encryption.volumeKey);
     yield* session.changeInSteps((parts) => fill(parts, layer, wish));
     const description = describe(session.parts);
@@ -53,8 +55,11 @@ export function* copyToFile(layer: Layer, wish: CopyWish): Steps<ImageDescriptio
 }
 
 /** Nobody knows the files yet: they need no locks. */
-function openNew(path: string, dataPath: string | undefined): ImageSession {
-  const use = { writable: true, locks: 'none' } as const;
+function openNew(
+  path: string,
+  { dataPath, hostCopies }: { readonly dataPath: string | undefined; readonly hostCopies: boolean },
+): ImageSession {
+  const use = { writable: true, locks: 'none', hostCopies } as const;
   const openDataFile = dataPath === undefined ? undefined : NodeFile.open(dataPath, use);
   let file: NodeFile;
   try {

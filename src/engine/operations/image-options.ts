@@ -22,6 +22,8 @@ export interface OpenOptions {
   readonly dataFile?: DataFileSource | undefined;
   /** How it is run; left out for what the engine does by itself, as are options that do not fit the image. */
   readonly runtime?: RuntimeOptions | undefined;
+  /** Whether data that goes from file to file is copied by the file system where it can; left out for no (OPS-25). */
+  readonly hostCopies?: boolean | undefined;
   /** What the caches of all images that are opened with it share; undefined for as much as they want. */
   readonly caches?: CacheBudget | undefined;
 }

@@ -11,7 +11,7 @@ import { divideUp } from '../../base/integers.ts';
 import { ImageLayer } from '../data/image-layer.ts';
 import { DataFile } from '../file/data-file.ts';
 import { NodeFile } from '../file/node-file.ts';
-import type { FileLocks } from '../file/node-file.ts';
+import type { FileLocks, NodeFileOptions } from '../file/node-file.ts';
 import { TrackedFile } from '../file/tracked-file.ts';
 import type { Geometry } from '../format/geometry.ts';
 import { l1EntrySize } from '../format/header.ts';
@@ -137,13 +137,14 @@ function openBelow(source: BackingFile, locks: FileLocks): NodeFile {
 export function openDataFile(
   header: HeaderArea,
   admitted: DataFileSource | undefined,
-  options: { readonly writable: boolean; readonly locks: FileLocks; readonly shares?: boolean | undefined },
+  options: Pick<NodeFileOptions, 'writable' | 'shares' | 'hostCopies'> & { readonly locks: FileLocks },
 ): DataFile | undefined {
   if (!header.hasDataFile) return undefined;
   const { fileName, path } = admitDataFile(header.extensions.dataFileName, admitted);
-  const { writable, shares } = options;
+  const { writable, shares, hostCopies } = options;
   const locks = options.locks === 'qemu' ? 'qemu-data' : 'none';
-  const file = openNamed('data-file-missing', fileName, () => NodeFile.open(path, { writable, locks, shares }));
+  const use = { writable, locks, shares, hostCopies } as const;
+  const file = openNamed('data-file-missing', fileName, () => NodeFile.open(path, use));
   return new DataFile(file);
 }
 

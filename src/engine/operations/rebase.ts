@@ -11,10 +11,13 @@ import { Fault } from '../../base/fault.ts';
 import { alignDown, alignUp } from '../../base/integers.ts';
 import { MiB } from '../../base/units.ts';
 import { isZeroes } from '../../base/zero-bytes.ts';
+import { copyParts } from '../data/copy-parts.ts';
 import { write } from '../data/writer.ts';
 import { drain, zero } from '../data/zeroing.ts';
+import type { FileSpan } from '../file/file-span.ts';
 import { autoclearBits, hasBit } from '../format/features.ts';
 import { guestOffset } from '../format/offsets.ts';
+import type { GuestOffset } from '../format/offsets.ts';
 import type { WriteParts } from '../image-parts.ts';
 import type { Layer, LayerExtent } from '../layer/layer.ts';
 import type { BackingFile } from '../layer/open-gate.ts';
@@ -169,11 +172,40 @@ function readLayer(layer: Layer | undefined, at: number, target: Uint8Array): vo
   target.fill(0, inside);
 }
 
+/** Where the bytes of the layer below lie, as far as it goes. */
+function spanBelow({ backing }: WriteParts, at: GuestOffset, lengthMax: number): FileSpan | undefined {
+  if (backing === undefined || at >= backing.size) return undefined;
+  return askBelow(() => backing.spanAt?.(at, Math.min(lengthMax, backing.size - at)));
+}
+
+/** Whether the new layer has nothing but zeroes in a stretch, by its tables. */
+function isEmpty(layer: Layer | undefined, span: ByteSpan): boolean {
+  for (let at = span.offset; at < endOf(span);) {
+    const found = extentOf(layer, { offset: at, length: endOf(span) - at });
+    if (found.kind === 'data') return false;
+    at += found.length;
+  }
+  return true;
+}
+
+/** What the file system copies by itself is not looked at, unless it may be what the new layer has, too. */
+function keepWindow(
+  parts: WriteParts,
+  wish: Rebase,
+  { window, windows }: { readonly window: ByteSpan; readonly windows: Windows },
+): void {
+  for (const { at, length, source } of copyParts(parts, window, (from, max) => spanBelow(parts, from, max))) {
+    const part = { offset: at, length };
+    if (source !== undefined && isEmpty(wish.layer, part)) write(parts, at, source);
+    else keepDifference(parts, wish, { window: part, windows });
+  }
+}
+
 /** What a subcluster must become, if anything. */
 type Difference = 'same' | 'zero' | 'data';
 
 /** Compares the bytes of both layers, and writes those subclusters of the old one that differ. */
-function keepWindow(
+function keepDifference(
   parts: WriteParts,
   wish: Rebase,
   { window, windows }: { readonly window: ByteSpan; readonly windows: Windows },
@@ -203,8 +235,15 @@ function keepWindow(
     } while (kindAhead === kind);
     end = Math.min(end, window.length);
     const offset = window.offset + at;
-    if (kind === 'data') write(parts, guestOffset(offset), old.subarray(at, end));
+    if (kind === 'data') writeOld(parts, { offset, length: end - at }, old.subarray(at, end));
     if (kind === 'zero') drain(zero(parts, { offset, length: end - at }, { unmap: false }));
     at = end;
+  }
+}
+
+/** The bytes were read to be compared; what is shared with the layer below takes no room once more. */
+function writeOld(parts: WriteParts, span: ByteSpan, bytes: Uint8Array): void {
+  for (const { at, length, source } of copyParts(parts, span, (from, max) => spanBelow(parts, from, max))) {
+    write(parts, at, source ?? bytes.subarray(at - span.offset, at - span.offset + length));
   }
 }

@@ -25,6 +25,7 @@ export type SessionOptions =
       /** Of an image that is itself a layer of another one's chain: where its layers join; left out for its own record. */
       readonly within?: Pick<LayerOptions, 'keys' | 'depth'> & { readonly keys: ChainKeys };
       readonly shares?: boolean | undefined;
+      readonly hostCopies?: boolean | undefined;
     } & Omit<LayerOptions, 'keys' | 'depth'>)
   | { readonly writable: boolean; readonly layer: Layer | undefined; readonly openDataFile: ByteFile | undefined };
 
@@ -93,6 +94,11 @@ export class SessionFiles {
   /** What the caches of this image and its layers share. */
   get caches(): CacheBudget | undefined {
     return 'chain' in this.#options ? this.#options.caches : undefined;
+  }
+
+  /** Whether data that goes to other files, or into this one, is copied by the file system where it can. */
+  get hostCopies(): boolean {
+    return 'chain' in this.#options && this.#options.hostCopies === true;
   }
 
   /** How the files of the chain are opened. */

@@ -8,11 +8,14 @@ import { after, describe, it } from 'node:test';
 
 import { BrokenAssertion } from '../../../src/base/assert.ts';
 import { Fault } from '../../../src/base/fault.ts';
+import { GiB } from '../../../src/base/units.ts';
+import { MemoryFile } from '../../../src/engine/file/memory-file.ts';
 import { NodeFile } from '../../../src/engine/file/node-file.ts';
 import { loadSystemCalls } from '../../../src/system/system-calls.ts';
 import { hostOffset } from '../../../src/engine/format/offsets.ts';
 import { byteFileContract } from '../../contracts/byte-file.ts';
 import { exchangeDescriptor } from '../../support/exchanged-descriptor.ts';
+import { Prng } from '../../support/prng.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const folder = tempFolder();
@@ -162,11 +165,16 @@ describe('space', () => {
       "process.on('SIGXFSZ', () => undefined);",
       'const file = NodeFile.create(process.argv[1]);',
       'const say = (act) => { try { act(); return "done"; } catch (fault) { return fault.code; } };',
+      "const open = () => NodeFile.open(process.argv[1], { writable: true, locks: 'none', hostCopies: true });",
+      "const long = NodeFile.open(process.execPath, { writable: false, locks: 'none' });",
+      'const copied = say(() => open().copyFrom(0, long, { offset: 0, length: 200_000 }));',
+      'const sizeAfterCopy = open().size;',
+      'file.resize(0);',
       'const written = say(() => file.writeAt(0, new Uint8Array(200_000).fill(1)));',
       'const sizeAfterWrite = file.size;',
       'const reserved = say(() => file.preallocate(0, 200_000));',
       'const cut = say(() => file.resize(200_000));',
-      'console.log(JSON.stringify({ written, sizeAfterWrite, reserved, cut, size: file.size }));',
+      'console.log(JSON.stringify({ copied, sizeAfterCopy, written, sizeAfterWrite, reserved, cut, size: file.size }));',
     ].join('\n');
     const answer = execFileSync(
       '/bin/bash',
@@ -180,12 +188,74 @@ describe('space', () => {
       { encoding: 'utf8' },
     );
     assert.deepEqual(JSON.parse(answer), {
+      copied: 'insufficient-storage',
+      sizeAfterCopy: 102_400,
       written: 'insufficient-storage',
       sizeAfterWrite: 102_400,
       reserved: 'insufficient-storage',
       cut: 'insufficient-storage',
       size: 102_400,
     });
+  });
+});
+
+describe('bytes of another file', () => {
+  const far = 5 * GiB;
+
+  function pair(wants: boolean): { readonly source: NodeFile; readonly target: NodeFile; readonly path: string } {
+    const [from, path] = [freshPath(), freshPath()];
+    NodeFile.create(path).close();
+    const target = NodeFile.open(path, { writable: true, locks: 'none', hostCopies: wants });
+    return { source: NodeFile.create(from), target, path };
+  }
+
+  it('are copied by the kernel, wherever they lie, up to the end of theirs', () => {
+    const { source, target, path } = pair(true);
+    const bytes = new Prng(3).bytes(300_000);
+    source.writeAt(hostOffset(far), bytes);
+    assert.equal(target.copyBlock, 4096);
+    assert.equal(target.copyFrom(hostOffset(7), source, { offset: far, length: 1 }), 1);
+    const at = hostOffset(6 * GiB + 4096);
+    assert.equal(target.copyFrom(at, source, { offset: far + 8192, length: 300_000 }), 300_000 - 8192);
+    assert.equal(target.copyFrom(at, source, { offset: far + 300_000, length: 10 }), 0);
+    assert.equal(target.size, at + 300_000 - 8192);
+    assert.equal(statSync(path).size, target.size);
+    const copied = new Uint8Array(300_000 - 8192);
+    target.readAt(at, copied);
+    assert.deepEqual(copied, bytes.subarray(8192));
+    target.readAt(hostOffset(7), copied.subarray(0, 2));
+    assert.deepEqual(copied.subarray(0, 2), Uint8Array.of(bytes[0] ?? 0, 0));
+    source.close();
+    target.close();
+  });
+
+  it('are not copied unless somebody wants it, nor where the kernel refuses', () => {
+    const span = { offset: 0, length: 5 };
+    const five = Uint8Array.of(1, 2, 3, 4, 5);
+    const unwanted = pair(false);
+    unwanted.source.writeAt(hostOffset(0), five);
+    assert.equal(unwanted.target.copyBlock, undefined);
+    assert.equal(unwanted.target.copyFrom(hostOffset(0), unwanted.source, span), 0);
+    const same = pair(true);
+    assert.equal(same.target.copyFrom(hostOffset(0), MemoryFile.of(five), span), 0);
+    assert.equal(same.target.copyBlock, 4096);
+    same.target.writeAt(hostOffset(0), five);
+    // EINVAL: the spans lie over each other.
+    assert.equal(same.target.copyFrom(hostOffset(1), same.target, { offset: 0, length: 4 }), 0);
+    assert.equal(same.target.copyBlock, undefined);
+    const other = pair(true);
+    const path = freshPath();
+    const elsewhere = NodeFile.create(path);
+    exchangeDescriptor(path, '/proc/version');
+    // EXDEV: another file system.
+    assert.equal(other.target.copyFrom(hostOffset(0), elsewhere, span), 0);
+    assert.equal(other.target.copyBlock, undefined);
+    assert.equal(other.target.size, 0);
+    for (const { source, target } of [unwanted, same, other]) {
+      source.close();
+      target.close();
+    }
+    elsewhere.close();
   });
 });
 

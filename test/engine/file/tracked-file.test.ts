@@ -9,6 +9,8 @@ import { TrackedFile } from '../../../src/engine/file/tracked-file.ts';
 import { hostOffset } from '../../../src/engine/format/offsets.ts';
 import { byteFileContract } from '../../contracts/byte-file.ts';
 import { CountingFile } from '../../support/counting-file.ts';
+import { FaultyFile } from '../../support/faulty-file.ts';
+import { fileBytes } from '../../support/memory-parts.ts';
 
 byteFileContract('a tracked file', () => new TrackedFile(MemoryFile.empty()));
 
@@ -21,6 +23,23 @@ describe('a tracked file', () => {
     file.flush();
     file.flush();
     assert.equal(counted.flushCount, 1);
+  });
+
+  test('flushes also what came from another file', () => {
+    const copying = new FaultyFile(MemoryFile.empty(), {
+      observer: undefined,
+      ignoresFlush: () => false,
+      copyBlock: 512,
+    });
+    const file = new TrackedFile(copying);
+    assert.equal(file.copyBlock, 512);
+    assert.equal(file.copyFrom(hostOffset(0), MemoryFile.of(Uint8Array.of(1, 2)), { offset: 1, length: 5 }), 1);
+    file.flush();
+    assert.equal(copying.flushCount, 1);
+    assert.deepEqual(fileBytes(file), Uint8Array.of(2));
+    const other = new TrackedFile(new CountingFile(MemoryFile.empty()));
+    assert.equal(other.copyBlock, undefined);
+    assert.equal(other.copyFrom(hostOffset(0), MemoryFile.of(Uint8Array.of(1)), { offset: 0, length: 1 }), 0);
   });
 
   test('starts the way to the disk for every 8 MiB in a row', () => {

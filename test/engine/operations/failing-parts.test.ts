@@ -33,8 +33,8 @@ const failures = [
 const clusterSize = 512;
 const size = 200 * clusterSize;
 
-function faulty(content: MemoryFile): FaultyFile {
-  return new FaultyFile(content, { observer: undefined, ignoresFlush: () => false });
+function faulty(content: MemoryFile, copyBlock?: number): FaultyFile {
+  return new FaultyFile(content, { observer: undefined, ignoresFlush: () => false, copyBlock });
 }
 
 /** The oldest and the newest of what a crash may leave. */
@@ -68,11 +68,13 @@ describe('a disk that fails at any step', () => {
   const old = new Prng(1).bytes(size);
   const next = old.map((byte, at) => (at % 4096 < 1024 ? byte ^ 1 : byte));
 
-  for (const [name, target, key] of [
-    ['a rebase', 'next', undefined],
-    ['a flattening', undefined, undefined],
-    ['a rebase of an encrypted image from an encrypted one to another', 'next', luksOf(1)],
-    ['a flattening of an encrypted image over another', undefined, luksOf(1)],
+  for (const [name, target, key, copyBlock] of [
+    ['a rebase', 'next', undefined, undefined],
+    ['a flattening', undefined, undefined, undefined],
+    ['a rebase of an encrypted image from an encrypted one to another', 'next', luksOf(1), undefined],
+    ['a flattening of an encrypted image over another', undefined, luksOf(1), undefined],
+    ['a rebase that leaves copying to the file system', 'next', undefined, clusterSize],
+    ['a flattening that leaves copying to the file system', undefined, undefined, clusterSize],
   ] as const) {
     it(`of ${name} leaves the disk as it was`, () => {
       const layers: Readonly<Record<string, Layer>> = {
@@ -91,7 +93,7 @@ describe('a disk that fails at any step', () => {
       const content = contentOf(first);
       first.close();
       failEach((failure) => {
-        const file = faulty(start);
+        const file = faulty(start, copyBlock);
         const parts = partsOver(file, layers['old']);
         if (key !== undefined) useVolumeKey(parts, key.volumeKey);
         const layer = target === undefined ? undefined : layers[target];
@@ -109,6 +111,7 @@ describe('a disk that fails at any step', () => {
           if (isOver) assert.equal(below, target);
           image.abandon();
         }
+        if (isOver) assert.equal(file.copiedLength > 0, copyBlock !== undefined);
         return !isOver;
       });
     });
