@@ -20,7 +20,7 @@ import {
 } from '../support/encrypted-image.ts';
 import { faultCodeOf } from '../support/faults.ts';
 import { Prng } from '../support/prng.ts';
-import { qemuImg } from '../support/qemu-img.ts';
+import { infoJson, qemuImg } from '../support/qemu-img.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 const kib = 1024;
@@ -32,25 +32,33 @@ const quick = { 'iter-time': '10' };
 /** One image a cipher; sizes and features are spread over them, since making one costs QEMU seconds. */
 const kinds = {
   'LUKS xts-plain64, extended L2 entries': { format: 'luks', encrypt: quick, options: 'extended_l2=on' },
-  'LUKS cbc-essiv:sha256, version 2, clusters of 4 KiB': {
+  'LUKS cbc-essiv:md5 with CAST5, version 2, clusters of 4 KiB': {
     format: 'luks',
     encrypt: {
       ...quick,
-      'cipher-alg': 'aes-128',
+      'cipher-alg': 'cast5-128',
       'cipher-mode': 'cbc',
       'ivgen-alg': 'essiv',
-      'ivgen-hash-alg': 'sha256',
+      'ivgen-hash-alg': 'md5',
+      'hash-alg': 'md5',
     },
     options: 'compat=0.10,cluster_size=4k',
   },
-  'LUKS xts-plain with sha1, lazy refcounts': {
+  // The hash of the generator stands in the header and means nothing.
+  'LUKS xts-plain with Twofish and SHA-1, lazy refcounts': {
     format: 'luks',
-    encrypt: { ...quick, 'cipher-alg': 'aes-192', 'ivgen-alg': 'plain', 'hash-alg': 'sha1' },
+    encrypt: {
+      ...quick,
+      'cipher-alg': 'twofish-192',
+      'ivgen-alg': 'plain',
+      'ivgen-hash-alg': 'sha224',
+      'hash-alg': 'sha1',
+    },
     options: 'lazy_refcounts=on',
   },
-  'LUKS ctr-plain64, clusters of 2 KiB': {
+  'LUKS ctr-plain64 with Serpent, clusters of 2 KiB': {
     format: 'luks',
-    encrypt: { ...quick, 'cipher-mode': 'ctr', 'hash-alg': 'sha512' },
+    encrypt: { ...quick, 'cipher-alg': 'serpent-256', 'cipher-mode': 'ctr', 'hash-alg': 'sha512' },
     options: 'cluster_size=2k',
   },
   'the old AES scheme, clusters of 512 bytes': { format: 'aes', encrypt: {}, options: 'cluster_size=512' },
@@ -98,6 +106,8 @@ describe('encrypted images', () => {
       ]);
       using image = closing(openUnlocked(path, { writable: false, backing: [] }));
       assertSame(diskOf(image, 4096 * kib), diskOfQemu(path));
+      const { data } = infoJson(path)['format-specific'] as { readonly data: { readonly encrypt: object } };
+      assert.deepEqual(inKebabCase(image.describe().encryption), data.encrypt);
     });
 
     it(`are read by QEMU as we wrote them (ENC-06): ${kind}`, (context) => {
@@ -128,7 +138,7 @@ describe('encrypted images', () => {
   }
 
   it('count the clusters of their LUKS header when they are checked, and need no passphrase for it (REF-04, ENC-07)', () => {
-    const path = fresh('LUKS xts-plain with sha1, lazy refcounts', 'checked.qcow2');
+    const path = fresh('LUKS xts-plain with Twofish and SHA-1, lazy refcounts', 'checked.qcow2');
     using image = closing(Image.open({ path, writable: true, locks: 'qemu', caches: undefined, backing: [] }));
     const report = runToEnd(image.check());
     assert.deepEqual([report.corruptions, report.leaks], [0, 0]);
@@ -185,8 +195,8 @@ describe('encrypted images', () => {
   it('grow with preallocation that reads as zeroes', () => {
     const cases = [
       ['LUKS xts-plain64, extended L2 entries', 'metadata'],
-      ['LUKS xts-plain with sha1, lazy refcounts', 'falloc'],
-      ['LUKS xts-plain with sha1, lazy refcounts', 'metadata'],
+      ['LUKS xts-plain with Twofish and SHA-1, lazy refcounts', 'falloc'],
+      ['LUKS xts-plain with Twofish and SHA-1, lazy refcounts', 'metadata'],
       ['the old AES scheme, clusters of 512 bytes', 'full'],
     ] as const;
     for (const [kind, preallocation] of cases) {
@@ -248,6 +258,17 @@ function diskOf(image: Image, length: number): Uint8Array {
 function keyOf(path: string): Uint8Array {
   using image = closing(Image.open({ path, writable: false, locks: 'qemu', caches: undefined, backing: [] }));
   return volumeKeyOf(image);
+}
+
+/** As qemu-img names members. */
+function inKebabCase(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(inKebabCase);
+  if (typeof value !== 'object' || value === null) return value;
+  const named = Object.entries(value).map(([name, member]): [string, unknown] => [
+    name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`),
+    inKebabCase(member),
+  ]);
+  return Object.fromEntries(named);
 }
 
 /** Tells where bytes differ first. */

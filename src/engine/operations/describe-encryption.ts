@@ -35,7 +35,8 @@ function toDescription(header: LuksHeader): LuksDescription {
     cipherAlg: `${header.cipherName}-${keyBits}`,
     cipherMode: mode,
     ivgenAlg: generator,
-    ...(generatorHash === undefined ? {} : { ivgenHashAlg: generatorHash }),
+    // Of other generators it means nothing, and QEMU does not tell it.
+    ...(generator === 'essiv' && generatorHash !== undefined ? { ivgenHashAlg: generatorHash } : {}),
     hashAlg: header.hash,
     payloadOffset: header.payloadOffset,
     masterKeyIters: header.digestIterations,

@@ -47,6 +47,7 @@ function diffuse(bytes: Uint8Array, hash: string): void {
 
 /** The hashes that QEMU knows for LUKS and OpenSSL here too; lengths of their digests in bytes. */
 const digestLengths: ReadonlyMap<string, number> = new Map([
+  ['md5', 16],
   ['sha1', 20],
   ['ripemd160', 20],
   ['sha224', 28],

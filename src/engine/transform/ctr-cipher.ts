@@ -1,13 +1,10 @@
-// CTR mode: the vector of a sector counts up block by block, and its cipher text is laid over the bytes. Writing a sector
-// twice tells what changed, so images of others may use it, and none is made here.
+// CTR mode: the vector of a sector counts up block by block, and its cipher text is laid over the bytes. Who sees a sector
+// before and after it was written sees what changed.
 
 import { sectorSize } from '../../base/units.ts';
-import { blockLength } from './block-cipher.ts';
 import type { BlockCipher } from './block-cipher.ts';
 import { sectorsIn } from './sector-cipher.ts';
 import type { SectorCipher, SectorTweak } from './sector-cipher.ts';
-
-const blocksPerSector = sectorSize / blockLength;
 
 export class CtrCipher implements SectorCipher {
   readonly #cipher: BlockCipher;
@@ -28,12 +25,13 @@ export class CtrCipher implements SectorCipher {
   }
 
   #counters(firstSector: number, count: number): Uint8Array {
+    const { blockLength } = this.#cipher;
     const vectors = this.#vectors(firstSector, count);
     const counters = new Uint8Array(count * sectorSize);
     for (let sector = 0; sector < count; sector += 1) {
       const counter = vectors.slice(sector * blockLength, (sector + 1) * blockLength);
-      for (let block = 0; block < blocksPerSector; block += 1) {
-        counters.set(counter, sector * sectorSize + block * blockLength);
+      for (let at = 0; at < sectorSize; at += blockLength) {
+        counters.set(counter, sector * sectorSize + at);
         countUp(counter);
       }
     }

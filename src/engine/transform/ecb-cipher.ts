@@ -1,4 +1,4 @@
-// ECB mode: every block by itself, so that equal blocks look equal. Images of others may use it; none is made here.
+// ECB mode: every block by itself, so that equal blocks look equal.
 
 import type { BlockCipher } from './block-cipher.ts';
 import type { SectorCipher } from './sector-cipher.ts';

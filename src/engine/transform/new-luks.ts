@@ -18,14 +18,24 @@ import {
 } from '../format/luks-header.ts';
 import type { LuksHeader, LuksKeySlot } from '../format/luks-header.ts';
 import { digestLengthOf, isKnownHash, splitIntoStripes } from './anti-forensic.ts';
-import { chooseCipher } from './cipher-choice.ts';
+import { chooseCipher, isEssivHashFor, isModeFor } from './cipher-choice.ts';
 import type { WithKeys } from './key-derivation.ts';
 import { deriveFor } from './luks-key.ts';
 
 /** A cipher of LUKS, by QEMU's names. */
 export interface LuksCipher {
-  readonly algorithm: 'aes-128' | 'aes-192' | 'aes-256';
-  readonly mode: 'cbc' | 'xts';
+  readonly algorithm:
+    | 'aes-128'
+    | 'aes-192'
+    | 'aes-256'
+    | 'cast5-128'
+    | 'serpent-128'
+    | 'serpent-192'
+    | 'serpent-256'
+    | 'twofish-128'
+    | 'twofish-192'
+    | 'twofish-256';
+  readonly mode: 'cbc' | 'ctr' | 'ecb' | 'xts';
 }
 
 /** How a new image is to be encrypted, by QEMU's names. */
@@ -78,27 +88,43 @@ export function luksAreaLengthOf(cipher: LuksCipher): number {
 
 /** Bytes of the volume key: XTS has two keys. */
 export function volumeKeyLengthOf({ algorithm, mode }: LuksCipher): number {
-  const length = Number(algorithm.slice('aes-'.length)) / 8;
+  const length = Number(algorithm.slice(algorithm.indexOf('-') + 1)) / 8;
   return mode === 'xts' ? 2 * length : length;
+}
+
+/** As a LUKS header has it. */
+function cipherNameOf({ algorithm }: LuksCipher): string {
+  return algorithm.slice(0, algorithm.indexOf('-'));
 }
 
 /** Fault `unsupported-option` {option, reason} for what this engine does not make. */
 export function judgeLuksWish(wish: LuksWish): void {
   const { cipher, ivgenAlg, ivgenHashAlg, hashAlg } = wish;
+  const cipherName = cipherNameOf(cipher);
+  if (!isModeFor(cipherName, cipher.mode)) {
+    throw refused('encryption.cipherMode', 'must be cbc, ctr or ecb with cast5-128: xts needs blocks of 16 bytes');
+  }
   judgeKeyMaterial(volumeKeyLengthOf(cipher), 'encryption.cipherAlg');
-  if (!isKnownHash(hashAlg))
-    throw refused('encryption.hashAlg', 'must be sha1, sha224, sha256, sha384, sha512 or ripemd160');
-  if (ivgenAlg !== 'essiv' && ivgenHashAlg !== undefined)
-    throw refused('encryption.ivgenHashAlg', 'needs ivgenAlg essiv');
-  if (ivgenAlg === 'essiv' && ivgenHashAlg !== 'sha256') {
-    throw refused('encryption.ivgenHashAlg', 'must be sha256, whose digest is as long as a key of AES');
+  if (!isKnownHash(hashAlg)) {
+    throw refused('encryption.hashAlg', 'must be md5, sha1, sha224, sha256, sha384, sha512 or ripemd160');
+  }
+  if (ivgenAlg !== 'essiv') {
+    if (ivgenHashAlg !== undefined) throw refused('encryption.ivgenHashAlg', 'needs ivgenAlg essiv');
+    return;
+  }
+  if (!isEssivHashFor(cipherName, ivgenHashAlg ?? '')) {
+    const fitting = cipherName === 'cast5' ? 'md5' : 'md5 or sha256';
+    throw refused('encryption.ivgenHashAlg', `must be ${fitting}, whose digest is as long as a key of ${cipherName}`);
   }
 }
 
 /** A key of 24 bytes fills no whole sectors with its 4000 stripes: QEMU ends by an assertion where it meets one. */
 function judgeKeyMaterial(keyLength: number, option: string): void {
   if (keyMaterialLength(keyLength) % sectorSize === 0) return;
-  throw refused(option, 'QEMU cannot open key slots of aes-192 in CBC: take aes-256, or cipherMode xts');
+  throw refused(
+    option,
+    'QEMU cannot open key slots of a key of 192 bits in this mode: take 128 or 256 bits, or cipherMode xts',
+  );
 }
 
 /**
@@ -129,7 +155,7 @@ export function* makeLuks(
   const keyLength = volumeKeyLengthOf(wish.cipher);
   const volumeKey = chance.take(keyLength);
   const empty: LuksHeader = {
-    cipherName: 'aes',
+    cipherName: cipherNameOf(wish.cipher),
     cipherMode: `${wish.cipher.mode}-${wish.ivgenAlg}${wish.ivgenHashAlg === undefined ? '' : `:${wish.ivgenHashAlg}`}`,
     hash: wish.hashAlg,
     payloadOffset: luksAreaLengthOf(wish.cipher),

@@ -1,15 +1,19 @@
-// XTS mode by hand (IEEE 1619): the tweaks of many sectors in one AES call, their data in a second.
+// XTS mode by hand (IEEE 1619): the tweaks of many sectors in one call of the cipher, their data in a second.
 //
-//   tweak of block 0 = AES(second key, sector number), of block n + 1 = that of block n times x in GF(2^128)
-//   cipher block     = AES(first key, plain block ^ tweak) ^ tweak
+//   tweak of block 0 = cipher(second key, sector number), of block n + 1 = that of block n times x in GF(2^128)
+//   cipher block     = cipher(first key, plain block ^ tweak) ^ tweak
 
+import { assert } from '../../base/assert.ts';
 import { sectorSize } from '../../base/units.ts';
-import { blockLength, BlockCipher, bytesOfWords, wordsOf } from './block-cipher.ts';
+import { bytesOfWords, wordsOf } from './block-cipher.ts';
+import type { BlockCipher } from './block-cipher.ts';
 import { sectorsIn } from './sector-cipher.ts';
 import type { SectorCipher, SectorTweak } from './sector-cipher.ts';
 
-const wordsPerBlock = blockLength / 4;
-const blocksPerSector = sectorSize / blockLength;
+/** The mode is defined for blocks of this length only. */
+export const xtsBlockLength = 16;
+const wordsPerBlock = xtsBlockLength / 4;
+const blocksPerSector = sectorSize / xtsBlockLength;
 const wordsPerSector = blocksPerSector * wordsPerBlock;
 const sectorsPerPiece = 64;
 /** The reduction of GF(2^128): x^7 + x^2 + x + 1. */
@@ -21,10 +25,11 @@ export class XtsCipher implements SectorCipher {
   readonly #numbers: SectorTweak;
   readonly #masked = new Int32Array(sectorsPerPiece * wordsPerSector);
 
-  /** `key`: the key of the data, then the one of the tweaks, equally long. */
-  constructor(key: Uint8Array, numbers: SectorTweak) {
-    this.#data = new BlockCipher(key.subarray(0, key.length / 2));
-    this.#tweak = new BlockCipher(key.subarray(key.length / 2));
+  /** `ciphers`: under the key of the data, and under the one of the tweaks. */
+  constructor(ciphers: { readonly data: BlockCipher; readonly tweak: BlockCipher }, numbers: SectorTweak) {
+    assert(ciphers.data.blockLength === xtsBlockLength, 'XTS is for blocks of 16 bytes');
+    this.#data = ciphers.data;
+    this.#tweak = ciphers.tweak;
     this.#numbers = numbers;
   }
 
