@@ -23,14 +23,36 @@ const iterTimeMsMax = 10_000;
 
 const EncryptionFormat = z.enum(['luks', 'aes']);
 
+export const CipherAlg = z.enum([
+  'aes-128',
+  'aes-192',
+  'aes-256',
+  'cast5-128',
+  'serpent-128',
+  'serpent-192',
+  'serpent-256',
+  'twofish-128',
+  'twofish-192',
+  'twofish-256',
+]);
+
+export const CipherMode = z.enum(['cbc', 'xts', 'ctr', 'ecb']);
+
 /** qemu-img's options for LUKS. */
 export const luksOptions = {
-  cipherAlg: z.enum(['aes-128', 'aes-192', 'aes-256']).optional().meta({ description: 'aes-256 when left out' }),
-  cipherMode: z.enum(['cbc', 'xts']).optional().meta({ description: 'xts when left out' }),
+  cipherAlg: CipherAlg.optional().meta({
+    description: 'aes-256 when left out, which is by far the fastest here; the others are for images that need them',
+  }),
+  cipherMode: CipherMode.optional().meta({
+    description:
+      'xts when left out; not with cast5-128. Whoever sees the file sees in ecb which blocks are equal, and in ctr what was changed: for programs that need them',
+  }),
   ivgenAlg: z.enum(['plain', 'plain64', 'essiv']).optional().meta({ description: 'plain64 when left out' }),
-  ivgenHashAlg: z.enum(['sha256']).optional().meta({ description: 'With `essiv`: sha256 when left out' }),
+  ivgenHashAlg: z.enum(['sha256', 'md5']).optional().meta({
+    description: 'With `essiv`: sha256 when left out; with cast5-128 it must be md5',
+  }),
   hashAlg: z
-    .enum(['sha1', 'sha224', 'sha256', 'sha384', 'sha512', 'ripemd160'])
+    .enum(['sha1', 'sha224', 'sha256', 'sha384', 'sha512', 'ripemd160', 'md5'])
     .optional()
     .meta({ description: 'sha256 when left out' }),
 };

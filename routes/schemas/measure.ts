@@ -3,13 +3,14 @@
 import { z } from 'zod';
 
 import { ImageKey, Size, SnapshotKey } from './common.ts';
+import { CipherAlg, CipherMode } from './encryption.ts';
 import { DataFileChoice, formatOptions } from './images.ts';
 
 export const MeasuredEncryption = z
   .strictObject({
     format: z.enum(['luks', 'aes']),
-    cipherAlg: z.enum(['aes-128', 'aes-192', 'aes-256']).default('aes-256'),
-    cipherMode: z.enum(['cbc', 'xts']).default('xts'),
+    cipherAlg: CipherAlg.default('aes-256'),
+    cipherMode: CipherMode.default('xts'),
   })
   .meta({
     id: 'MeasuredEncryption',

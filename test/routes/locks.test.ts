@@ -208,7 +208,7 @@ describe('a new image', () => {
     for (const [encryption, pointer] of [
       [{ format: 'aes', passphrase, cipherAlg: 'aes-256' }, '/encryption/format'],
       [{ ...luks, passphrase: '' }, '/encryption/passphrase'],
-      [{ ...luks, cipherAlg: 'serpent-256' }, '/encryption/cipherAlg'],
+      [{ ...luks, cipherAlg: 'camellia-256' }, '/encryption/cipherAlg'],
       [{ ...luks, iterTimeMs: 1e6 }, '/encryption/iterTimeMs'],
     ] as const) {
       const refused = await create('none', encryption);
@@ -218,6 +218,8 @@ describe('a new image', () => {
     await refuses('unsupported-option', [
       create('none', { ...luks, ivgenHashAlg: 'sha256' }),
       create('none', { ...luks, cipherAlg: 'aes-192', cipherMode: 'cbc' }),
+      create('none', { ...luks, cipherAlg: 'cast5-128' }),
+      create('none', { ...luks, cipherAlg: 'cast5-128', cipherMode: 'cbc', ivgenAlg: 'essiv' }),
     ]);
     assert.equal((await service.get('/v1/images/none')).status, 404);
   });

@@ -49,7 +49,8 @@ describe('raw bytes that come in', () => {
         `${luks}&cipherAlg=aes-128&cipherMode=cbc&ivgenAlg=essiv&ivgenHashAlg=sha256&hashAlg=sha1&extendedL2=true`,
       ],
       ['aes', 'format=raw&encryption=aes&compat=0.10'],
-      ['full', `${luks}&preallocation=full`],
+      ['full', `${luks}&preallocation=full&cipherAlg=serpent-256&cipherMode=ctr`],
+      ['cast5', `${luks}&cipherAlg=cast5-128&cipherMode=cbc&ivgenAlg=essiv&ivgenHashAlg=md5&hashAlg=md5`],
     ] as const) {
       const answer = await take(name, query).set(passphraseHeader).send(body).expect(201);
       const image = answer.body as ImageBody;
