@@ -66,6 +66,7 @@ export type { BitmapDescription, BitmapList, BitmapListQuery, NewBitmap } from '
 export type { DirtyExtent, DirtyExtentPage, DirtyExtentQuery } from './operations/bitmap-extents.ts';
 export type { Comparison, ComparisonWish } from './operations/compare.ts';
 export type { CheckFinding, CheckReport, RepairMode } from './operations/check-report.ts';
+export type { CopySpec } from './operations/copy.ts';
 export type { CreateSpec, NewDataFile, NewEncryption } from './operations/create-spec.ts';
 export type { ExtentItem, ExtentPage, ExtentQuery } from './operations/extent-item.ts';
 export type {

@@ -10,6 +10,7 @@ import type {
   Compacted,
   Comparison,
   ComparisonWish,
+  CopySpec,
   CreateSpec,
   DataFileSource,
   DirtyExtentPage,
@@ -274,7 +275,7 @@ export interface EngineRuns {
   compact: { args: { detectZeroes: boolean }; result: Compacted };
   /** Makes a standalone file of the image, or of a snapshot by its id; `spec` is as large as its disk. */
   copy: {
-    args: { path: string; spec: CreateSpec; compress: boolean; layer: 'all' | 'top'; snapshot?: string };
+    args: { path: string; spec: CopySpec; compress: boolean; layer: 'all' | 'top'; snapshot?: string };
     /** The generation is that of the image that was copied. */
     result: { description: ImageDescription; generation: number };
   };

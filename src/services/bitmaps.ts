@@ -4,6 +4,7 @@ import type { BitmapDescription, BitmapList, BitmapListQuery, DirtyExtent } from
 import type { ImageAccess } from './image-access.ts';
 import type { LeaseClaim } from './lease-book.ts';
 import type { ServiceParts } from './service-parts.ts';
+import { pageOfSize } from './sized-pages.ts';
 import type { Visit } from './visit.ts';
 import { requireInside } from './write-session.ts';
 
@@ -121,10 +122,12 @@ export class Bitmaps {
   async extents(image: string, bitmap: string, options: DirtyExtentsOptions): Promise<DirtyExtents> {
     const { offset, limit, claim } = options;
     return this.#access.use(image, { changes: false, claim }, async (visit) => {
-      const { virtualSize } = visit.pulse;
-      requireInside({ offset, length: 0 }, virtualSize);
-      const length = Math.min(options.length ?? virtualSize, virtualSize - offset);
-      return visit.call('dirtyExtents', { bitmap, offset, length, limit });
+      const sizeNow = (): number => visit.pulse.virtualSize;
+      return pageOfSize(sizeNow, async (size) => {
+        requireInside({ offset, length: 0 }, size);
+        const length = Math.min(options.length ?? size, size - offset);
+        return visit.call('dirtyExtents', { bitmap, offset, length, limit });
+      });
     });
   }
 

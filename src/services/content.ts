@@ -12,6 +12,7 @@ import type { Passphrases } from './passphrases.ts';
 import type { ReadAhead } from './read-ahead.ts';
 import { ImageReadSession } from './read-session.ts';
 import type { ReadSession } from './read-session.ts';
+import { pageOfSize } from './sized-pages.ts';
 import { findSnapshot } from './snapshot-lookup.ts';
 import { ImageWriteSession, keepingAll, requireInside } from './write-session.ts';
 import type { WorkControl } from './work-control.ts';
@@ -142,19 +143,16 @@ export class Content {
     const { offset, limit, layer, hostOffsets, claim } = options;
     return this.#access.use(image, { changes: false, claim }, async (visit) => {
       const snapshot = options.snapshot === undefined ? undefined : await findSnapshot(visit, options.snapshot);
-      const { imageId } = visit;
-      for (;;) {
-        const size = snapshot?.virtualSize ?? visit.pulse.virtualSize;
+      const sizeNow = (): number => snapshot?.virtualSize ?? visit.pulse.virtualSize;
+      const page = await pageOfSize(sizeNow, async (size): Promise<EngineCalls['extents']['result']> => {
         requireInside({ offset, length: 0 }, size);
         const length = Math.min(options.length ?? size, size - offset);
-        if (length === 0) {
-          return { imageId, virtualSize: size, generation: visit.pulse.generation, items: [], nextOffset: undefined };
-        }
+        const { generation } = visit.pulse;
+        if (length === 0) return { virtualSize: size, generation, items: [], nextOffset: undefined };
         const query = { offset, length, limit, layer, hostOffsets };
-        const asked = snapshot === undefined ? query : { ...query, snapshot: snapshot.id };
-        const page = await pageOrResized(visit, asked, size);
-        if (page?.virtualSize === size) return { imageId, ...page };
-      }
+        return visit.call('extents', snapshot === undefined ? query : { ...query, snapshot: snapshot.id });
+      });
+      return { imageId: visit.imageId, ...page };
     });
   }
 
@@ -176,20 +174,5 @@ export class Content {
 
   #receiptOf(visit: Visit): WriteReceipt {
     return { generation: visit.pulse.generation, writeEpoch: this.#access.writeEpoch(visit) };
-  }
-}
-
-/** Undefined when the image has become too short for what was asked at this size: it is to be asked again. */
-async function pageOrResized(
-  visit: Visit,
-  query: EngineCalls['extents']['args'],
-  size: number,
-): Promise<EngineCalls['extents']['result'] | undefined> {
-  try {
-    return await visit.call('extents', query);
-  } catch (error) {
-    const isOutside = error instanceof Fault && error.code === 'range-not-satisfiable';
-    if (isOutside && visit.pulse.virtualSize !== size) return undefined;
-    throw error;
   }
 }

@@ -72,7 +72,6 @@ export class Copies {
     const { name, compress, dataFile, encryption: wanted } = options;
     const snapshot = options.snapshot === undefined ? undefined : await findSnapshot(visit, options.snapshot);
     const format = formatOf(requireFacts(visit.record), options);
-    const virtualSize = snapshot?.virtualSize ?? visit.pulse.virtualSize;
     const asked = snapshot === undefined ? {} : { snapshot: snapshot.id };
     const reservation = { ...namelessly, name, backing: undefined, signal: control?.signal, control } as const;
     return this.#newImages.make(reservation, async ({ id, path, signal }) => {
@@ -80,7 +79,6 @@ export class Copies {
       const copy = (encryption: NewEncryption | undefined): Promise<EngineRuns['copy']['result']> => {
         const spec = {
           ...format,
-          virtualSize,
           backing: undefined,
           encryption,
           dataFile: newDataFile(this.#parts, id, dataFile),

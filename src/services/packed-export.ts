@@ -35,8 +35,7 @@ export async function makePacked(parts: PackedExportParts, visit: Visit, wish: P
   const { snapshot, layer } = wish;
   await usage.requireQuota(0);
   const { clusterSize, compressionType } = requireFacts(visit.record);
-  const virtualSize = snapshot?.virtualSize ?? visit.pulse.virtualSize;
-  const spec = { ...exportFormat, virtualSize, clusterSize, compressionType };
+  const spec = { ...exportFormat, clusterSize, compressionType };
   const id = newId('img');
   const asked = snapshot === undefined ? {} : { snapshot: snapshot.id };
   const path = directory.stagingPath(id);

@@ -13,11 +13,13 @@ import { ImageSession } from './image-session.ts';
 import { partOf } from './steps.ts';
 import type { Steps } from './steps.ts';
 
+/** A standalone image; it becomes as large as what it is copied from. */
+export type CopySpec = Omit<CreateSpec, 'virtualSize'>;
+
 export interface CopyWish extends FillForm {
   /** Where the new file is made; nothing is there yet. */
   readonly path: string;
-  /** A standalone image; it becomes as large as the layer where that is larger. */
-  readonly spec: CreateSpec;
+  readonly spec: CopySpec;
   /** Whether data is copied by the file system where it can. */
   readonly hostCopies: boolean;
 }
@@ -29,7 +31,7 @@ export interface CopyWish extends FillForm {
 export function* copyToFile(layer: Layer, wish: CopyWish): Steps<ImageDescription> {
   const { path, spec, hostCopies } = wish;
   const { dataFile, encryption } = spec;
-  const making = createFile(path, { ...spec, virtualSize: Math.max(spec.virtualSize, layer.size) });
+  const making = createFile(path, { ...spec, virtualSize: layer.size });
   // Nothing is copied by it.
   yield* partOf(making, { from: 0, to: 0, total: layer.size });
   let session: ImageSession | undefined;

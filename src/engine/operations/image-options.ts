@@ -6,7 +6,7 @@ import type { Layer } from '../layer/layer.ts';
 import type { BackingFile, DataFileSource } from '../layer/open-gate.ts';
 import type { CacheBudget } from '../metadata/cache-budget.ts';
 import type { RepairMode } from './check-report.ts';
-import type { CreateSpec } from './create-spec.ts';
+import type { CopySpec } from './copy.ts';
 import type { RuntimeOptions } from './runtime-options.ts';
 
 export interface OpenOptions {
@@ -56,6 +56,6 @@ export interface ExportWish {
 /** What `Image.copyTo` copies, and into which file; see `CopyWish`. */
 export interface CopyOptions extends Pick<ExportWish, 'snapshot' | 'layer'> {
   readonly path: string;
-  readonly spec: CreateSpec;
+  readonly spec: CopySpec;
   readonly compress: boolean;
 }
