@@ -11,8 +11,18 @@ export const keyProblemTexts = {
     detail: (context) => {
       if (context['isNew'] === true) return 'It is the new image, which takes its passphrase from the header.';
       if (context['other'] === true) return 'It is the other image, or one below it.';
-      if (context['layersBelow'] === undefined) return undefined;
-      return `The locked one is layer ${textOf(context, 'layersBelow')} in GET /v1/images/{image}/chain, the image itself being layer 0.`;
+      const sentences = [];
+      if (context['begunAgain'] === true) {
+        sentences.push(
+          'The job began again after a restart, which forgets every passphrase; its images can be used as before, and asked for once more with their passphrases the work goes on.',
+        );
+      }
+      if (context['layersBelow'] !== undefined) {
+        sentences.push(
+          `The locked one is layer ${textOf(context, 'layersBelow')} in GET /v1/images/{image}/chain, the image itself being layer 0.`,
+        );
+      }
+      return sentences.length === 0 ? undefined : sentences.join(' ');
     },
   },
   'wrong-passphrase': {

@@ -204,7 +204,7 @@ export class Jobs {
         this.#again.take(async () => {
           control.signal.throwIfAborted();
           if (this.#stopping) throw new Fault('draining', {});
-          return after.work(control);
+          return begunAgain(() => after.work(control));
         }),
       );
     }
@@ -316,6 +316,16 @@ async function endOf(work: () => Promise<unknown>): Promise<WorkEnd> {
     return { kind: 'value', value: await work() };
   } catch (error) {
     return { kind: 'error', error };
+  }
+}
+
+/** A work that begins again without the passphrases of its request says so. */
+async function begunAgain(work: () => Promise<unknown>): Promise<unknown> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof Fault) || error.code !== 'passphrase-required') throw error;
+    throw new Fault(error.code, { ...error.context, begunAgain: true });
   }
 }
 

@@ -204,6 +204,19 @@ describe('a commit whose disk fails', () => {
       assert.deepEqual(house.failures, []);
     });
   }
+
+  test('leaves a mark that goes, too, when the target is opened with nothing upon it', async () => {
+    await using house = await openHouse({ engine: failingCommits({ failure: new Fault('io-error', {}) }) });
+    const { services, catalog } = house;
+    await services.images.create(newImage({ name: 'base' }));
+    await services.images.create(newImage({ name: 'top', backing: 'base' }));
+    await writeAt(services, 'top', 0, pattern(100 * KiB, 2));
+    await assert.rejects(services.chains.commit('top', { keepTop: false }), faultOf('io-error'));
+    await services.chains.flatten('top');
+    assert.equal((await catalog.findImage('base'))?.structural, 'commit');
+    assert.equal((await services.images.check('base', { repair: 'none' })).clean, true);
+    assert.equal((await catalog.findImage('base'))?.structural, undefined);
+  });
 });
 
 /** The engine of the product on a disk that fails commits in their middle. */
