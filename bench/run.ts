@@ -18,6 +18,7 @@ import { features } from './claims/features.ts';
 import { firstWrite } from './claims/first-write.ts';
 import { importImage } from './claims/import.ts';
 import { info } from './claims/info.ts';
+import { luksCiphers } from './claims/luks-ciphers.ts';
 import { luksRanges } from './claims/luks-ranges.ts';
 import { luks } from './claims/luks.ts';
 import { nginx } from './claims/nginx.ts';
@@ -40,6 +41,7 @@ const claims: readonly Claim[] = [
   copyImage,
   luks,
   luksRanges,
+  luksCiphers,
   flatten,
   commit,
   rebase,
