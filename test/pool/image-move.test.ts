@@ -132,7 +132,7 @@ describe('what belongs to an image', { timeout: 60_000 }, () => {
     await at.make('one', 2 * MiB);
     const handle = await at.open('one', { writable: true });
     await handle.fence(3);
-    await handle.call('setRuntime', { l2CacheBytes: 128 * KiB, lazyRefcounts: true }, none);
+    await handle.call('setRuntime', { refcountCacheBytes: 128 * KiB, lazyRefcounts: true }, none);
     await handle.call('write', write(0, bytesOf(cell, 5)), none);
     const { generation } = handle;
     assert.equal(await at.pool.relocate('one', 1), true);
@@ -141,7 +141,7 @@ describe('what belongs to an image', { timeout: 60_000 }, () => {
     await assert.rejects(stale, { code: 'fencing-token-stale' });
     assert.equal(await byteAt(handle, 0), 5);
     const { caches } = await handle.call('inspect', {}, none);
-    assert.equal(caches.l2.lengthMax, 128 * KiB);
+    assert.equal(caches.refcounts?.lengthMax, 128 * KiB);
     const after = await handle.call('write', write(1 * MiB, bytesOf(1, 7)), { ...none, epoch: 3 });
     assert.ok(after.generation > generation);
     assert.equal((await handle.call('describe', {}, none)).dirty, true, 'refcounts lag behind as they did');

@@ -32,7 +32,7 @@ describe('caches', () => {
       ['usual', 65_536, 8192],
       ['small', 512, 512],
     ] as const) {
-      await service.create({ name, virtualSize: 64 * MiB, clusterSize });
+      await service.create({ name, virtualSize: 4096 * MiB, clusterSize });
       await service.write(name, 0, pattern(512, 1));
       assert.deepEqual(await sizesOf(name), [262_144, entryBytes, 65_536], name);
     }

@@ -46,6 +46,11 @@ export class CacheBudget {
     this.#share();
   }
 
+  /** Some of them want more or less than before. */
+  shareAnew(): void {
+    this.#share();
+  }
+
   /** See {@link LimitedCache.tidy}. */
   tidy(nowMs: number): void {
     for (const cache of this.#caches) cache.tidy(nowMs);

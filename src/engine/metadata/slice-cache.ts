@@ -6,6 +6,7 @@ import { viewOf } from '../format/big-endian.ts';
 import { hostOffset } from '../format/offsets.ts';
 import type { HostOffset } from '../format/offsets.ts';
 import type { LimitedCache } from './cache-budget.ts';
+import type { CacheCleaning } from './cache-cleaning.ts';
 
 /**
  * A cached stretch of one table. Whoever changes its bytes calls {@link SliceCache.markDirty} before anything else is
@@ -21,10 +22,10 @@ export interface SliceCacheParts {
   readonly file: ByteFile;
   /** Bytes of one slice; slices start at multiples of it. */
   readonly sliceLength: number;
-  /** So many slices are kept, or fewer where {@link SliceCache.limit} says so. */
+  /** So many slices are kept, or fewer where {@link SliceCache.limit} says so; see {@link SliceCache.want}. */
   readonly slicesMax: number;
-  /** What is clean and was not asked for in such a time is dropped, in milliseconds (OPT-05); undefined for never. */
-  readonly cleanMs?: number | undefined;
+  /** When what is clean and was not asked for is dropped (OPT-05); undefined for never. */
+  readonly cleaning?: CacheCleaning | undefined;
   /** Called before dirty slices are written: makes what they refer to durable first. */
   readonly beforeWrite: () => void;
 }
@@ -64,6 +65,8 @@ class CachedSlice implements Slice {
 /** Keeps slices by the clock rule: one that was not asked for since the hand's last round goes first. */
 export class SliceCache implements LimitedCache {
   readonly #parts: SliceCacheParts;
+  #slicesWanted: number;
+  /** As many as are wanted, or fewer. */
   #slicesMax: number;
   /** In the order of the clock: the hand is at the front. */
   readonly #slices = new Map<number, CachedSlice>();
@@ -75,7 +78,8 @@ export class SliceCache implements LimitedCache {
 
   constructor(parts: SliceCacheParts) {
     this.#parts = parts;
-    this.#slicesMax = Math.max(slicesMin, parts.slicesMax);
+    this.#slicesWanted = Math.max(slicesMin, parts.slicesMax);
+    this.#slicesMax = this.#slicesWanted;
   }
 
   get sliceLength(): number {
@@ -83,13 +87,19 @@ export class SliceCache implements LimitedCache {
   }
 
   get lengthWanted(): number {
-    return this.#parts.slicesMax * this.#parts.sliceLength;
+    return this.#slicesWanted * this.#parts.sliceLength;
+  }
+
+  /** Keeps up to `length` bytes from now on, until it is limited again. */
+  want(length: number): void {
+    this.#slicesWanted = Math.max(slicesMin, Math.floor(length / this.#parts.sliceLength));
+    this.limit(this.lengthWanted);
   }
 
   /** Drops clean slices at once; changed ones leave when they have been written and room is needed. */
   limit(length: number): void {
     const slices = Math.floor(length / this.#parts.sliceLength);
-    this.#slicesMax = Math.max(slicesMin, Math.min(slices, this.#parts.slicesMax));
+    this.#slicesMax = Math.max(slicesMin, Math.min(slices, this.#slicesWanted));
     for (const slice of this.#slices.values()) {
       if (this.#slices.size <= this.#slicesMax) break;
       if (!slice.dirty && slice !== this.#latest) this.#remove(slice);
@@ -98,9 +108,9 @@ export class SliceCache implements LimitedCache {
 
   /** To be called again and again, with milliseconds that only grow. */
   tidy(nowMs: number): void {
-    const { cleanMs } = this.#parts;
+    const keptMs = this.#parts.cleaning?.keptMs;
     this.#tidiedAtMs ??= nowMs;
-    if (cleanMs === undefined || nowMs - this.#tidiedAtMs < cleanMs) return;
+    if (keptMs === undefined || nowMs - this.#tidiedAtMs < keptMs) return;
     this.#tidiedAtMs = nowMs;
     for (const slice of this.#slices.values()) {
       if (!slice.touched && !slice.dirty && slice !== this.#latest) this.#remove(slice);
@@ -238,7 +248,10 @@ export function sliceLengthOf(clusterSize: number): number {
   return Math.min(clusterSize, sliceLengthMax);
 }
 
-/** OPT-02: QEMU's slice length for disks that its cache cannot cover. */
+/**
+ * OPT-02: QEMU's slice length for disks that its cache cannot cover, here for all: the shortest cache stays short with any
+ * cluster size.
+ */
 const sliceLengthMax = 4096;
 
 /** The offset of the slice that holds byte `at` of the table at `table`. */

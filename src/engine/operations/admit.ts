@@ -54,6 +54,7 @@ export function* admit(untracked: ByteFile, wish: AdmitWish): Steps<Admitted> {
   const backing = openBacking(area, chain, {
     locks: wish.locks,
     caches: undefined,
+    cleaning: undefined,
     keys: undefined,
     depth: 1,
   });

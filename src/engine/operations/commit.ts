@@ -117,19 +117,19 @@ function openCommitChain(files: SessionFiles, chain: readonly BackingFile[], dep
   const [source, ...below] = chain.slice(depth - 1);
   assert(source !== undefined, 'the target was judged');
   const { path, dataFile } = source;
-  const { locks, caches } = files.layerOptions;
-  const { hostCopies } = files;
+  const { hostCopies, layerOptions: options } = files;
+  const runtime = { cacheCleanSeconds: options.cleaning?.seconds };
   return files.openWith((keys) => {
-    const file = NodeFile.open(path, { writable: true, locks, hostCopies });
-    const kind = { writable: true, hostCopies, chain: below, dataFile, runtime: undefined };
-    const session = ImageSession.open(file, { ...kind, locks, caches, within: { keys, depth: depth + 1 } });
+    const file = NodeFile.open(path, { writable: true, locks: options.locks, hostCopies });
+    const kind = { writable: true, hostCopies, chain: below, dataFile, runtime };
+    const session = ImageSession.open(file, { ...options, ...kind, within: { keys, depth: depth + 1 } });
     if (session.header.header.encryptionMethod !== 0) keys.join({ depth, path }, session);
     const target = new SessionLayer(session);
     let layer: Layer = target;
     let above = depth;
     for (const between of chain.slice(0, depth - 1).toReversed()) {
       above -= 1;
-      layer = openBetween(between, layer, { locks, caches, keys, depth: above });
+      layer = openBetween(between, layer, { ...options, keys, depth: above });
     }
     return { files: chain, layer, target };
   });

@@ -14,7 +14,7 @@ import { relieveBitmaps, settleWithBitmaps } from './bitmap-store.ts';
 import type { CheckReport } from './check-report.ts';
 import { empty } from './empty.ts';
 import type { VolumeKeys } from './chain-keys.ts';
-import { cachesOf, readParts, snapshotTree, writeParts } from './open.ts';
+import { readParts, snapshotTree, writeParts } from './open.ts';
 import { rebase, sharedLayers } from './rebase.ts';
 import type { RebaseWish } from './rebase.ts';
 import { repair } from './repair.ts';
@@ -167,6 +167,7 @@ export class ImageSession {
       });
     } finally {
       this.#views.clear();
+      this.files.caches.fit();
     }
   }
 
@@ -308,7 +309,7 @@ export class ImageSession {
   /** Closes the files and writes nothing more. */
   release(): void {
     this.lock();
-    this.#leaveCaches();
+    this.files.caches.leave();
     this.files.close();
   }
 
@@ -335,7 +336,7 @@ export class ImageSession {
   }
 
   #load(): void {
-    this.#leaveCaches();
+    this.files.caches.leave();
     this.#read = undefined;
     this.#write = undefined;
     this.#broken = undefined;
@@ -349,7 +350,7 @@ export class ImageSession {
       if (this.writable) this.#write = writeParts(this.files.file, header, beside);
       else this.#read = readParts(this.files.file, header, beside);
       const parts = this.#write ?? this.#read;
-      if (parts !== undefined) this.files.caches?.join(cachesOf(parts));
+      if (parts !== undefined) this.files.caches.use(parts, this.#runtime);
       this.#useKey();
     } catch (error) {
       if (!(error instanceof Fault) || error.kind !== 'corrupt') throw error;
@@ -367,11 +368,6 @@ export class ImageSession {
   #wipeKey(): void {
     this.#volumeKey?.fill(0);
     this.#volumeKey = undefined;
-  }
-
-  #leaveCaches(): void {
-    const parts = this.#write ?? this.#read;
-    if (parts !== undefined) this.files.caches?.leave(cachesOf(parts));
   }
 
   #changeable(): WriteParts {

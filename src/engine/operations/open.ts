@@ -13,7 +13,6 @@ import { DataFile } from '../file/data-file.ts';
 import { NodeFile } from '../file/node-file.ts';
 import type { FileLocks, NodeFileOptions } from '../file/node-file.ts';
 import { TrackedFile } from '../file/tracked-file.ts';
-import type { Geometry } from '../format/geometry.ts';
 import { l1EntrySize } from '../format/header.ts';
 import { hostCluster } from '../format/offsets.ts';
 import type { HostOffset } from '../format/offsets.ts';
@@ -27,27 +26,29 @@ import { RawLayer } from '../layer/raw-layer.ts';
 import { DirtyBitmaps } from '../metadata/dirty-bitmaps.ts';
 import { HeaderArea } from '../metadata/header-area.ts';
 import type { CacheBudget, LimitedCache } from '../metadata/cache-budget.ts';
+import type { CacheCleaning } from '../metadata/cache-cleaning.ts';
 import { HostHoles } from '../metadata/host-holes.ts';
 import { MappingTables } from '../metadata/mapping-tables.ts';
 import type { ClusterRun } from '../metadata/refcount-tables.ts';
 import { RefcountTables } from '../metadata/refcount-tables.ts';
-import { SliceCache, sliceLengthOf } from '../metadata/slice-cache.ts';
+import { SliceCache } from '../metadata/slice-cache.ts';
+import type { SliceCacheParts } from '../metadata/slice-cache.ts';
 import { SnapshotList } from '../metadata/snapshot-list.ts';
 import { WriteOrder } from '../metadata/write-order.ts';
 import { UnpackedClusters } from '../transform/unpacked-clusters.ts';
+import { cacheSizesOf } from './cache-sizes.ts';
+import type { CacheSize, CacheSizes } from './cache-sizes.ts';
 import type { ChainKeys, EncryptedLayer } from './chain-keys.ts';
 import type { RuntimeOptions } from './runtime-options.ts';
 import { useVolumeKey } from './unlock.ts';
-
-/** Bytes of L2 slices and of refcount slices that an open image keeps. */
-const mappingCacheLength = 8 * 1024 * 1024;
-const refcountCacheLength = 1024 * 1024;
 
 /** How the files of a chain are opened. */
 export interface LayerOptions {
   readonly locks: FileLocks;
   /** What their caches share; undefined for as much as they want. */
   readonly caches: CacheBudget | undefined;
+  /** How long they keep what nobody asks for; undefined for as long as there is room. */
+  readonly cleaning: CacheCleaning | undefined;
   /** Learns of every encrypted layer; undefined when nobody will read through them. */
   readonly keys: ChainKeys | undefined;
   /** How far below the open image the first of the layers lies: 1. */
@@ -92,7 +93,7 @@ export function openLayerOver(
     const header = HeaderArea.read(file, { forCheck: false });
     dataFile = openDataFile(header, source.dataFile, { writable: false, locks: options.locks });
     backing = openBelowIt(header);
-    const parts = readParts(file, header, { backing, dataFile });
+    const parts = readParts(file, header, { backing, dataFile, cleaning: options.cleaning });
     if (parts.encryption !== undefined) {
       options.keys?.join({ depth: options.depth, path: source.path }, encryptedLayer(parts));
     }
@@ -168,49 +169,33 @@ export interface Beside {
   readonly givingBack?: GivingBack | undefined;
   /** How it is run; left out for what the engine does by itself. */
   readonly runtime?: RuntimeOptions | undefined;
+  /** How long its caches keep what nobody asks for; left out for as long as there is room. */
+  readonly cleaning?: CacheCleaning | undefined;
 }
 
 /** What reading needs. Faults of the tables. */
 export function readParts(file: TrackedFile, header: HeaderArea, beside: Beside): ImageParts {
-  const { geometry } = header;
-  const sliceLength = l2SliceLength(geometry, beside.runtime);
-  const mappingCache = new SliceCache({
-    file,
-    sliceLength,
-    slicesMax: (beside.runtime?.l2CacheBytes ?? mappingCacheLength) / sliceLength,
-    cleanMs: cleanMsOf(beside.runtime),
-    beforeWrite: nothingToWrite,
-  });
+  const { l2 } = sizesOf(header, beside);
+  const mappingCache = cacheOf(l2, { file, cleaning: beside.cleaning, beforeWrite: nothingToWrite });
   return sharedParts({ file, header, ...beside, mappingCache });
 }
 
 /** What changing needs on top; `file` is writable. */
 export function writeParts(file: TrackedFile, header: HeaderArea, beside: Beside): WriteParts {
   const { geometry } = header;
-  const sliceLength = l2SliceLength(geometry, beside.runtime);
+  const { cleaning } = beside;
+  const sizes = sizesOf(header, beside);
   const order: { current: WriteOrder | undefined } = { current: undefined };
-  const mappingCache = new SliceCache({
-    file,
-    sliceLength,
-    slicesMax: (beside.runtime?.l2CacheBytes ?? mappingCacheLength) / sliceLength,
-    cleanMs: cleanMsOf(beside.runtime),
-    beforeWrite: () => order.current?.beforeMapping(),
-  });
-  const refcountSliceLength = sliceLengthOf(geometry.clusterSize);
-  const refcountCache = new SliceCache({
-    file,
-    sliceLength: refcountSliceLength,
-    slicesMax: (beside.runtime?.refcountCacheBytes ?? refcountCacheLength) / refcountSliceLength,
-    cleanMs: cleanMsOf(beside.runtime),
-    // Refcounts may be written at any time: they were raised before their references, and are lowered after.
-    beforeWrite: () => undefined,
-  });
+  const beforeWrite = (): void => order.current?.beforeMapping();
+  const mappingCache = cacheOf(sizes.l2, { file, cleaning, beforeWrite });
+  // Refcounts may be written at any time: they were raised before their references, and are lowered after.
+  const refcountCache = cacheOf(sizes.refcounts, { file, cleaning, beforeWrite: () => undefined });
   const shared = sharedParts({ file, header, ...beside, mappingCache });
   const refcounts = RefcountTables.read({
     file,
     geometry,
     cache: refcountCache,
-    sliceLength: refcountSliceLength,
+    sliceLength: refcountCache.sliceLength,
     tableOffset: header.header.refcountTableOffset,
     tableClusters: header.header.refcountTableClusters,
   });
@@ -243,15 +228,15 @@ export function writeParts(file: TrackedFile, header: HeaderArea, beside: Beside
   return { ...shared, refcounts, refcountCache, order: writeOrder, overlap, allocator, givingBack };
 }
 
-/** OPT-05. */
-function cleanMsOf(runtime: RuntimeOptions | undefined): number | undefined {
-  const seconds = runtime?.cacheCleanSeconds ?? 0;
-  return seconds === 0 ? undefined : seconds * 1000;
+function sizesOf(header: HeaderArea, { runtime = {} }: Beside): CacheSizes {
+  return cacheSizesOf(runtime, header);
 }
 
-/** OPT-02. */
-function l2SliceLength(geometry: Geometry, runtime: RuntimeOptions | undefined): number {
-  return runtime?.l2CacheEntryBytes ?? sliceLengthOf(geometry.clusterSize);
+function cacheOf(
+  { length, sliceLength }: CacheSize,
+  parts: Pick<SliceCacheParts, 'file' | 'cleaning' | 'beforeWrite'>,
+): SliceCache {
+  return new SliceCache({ ...parts, sliceLength, slicesMax: length / sliceLength });
 }
 
 function sharedParts(

@@ -7,10 +7,10 @@ import { DataFile } from '../file/data-file.ts';
 import { TrackedFile } from '../file/tracked-file.ts';
 import type { Layer } from '../layer/layer.ts';
 import type { BackingFile, DataFileSource } from '../layer/open-gate.ts';
-import type { CacheBudget } from '../metadata/cache-budget.ts';
 import { HeaderArea } from '../metadata/header-area.ts';
 import { ChainKeys } from './chain-keys.ts';
 import type { VolumeKeys } from './chain-keys.ts';
+import { ImageCaches } from './image-caches.ts';
 import { openBacking, openChain, openDataFile } from './open.ts';
 import type { Beside, LayerOptions } from './open.ts';
 import type { RuntimeOptions } from './runtime-options.ts';
@@ -26,7 +26,7 @@ export type SessionOptions =
       readonly within?: Pick<LayerOptions, 'keys' | 'depth'> & { readonly keys: ChainKeys };
       readonly shares?: boolean | undefined;
       readonly hostCopies?: boolean | undefined;
-    } & Omit<LayerOptions, 'keys' | 'depth'>)
+    } & Omit<LayerOptions, 'keys' | 'depth' | 'cleaning'>)
   | { readonly writable: boolean; readonly layer: Layer | undefined; readonly openDataFile: ByteFile | undefined };
 
 /** A chain that was opened, nearest first, and the keys of its layers. */
@@ -38,6 +38,7 @@ export interface OpenChain {
 
 export class SessionFiles {
   readonly file: TrackedFile;
+  readonly caches: ImageCaches;
   readonly #dataFile: DataFile | undefined;
   readonly #options: SessionOptions;
   #chain: OpenChain;
@@ -51,8 +52,10 @@ export class SessionFiles {
     readonly dataFile: DataFile | undefined;
     readonly options: SessionOptions;
     readonly chain: OpenChain;
+    readonly caches: ImageCaches;
   }) {
     this.file = open.file;
+    this.caches = open.caches;
     this.#dataFile = open.dataFile;
     this.#options = open.options;
     this.#chain = open.chain;
@@ -71,14 +74,15 @@ export class SessionFiles {
       const header = HeaderArea.read(file, { forCheck: true });
       const within = 'chain' in options ? options.within : undefined;
       const { keys, depth } = within ?? { keys: new ChainKeys(), depth: 1 };
+      const caches = new ImageCaches('chain' in options ? options.caches : undefined);
       if ('chain' in options) {
         dataFile = openDataFile(header, options.dataFile, options);
-        layer = openBacking(header, options.chain, { ...options, keys, depth });
+        layer = openBacking(header, options.chain, { ...options, cleaning: caches.cleaning, keys, depth });
       } else if (header.hasDataFile && dataFile === undefined) {
         throw new Fault('data-file-refused', { fileName: header.extensions.dataFileName, reason: 'it is not given' });
       }
       const chain = { files: 'chain' in options ? options.chain : [], layer, keys };
-      return { files: new SessionFiles({ file, dataFile, options, chain }), header };
+      return { files: new SessionFiles({ file, dataFile, options, chain, caches }), header };
     } catch (error) {
       layer?.close();
       dataFile?.close();
@@ -88,12 +92,7 @@ export class SessionFiles {
   }
 
   get beside(): Beside {
-    return { backing: this.#chain.layer, dataFile: this.#dataFile };
-  }
-
-  /** What the caches of this image and its layers share. */
-  get caches(): CacheBudget | undefined {
-    return 'chain' in this.#options ? this.#options.caches : undefined;
+    return { backing: this.#chain.layer, dataFile: this.#dataFile, cleaning: this.caches.cleaning };
   }
 
   /** Whether data that goes to other files, or into this one, is copied by the file system where it can. */
@@ -102,10 +101,10 @@ export class SessionFiles {
   }
 
   /** How the files of the chain are opened. */
-  get layerOptions(): Pick<LayerOptions, 'locks' | 'caches'> {
+  get layerOptions(): Omit<LayerOptions, 'keys' | 'depth'> {
     const options = this.#options;
-    assert('chain' in options, 'the files of the chain are known');
-    return { locks: options.locks, caches: options.caches };
+    assert('chain' in options, 'an image is put on other files than those of the chain that it was opened with');
+    return { locks: options.locks, caches: options.caches, cleaning: this.caches.cleaning };
   }
 
   get chain(): OpenChain {
@@ -121,11 +120,8 @@ export class SessionFiles {
 
   /** Opens another chain, as {@link openWith} does. */
   openChain(files: readonly BackingFile[]): OpenChain {
-    return this.openWith((keys) => {
-      const options = this.#options;
-      assert('chain' in options, 'an image is put on other files than those of the chain that it was opened with');
-      return { files, layer: openChain(files, { ...options, keys, depth: 1 }) };
-    });
+    const options = this.layerOptions;
+    return this.openWith((keys) => ({ files, layer: openChain(files, { ...options, keys, depth: 1 }) }));
   }
 
   /** Another chain, unlocked as far as its keys are there; whoever does not {@link standOn} it gives it to {@link closeChain}. */

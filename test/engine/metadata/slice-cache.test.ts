@@ -7,6 +7,7 @@ import { BrokenAssertion } from '../../../src/base/assert.ts';
 import { Fault } from '../../../src/base/fault.ts';
 import { MemoryFile } from '../../../src/engine/file/memory-file.ts';
 import { hostOffset } from '../../../src/engine/format/offsets.ts';
+import { CacheCleaning } from '../../../src/engine/metadata/cache-cleaning.ts';
 import { SliceCache, sliceLengthOf, sliceOffset } from '../../../src/engine/metadata/slice-cache.ts';
 import { CountingFile } from '../../support/counting-file.ts';
 
@@ -166,7 +167,9 @@ describe('a cache that is tidied', () => {
   it('drops what is clean and was not asked for in an interval, and nothing else (OPT-05)', () => {
     const bytes = new Uint8Array(16 * sliceLength);
     const file = new CountingFile(MemoryFile.of(bytes));
-    const cache = new SliceCache({ file, sliceLength, slicesMax: 16, cleanMs: 1000, beforeWrite: () => undefined });
+    const cleaning = new CacheCleaning();
+    cleaning.choose(1);
+    const cache = new SliceCache({ file, sliceLength, slicesMax: 16, cleaning, beforeWrite: () => undefined });
     const touch = (index: number): void => void cache.get(hostOffset(index * sliceLength));
     const count = (): number => cache.figures.length / sliceLength;
     for (let index = 0; index < 8; index += 1) touch(index);
