@@ -105,7 +105,7 @@ const calls: { readonly [Name in PlainCallName]: CallRow<Name> } = {
     reads: false,
     perform: (image, options) => {
       image.setRuntime(options);
-      return { generation: image.generation };
+      return {};
     },
   },
   snapshots: {

@@ -132,9 +132,8 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
     }
   }
 
-  /** All options anew, for as long as this thread has the image. */
+  /** All options anew, for as long as this thread has the image; no byte that anybody reads is another one. */
   setRuntime(options: RuntimeOptions): void {
-    this.raise();
     this.plans.forgetFiles();
     this.file.setRuntime(options);
     this.#runtime = options;

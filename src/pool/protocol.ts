@@ -209,8 +209,8 @@ export interface EngineCalls {
   };
   describe: { args: Record<never, never>; result: ImageDescription & { generation: number } };
   inspect: { args: Record<never, never>; result: ImageInspection };
-  /** All options anew; see {@link RuntimeOptions}. The generation is another one afterwards, though the bytes are not. */
-  setRuntime: { args: RuntimeOptions; result: Changed };
+  /** All options anew; see {@link RuntimeOptions}. The generation stays. */
+  setRuntime: { args: RuntimeOptions; result: Record<never, never> };
   /** At most {@link snapshotsPerPageMax}, in the order of the file; `total`: how many the image has. */
   snapshots: { args: SnapshotPageQuery; result: { items: readonly SnapshotDescription[]; total: number } };
   /** By id in the file or by name, the id first. */

@@ -74,8 +74,7 @@ export class ImageSession {
     this.writable = options.writable;
     this.files = files;
     this.#header = options.header;
-    const { geometry, header } = options.header;
-    this.#runtime = fittingRuntime(options.runtime, { geometry, version: header.version });
+    this.#runtime = options.runtime;
     this.#load();
   }
 
@@ -346,11 +345,12 @@ export class ImageSession {
     try {
       const header = HeaderArea.read(this.files.file, { forCheck: false });
       this.#header = header;
-      const beside = { ...this.files.beside, givingBack: this.#givingBack, runtime: this.#runtime };
+      const runtime = fittingRuntime(this.#runtime, { geometry: header.geometry, version: header.header.version });
+      const beside = { ...this.files.beside, givingBack: this.#givingBack, runtime };
       if (this.writable) this.#write = writeParts(this.files.file, header, beside);
       else this.#read = readParts(this.files.file, header, beside);
       const parts = this.#write ?? this.#read;
-      if (parts !== undefined) this.files.caches.use(parts, this.#runtime);
+      if (parts !== undefined) this.files.caches.use(parts, runtime);
       this.#useKey();
     } catch (error) {
       if (!(error instanceof Fault) || error.kind !== 'corrupt') throw error;

@@ -23,15 +23,19 @@ export interface RuntimeOptions extends CacheWish {
   readonly overlapCheck?: OverlapTemplate | undefined;
 }
 
-/** The options, or none of them for an image that they do not fit: its file is another one than they were made for. */
+/**
+ * What an image can honour of options that were made for another file, or for what it was before it was amended: those
+ * that need version 3 are left out for version 2, and all of them when the others do not fit.
+ */
 export function fittingRuntime(
   options: RuntimeOptions | undefined,
   image: { readonly geometry: Geometry; readonly version: 2 | 3 },
 ): RuntimeOptions | undefined {
   if (options === undefined) return undefined;
+  const fitting = image.version === 2 ? { ...options, lazyRefcounts: undefined, discardNoUnref: undefined } : options;
   try {
-    judgeRuntime(options, image);
-    return options;
+    judgeRuntime(fitting, image);
+    return fitting;
   } catch (error) {
     if (error instanceof Fault && error.code === 'unsupported-option') return undefined;
     throw error;
