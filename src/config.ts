@@ -45,6 +45,7 @@ export interface Config {
       readonly l2CacheBytes: number | undefined;
       readonly l2CacheEntryBytes: number | undefined;
       readonly refcountCacheBytes: number | undefined;
+      readonly cacheBytes: number | undefined;
       readonly cacheCleanSeconds: number | undefined;
     };
   };
@@ -71,6 +72,8 @@ const entryBytesMin = 512;
 const entryBytesMax = 2 * MiB;
 const entryBytesDefault = 4 * KiB;
 const cacheEntriesMin = 16;
+/** Both caches of an image. */
+const imageCacheBytesMin = cacheEntriesMin * (entryBytesMin + entryBytesDefault);
 const cleanSecondsMax = 24 * 60 * 60;
 const idleMsMax = 24 * 60 * 60 * 1000;
 
@@ -87,6 +90,7 @@ const Settings = z.strictObject({
     .refine(isPowerOfTwo, { error: `a power of two from ${entryBytesMin} to ${entryBytesMax}` })
     .optional(),
   QCOWD_REFCOUNT_CACHE_BYTES: wholeNumber({ min: cacheEntriesMin * entryBytesDefault, max: cacheBytesMax }).optional(),
+  QCOWD_IMAGE_CACHE_BYTES: wholeNumber({ min: imageCacheBytesMin, max: cacheBytesMax }).optional(),
   QCOWD_CACHE_CLEAN_SECONDS: wholeNumber({ min: 0, max: cleanSecondsMax }).optional(),
   QCOWD_QEMU_LOCKS: z.enum(['on', 'off']).default('on'),
   QCOWD_HOST_COPY: z.enum(['auto', 'always', 'never']).default('auto'),
@@ -153,12 +157,40 @@ function runtimeOf(settings: z.output<typeof Settings>): Config['images']['runti
   if (l2CacheBytes !== undefined && l2CacheBytes < fewest) {
     throw new ConfigError(`QCOWD_L2_CACHE_BYTES: at least ${fewest}, for ${cacheEntriesMin} entries.`);
   }
+  const refcountCacheBytes = settings.QCOWD_REFCOUNT_CACHE_BYTES;
+  const cacheBytes = settings.QCOWD_IMAGE_CACHE_BYTES;
+  judgeTotal(cacheBytes, {
+    QCOWD_L2_CACHE_BYTES: l2CacheBytes,
+    QCOWD_REFCOUNT_CACHE_BYTES: refcountCacheBytes,
+    least: fewest + cacheEntriesMin * entryBytesDefault,
+  });
   return Object.freeze({
     l2CacheBytes,
     l2CacheEntryBytes,
-    refcountCacheBytes: settings.QCOWD_REFCOUNT_CACHE_BYTES,
+    refcountCacheBytes,
+    cacheBytes,
     cacheCleanSeconds: settings.QCOWD_CACHE_CLEAN_SECONDS,
   });
+}
+
+/** OPT-04: at most one of the parts stands beside the total, and none is above it. */
+function judgeTotal(
+  total: number | undefined,
+  {
+    least,
+    ...parts
+  }: Readonly<Record<'QCOWD_L2_CACHE_BYTES' | 'QCOWD_REFCOUNT_CACHE_BYTES', number | undefined>> & {
+    /** What the shortest caches take. */
+    readonly least: number;
+  },
+): void {
+  if (total === undefined) return;
+  if (total < least) throw new ConfigError(`QCOWD_IMAGE_CACHE_BYTES: at least ${least}, for two caches.`);
+  const given = Object.entries(parts).flatMap(([name, bytes]) => (bytes === undefined ? [] : [{ name, bytes }]));
+  for (const { name, bytes } of given) {
+    if (bytes > total) throw new ConfigError(`${name}: at most ${total}, which is QCOWD_IMAGE_CACHE_BYTES.`);
+  }
+  if (given.length > 1) throw new ConfigError(`QCOWD_IMAGE_CACHE_BYTES: set at most one of its parts beside it.`);
 }
 
 function tlsOf({ certFile, keyFile }: { readonly certFile: string | undefined; readonly keyFile: string | undefined }) {

@@ -18,6 +18,7 @@ describe('the settings', () => {
           l2CacheBytes: undefined,
           l2CacheEntryBytes: undefined,
           refcountCacheBytes: undefined,
+          cacheBytes: undefined,
           cacheCleanSeconds: undefined,
         },
       },
@@ -72,11 +73,25 @@ describe('the settings', () => {
       l2CacheBytes: 1_048_576,
       l2CacheEntryBytes: 65_536,
       refcountCacheBytes: undefined,
+      cacheBytes: undefined,
       cacheCleanSeconds: 600,
     });
     const tooFew = { QCOWD_L2_CACHE_BYTES: '1048575', QCOWD_L2_CACHE_ENTRY_BYTES: '65536' };
     assert.throws(() => loadConfig(tooFew, machine), /QCOWD_L2_CACHE_BYTES: at least 1048576/);
     assert.throws(() => loadConfig({ QCOWD_L2_CACHE_ENTRY_BYTES: '5000' }, machine), /a power of two from 512/);
+    const total = { QCOWD_IMAGE_CACHE_BYTES: '1048576' };
+    assert.equal(
+      loadConfig({ ...total, QCOWD_L2_CACHE_BYTES: '1048576' }, machine).images.runtime.cacheBytes,
+      1_048_576,
+    );
+    for (const [change, what] of [
+      [{ QCOWD_L2_CACHE_BYTES: '1048577' }, /QCOWD_L2_CACHE_BYTES: at most 1048576/],
+      [{ QCOWD_REFCOUNT_CACHE_BYTES: '1048577' }, /QCOWD_REFCOUNT_CACHE_BYTES: at most 1048576/],
+      [{ QCOWD_L2_CACHE_BYTES: '65536', QCOWD_REFCOUNT_CACHE_BYTES: '65536' }, /at most one of its parts/],
+      [{ QCOWD_L2_CACHE_ENTRY_BYTES: '65536' }, /QCOWD_IMAGE_CACHE_BYTES: at least 1114112/],
+    ] as const) {
+      assert.throws(() => loadConfig({ ...total, ...change }, machine), what);
+    }
   });
 
   test('take a certificate and its key together only', () => {

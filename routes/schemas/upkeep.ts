@@ -122,13 +122,20 @@ export const ImageCaches = z
 
 export const UpdateRuntime = z
   .strictObject({
-    l2CacheBytes: Size.optional().meta({ description: 'The most that L2 tables take in memory; 16 entries or more' }),
+    l2CacheBytes: Size.optional().meta({
+      description: 'The most that L2 tables take in memory, and never more than the disk needs; 16 entries or more',
+    }),
     l2CacheEntryBytes: Size.optional().meta({
       description: 'What of an L2 table is read at once: a power of two from 512 to the cluster size',
     }),
     refcountCacheBytes: Size.optional().meta({ description: 'The most that refcounts take in memory' }),
+    cacheBytes: Size.optional().meta({
+      description:
+        'The most that both take; L2 tables have all that they can use, and refcounts the rest. Takes the place of sizes that were given before; beside it at most one of the two may be given, which is a part of it',
+    }),
     cacheCleanSeconds: Size.optional().meta({
-      description: 'How long unused entries are kept; 0, unless said otherwise, for as long as there is room',
+      description:
+        'How long unused entries are kept, those of the layers below, too; 0, unless said otherwise, for as long as there is room',
     }),
     lazyRefcounts: z.boolean().optional().meta({ description: 'Whatever the header says' }),
     overlapCheck: z.enum(['none', 'constant', 'cached', 'all']).optional().meta({

@@ -111,6 +111,50 @@ describe('the runtime of an image', () => {
     assert.equal(report.clean, true);
   });
 
+  test('takes one size for both caches, instead of those that were given before (OPT-04, OPT-15)', async () => {
+    await service.create({ name: 'total', virtualSize: 8192 * MiB });
+    await service.write('total', 0, Buffer.alloc(1, 7));
+    const etag = (await service.get('/v1/images/total/data').set('Range', 'bytes=0-0').expect(206)).headers['etag'];
+    for (const [change, l2, refcounts] of [
+      [{ l2CacheBytes: 262_144, refcountCacheBytes: 131_072 }, 262_144, 131_072],
+      [{ cacheBytes: 2 * MiB, l2CacheEntryBytes: 512 }, MiB, MiB],
+      [{ l2CacheBytes: 262_144 }, 262_144, 2 * MiB - 262_144],
+      [{ cacheBytes: MiB, refcountCacheBytes: 131_072 }, MiB - 131_072, 131_072],
+      [{ l2CacheBytes: 524_288 }, 524_288, 131_072],
+      [{ refcountCacheBytes: 4 * MiB }, 524_288, 4 * MiB],
+    ] as const) {
+      const answer = await service.patch('/v1/images/total/runtime', change).expect(200);
+      const { caches } = answer.body as { readonly caches: Record<string, Record<string, number>> };
+      assert.deepEqual(
+        [caches['l2']?.['bytesMax'], caches['refcounts']?.['bytesMax']],
+        [l2, refcounts],
+        JSON.stringify(change),
+      );
+    }
+    const now = await service.get('/v1/images/total/data').set('Range', 'bytes=0-0').expect(206);
+    assert.equal(now.headers['etag'], etag, 'no byte is another one');
+  });
+
+  test('keeps what changes ask for that come at once', async () => {
+    await service.create({ name: 'crowd', virtualSize: 8192 * MiB });
+    await service.write('crowd', 0, Buffer.alloc(1, 7));
+    const changes = [{ l2CacheBytes: 131_072 }, { refcountCacheBytes: 262_144 }, { l2CacheEntryBytes: 1024 }];
+    await Promise.all(changes.map((change) => service.patch('/v1/images/crowd/runtime', change).expect(200)));
+    const { l2, refcounts } = await cachesOf('crowd');
+    assert.deepEqual([l2?.['bytesMax'], refcounts?.['bytesMax'], l2?.['entryBytes']], [131_072, 262_144, 1024]);
+  });
+
+  test('keeps what it can when the image is amended to an older version', async () => {
+    await service.create({ name: 'older', virtualSize: 64 * MiB });
+    const wish = { lazyRefcounts: true, discardNoUnref: true, refcountCacheBytes: 131_072 };
+    await service.patch('/v1/images/older/runtime', wish).expect(200);
+    await service.post('/v1/images/older/amend', { compat: '0.10' }).expect(200);
+    await service.write('older', 0, Buffer.alloc(MiB, 7));
+    await service.post('/v1/images/older/discard', { offset: 0, length: MiB }).expect(204);
+    await service.patch('/v1/images/older/runtime', { passDiscard: false }).expect(200);
+    assert.equal((await cachesOf('older'))['refcounts']?.['bytesMax'], 131_072);
+  });
+
   test('is not changed by options of which one cannot be honoured (OPT-06, OPT-15)', async () => {
     await service.create({ name: 'stay', virtualSize: MiB });
     const before_ = await cachesOf('stay');
@@ -119,6 +163,9 @@ describe('the runtime of an image', () => {
       { l2CacheEntryBytes: 600 },
       { l2CacheBytes: 65_535 },
       { refcountCacheBytes: 1, l2CacheBytes: 131_072 },
+      { cacheBytes: MiB, l2CacheBytes: 131_072, refcountCacheBytes: 131_072 },
+      { cacheBytes: MiB, l2CacheBytes: 2 * MiB },
+      { cacheBytes: 131_071, overlapCheck: 'none' },
     ]) {
       const answer = await service.patch('/v1/images/stay/runtime', change);
       assert.deepEqual([answer.status, codeOf(answer)], [422, 'unsupported-option'], JSON.stringify(change));
