@@ -34,6 +34,7 @@ export const CipherAlg = z.enum([
   'twofish-128',
   'twofish-192',
   'twofish-256',
+  'sm4',
 ]);
 
 export const CipherMode = z.enum(['cbc', 'xts', 'ctr', 'ecb']);
@@ -41,20 +42,21 @@ export const CipherMode = z.enum(['cbc', 'xts', 'ctr', 'ecb']);
 /** qemu-img's options for LUKS. */
 export const luksOptions = {
   cipherAlg: CipherAlg.optional().meta({
-    description: 'aes-256 when left out, which is by far the fastest here; the others are for images that need them',
+    description:
+      'aes-256 when left out, which is by far the fastest here; the others are for images that need them. QEMU knows sm4 from 9.0 on',
   }),
   cipherMode: CipherMode.optional().meta({
     description:
       'xts when left out; not with cast5-128. Whoever sees the file sees in ecb which blocks are equal, and in ctr what was changed: for programs that need them',
   }),
   ivgenAlg: z.enum(['plain', 'plain64', 'essiv']).optional().meta({ description: 'plain64 when left out' }),
-  ivgenHashAlg: z.enum(['sha256', 'md5']).optional().meta({
-    description: 'With `essiv`: sha256 when left out; with cast5-128 it must be md5',
+  ivgenHashAlg: z.enum(['sha256', 'md5', 'sm3']).optional().meta({
+    description: 'With `essiv`: sha256 when left out; with cast5-128 and sm4 it must be md5',
   }),
   hashAlg: z
-    .enum(['sha1', 'sha224', 'sha256', 'sha384', 'sha512', 'ripemd160', 'md5'])
+    .enum(['sha1', 'sha224', 'sha256', 'sha384', 'sha512', 'ripemd160', 'md5', 'sm3'])
     .optional()
-    .meta({ description: 'sha256 when left out' }),
+    .meta({ description: 'sha256 when left out; sm3 is known to QEMU from 9.2 on' }),
 };
 
 const iterTimeText = 'What trying a passphrase is to take on this machine; 2000 when left out';

@@ -50,6 +50,7 @@ describe('raw bytes that come in', () => {
       ],
       ['aes', 'format=raw&encryption=aes&compat=0.10'],
       ['full', `${luks}&preallocation=full&cipherAlg=serpent-256&cipherMode=ctr`],
+      ['sm4', `${luks}&cipherAlg=sm4&hashAlg=sm3`],
       ['cast5', `${luks}&cipherAlg=cast5-128&cipherMode=cbc&ivgenAlg=essiv&ivgenHashAlg=md5&hashAlg=md5`],
     ] as const) {
       const answer = await take(name, query).set(passphraseHeader).send(body).expect(201);
@@ -62,6 +63,11 @@ describe('raw bytes that come in', () => {
       assert.ok(!file.includes(body.subarray(1000, 1064)), 'nothing of it is in clear text');
       assert.ok(!file.includes(passphrase));
     }
+    const { formatSpecific } = (await service.get('/v1/images/sm4/info').expect(200)).body as {
+      readonly formatSpecific: { readonly data: { readonly encrypt: Record<string, unknown> } };
+    };
+    const { cipherAlg, hashAlg } = formatSpecific.data.encrypt;
+    assert.deepEqual([cipherAlg, hashAlg], ['sm4', 'sm3']);
   });
 
   test('are encrypted when nobody says how many come, and none, too', async () => {

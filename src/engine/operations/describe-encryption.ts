@@ -32,7 +32,8 @@ function toDescription(header: LuksHeader): LuksDescription {
   const { mode, generator, generatorHash } = parseCipherMode(header.cipherMode);
   const keyBits = (header.keyLength * 8) / (mode === 'xts' ? 2 : 1);
   return {
-    cipherAlg: `${header.cipherName}-${keyBits}`,
+    // SM4 has keys of one length, and QEMU calls it by its name alone.
+    cipherAlg: header.cipherName === 'sm4' ? header.cipherName : `${header.cipherName}-${keyBits}`,
     cipherMode: mode,
     ivgenAlg: generator,
     // Of other generators it means nothing, and QEMU does not tell it.

@@ -54,7 +54,11 @@ const digestLengths: ReadonlyMap<string, number> = new Map([
   ['sha256', 32],
   ['sha384', 48],
   ['sha512', 64],
+  ['sm3', 32],
 ]);
+
+/** All names that {@link isKnownHash} knows. */
+export const knownHashes: readonly string[] = [...digestLengths.keys()];
 
 /** In bytes; of a hash that is known. */
 export function digestLengthOf(hash: string): number {

@@ -6,13 +6,13 @@ import { assert } from '../../base/assert.ts';
 import { Fault } from '../../base/fault.ts';
 import { highHalf, lowHalf } from '../../base/integers.ts';
 import { viewOf } from '../format/big-endian.ts';
-import { AesCipher } from './aes-cipher.ts';
 import { digestLengthOf, isKnownHash } from './anti-forensic.ts';
 import type { BlockCipher } from './block-cipher.ts';
 import { Cast5Cipher } from './cast5-cipher.ts';
 import { CbcCipher } from './cbc-cipher.ts';
 import { CtrCipher } from './ctr-cipher.ts';
 import { EcbCipher } from './ecb-cipher.ts';
+import { OpensslCipher } from './openssl-cipher.ts';
 import type { SectorCipher, SectorTweak } from './sector-cipher.ts';
 import { SerpentCipher } from './serpent-cipher.ts';
 import { TwofishCipher } from './twofish-cipher.ts';
@@ -39,11 +39,16 @@ interface BlockCipherKind {
 }
 
 const blockCipherKinds: ReadonlyMap<string, BlockCipherKind> = new Map([
-  ['aes', { keyLengths: [16, 24, 32], blockLength: 16, underKey: (key) => new AesCipher(key) }],
+  ['aes', { keyLengths: [16, 24, 32], blockLength: 16, underKey: aes }],
   ['serpent', { keyLengths: [16, 24, 32], blockLength: 16, underKey: (key) => new SerpentCipher(key) }],
   ['twofish', { keyLengths: [16, 24, 32], blockLength: 16, underKey: (key) => new TwofishCipher(key) }],
   ['cast5', { keyLengths: [16], blockLength: 8, underKey: (key) => new Cast5Cipher(key) }],
+  ['sm4', { keyLengths: [16], blockLength: 16, underKey: (key) => new OpensslCipher('sm4', key) }],
 ]);
+
+function aes(key: Uint8Array): BlockCipher {
+  return new OpensslCipher(`aes-${key.length * 8}`, key);
+}
 
 /** Fault `encryption-unsupported` {cipher, keyLength} for what neither this engine nor QEMU does. */
 export function chooseCipher(name: CipherName, key: Uint8Array): SectorCipher {
@@ -77,7 +82,7 @@ export function isModeFor(cipherName: string, mode: string): boolean {
   return mode !== 'xts' || blockCipherKinds.get(cipherName)?.blockLength === xtsBlockLength;
 }
 
-/** Whether a digest of this hash is a key of the cipher, as ESSIV wants it (of every cipher but cast5 md5 and sha256, of that md5). */
+/** Whether a digest of this hash is as long as a key of the cipher, as ESSIV wants it. */
 export function isEssivHashFor(cipherName: string, hash: string): boolean {
   const lengths = blockCipherKinds.get(cipherName)?.keyLengths ?? [];
   return isKnownHash(hash) && lengths.includes(digestLengthOf(hash));

@@ -17,7 +17,7 @@ import {
   stripesPerSlot,
 } from '../format/luks-header.ts';
 import type { LuksHeader, LuksKeySlot } from '../format/luks-header.ts';
-import { digestLengthOf, isKnownHash, splitIntoStripes } from './anti-forensic.ts';
+import { digestLengthOf, isKnownHash, knownHashes, splitIntoStripes } from './anti-forensic.ts';
 import { chooseCipher, isEssivHashFor, isModeFor } from './cipher-choice.ts';
 import type { WithKeys } from './key-derivation.ts';
 import { deriveFor } from './luks-key.ts';
@@ -32,6 +32,7 @@ export interface LuksCipher {
     | 'serpent-128'
     | 'serpent-192'
     | 'serpent-256'
+    | 'sm4'
     | 'twofish-128'
     | 'twofish-192'
     | 'twofish-256';
@@ -88,13 +89,13 @@ export function luksAreaLengthOf(cipher: LuksCipher): number {
 
 /** Bytes of the volume key: XTS has two keys. */
 export function volumeKeyLengthOf({ algorithm, mode }: LuksCipher): number {
-  const length = Number(algorithm.slice(algorithm.indexOf('-') + 1)) / 8;
+  const length = algorithm === 'sm4' ? 16 : Number(algorithm.slice(algorithm.indexOf('-') + 1)) / 8;
   return mode === 'xts' ? 2 * length : length;
 }
 
 /** As a LUKS header has it. */
 function cipherNameOf({ algorithm }: LuksCipher): string {
-  return algorithm.slice(0, algorithm.indexOf('-'));
+  return algorithm === 'sm4' ? algorithm : algorithm.slice(0, algorithm.indexOf('-'));
 }
 
 /** Fault `unsupported-option` {option, reason} for what this engine does not make. */
@@ -106,15 +107,15 @@ export function judgeLuksWish(wish: LuksWish): void {
   }
   judgeKeyMaterial(volumeKeyLengthOf(cipher), 'encryption.cipherAlg');
   if (!isKnownHash(hashAlg)) {
-    throw refused('encryption.hashAlg', 'must be md5, sha1, sha224, sha256, sha384, sha512 or ripemd160');
+    throw refused('encryption.hashAlg', `must be one of ${knownHashes.join(', ')}`);
   }
   if (ivgenAlg !== 'essiv') {
     if (ivgenHashAlg !== undefined) throw refused('encryption.ivgenHashAlg', 'needs ivgenAlg essiv');
     return;
   }
   if (!isEssivHashFor(cipherName, ivgenHashAlg ?? '')) {
-    const fitting = cipherName === 'cast5' ? 'md5' : 'md5 or sha256';
-    throw refused('encryption.ivgenHashAlg', `must be ${fitting}, whose digest is as long as a key of ${cipherName}`);
+    const fitting = knownHashes.filter((hash) => isEssivHashFor(cipherName, hash)).join(' or ');
+    throw refused('encryption.ivgenHashAlg', `must be ${fitting}: as long as a key of ${cipherName}`);
   }
 }
 

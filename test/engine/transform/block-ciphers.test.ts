@@ -1,10 +1,11 @@
-// The block ciphers that Node has not, against published vectors.
+// Block ciphers other than AES, against published vectors.
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
 import type { BlockCipher } from '../../../src/engine/transform/block-cipher.ts';
 import { Cast5Cipher } from '../../../src/engine/transform/cast5-cipher.ts';
+import { OpensslCipher } from '../../../src/engine/transform/openssl-cipher.ts';
 import { serpentBoxes } from '../../../src/engine/transform/serpent-boxes.ts';
 import { SerpentCipher } from '../../../src/engine/transform/serpent-cipher.ts';
 import { serpentInverseBoxes } from '../../../src/engine/transform/serpent-inverse-boxes.ts';
@@ -60,6 +61,17 @@ const kinds: Readonly<Record<string, Kind>> = {
         key: '0123456789abcdeffedcba987654321000112233445566778899aabbccddeeff',
         clear: nothing,
         noise: '37527be0052334b89f0cfccae87cfa20',
+      },
+    ],
+  },
+  // GB/T 32907-2016, appendix A.1.
+  'SM4': {
+    underKey: (key) => new OpensslCipher('sm4', key),
+    vectors: [
+      {
+        key: '0123456789abcdeffedcba9876543210',
+        clear: '0123456789abcdeffedcba9876543210',
+        noise: '681edf34d206965e86b3e94f536e4246',
       },
     ],
   },

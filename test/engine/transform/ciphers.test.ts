@@ -26,7 +26,7 @@ function plain(sector: number): Uint8Array {
   return plain64(sector % 2 ** 32);
 }
 
-function essiv(hash: 'md5' | 'sha256'): (key: Uint8Array) => (sector: number) => Uint8Array {
+function essiv(hash: 'md5' | 'sha256' | 'sm3'): (key: Uint8Array) => (sector: number) => Uint8Array {
   return (key) => {
     const hashed = createHash(hash).update(key).digest();
     const name = `aes-${String(hashed.length * 8)}-ecb`;
@@ -35,6 +35,7 @@ function essiv(hash: 'md5' | 'sha256'): (key: Uint8Array) => (sector: number) =>
 }
 
 interface Case {
+  readonly cipherName?: string;
   readonly cipherMode: string;
   readonly keyLength: number;
   readonly openssl: string;
@@ -54,6 +55,10 @@ const cases: readonly Case[] = [
   { cipherMode: 'ctr-plain64', keyLength: 32, openssl: 'aes-256-ctr', vector: () => plain64 },
   { cipherMode: 'ctr-essiv:sha256', keyLength: 32, openssl: 'aes-256-ctr', vector: essiv('sha256') },
   { cipherMode: 'ecb-plain64', keyLength: 24, openssl: 'aes-192-ecb', vector: () => () => null },
+  // QEMU has SM4 from 9.0 on, and SM3 from 9.2.
+  { cipherName: 'sm4', cipherMode: 'cbc-plain64', keyLength: 16, openssl: 'sm4-cbc', vector: () => plain64 },
+  { cipherName: 'sm4', cipherMode: 'ctr-plain', keyLength: 16, openssl: 'sm4-ctr', vector: () => plain },
+  { cipherMode: 'cbc-essiv:sm3', keyLength: 32, openssl: 'aes-256-cbc', vector: essiv('sm3') },
 ];
 
 type Mode = (cipher: BlockCipher, vector: Uint8Array, sector: Uint8Array) => Uint8Array;
@@ -94,10 +99,10 @@ function mixed(left: Uint8Array, right: Uint8Array): Uint8Array {
 }
 
 describe('sector ciphers', () => {
-  for (const { cipherMode, keyLength, openssl, vector } of cases) {
-    it(`are OpenSSL's: ${cipherMode} with ${String(keyLength)} bytes of key`, () => {
+  for (const { cipherName = 'aes', cipherMode, keyLength, openssl, vector } of cases) {
+    it(`are OpenSSL's: ${cipherName} ${cipherMode} with ${String(keyLength)} bytes of key`, () => {
       const key = chance.bytes(keyLength);
-      const cipher = chooseCipher({ cipherName: 'aes', cipherMode }, key);
+      const cipher = chooseCipher({ cipherName, cipherMode }, key);
       const vectorOf = vector(key);
       for (const [firstSector, count] of [
         [0, 1],
@@ -166,6 +171,7 @@ describe('sector ciphers', () => {
       ['cast5', 'cbc-plain64', 32],
       ['cast5', 'xts-plain64', 32],
       ['cast5', 'cbc-essiv:sha256', 16],
+      ['sm4', 'cbc-essiv:sm3', 16],
       ['serpent', 'cbc-essiv:sha1', 32],
       ['twofish', 'cbc-essiv:whirlpool', 32],
       ['aes', 'cfb-plain64', 32],
@@ -184,7 +190,7 @@ describe('sector ciphers', () => {
 });
 
 describe('the anti-forensic splitter', () => {
-  for (const hash of ['md5', 'sha1', 'ripemd160', 'sha224', 'sha256', 'sha384', 'sha512']) {
+  for (const hash of ['md5', 'sha1', 'ripemd160', 'sha224', 'sha256', 'sha384', 'sha512', 'sm3']) {
     it(`gives the key back from all stripes and from no fewer, with ${hash}`, () => {
       for (const keyLength of [16, 64]) {
         const key = chance.bytes(keyLength);

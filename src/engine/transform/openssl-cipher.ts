@@ -1,4 +1,4 @@
-// AES, by Node's own: with the processor's instructions for it, and in constant time.
+// Block ciphers that Node's OpenSSL has: AES with the processor's own instructions, and SM4.
 
 import { createCipheriv, createDecipheriv } from 'node:crypto';
 import type { Cipheriv, Decipheriv } from 'node:crypto';
@@ -6,17 +6,16 @@ import type { Cipheriv, Decipheriv } from 'node:crypto';
 import { assert } from '../../base/assert.ts';
 import type { BlockCipher } from './block-cipher.ts';
 
-/** One AES key (16, 24 or 32 bytes). */
-export class AesCipher implements BlockCipher {
+/** One key of `aes-128`, `aes-192`, `aes-256` or `sm4`. */
+export class OpensslCipher implements BlockCipher {
   readonly blockLength = 16;
   readonly #encrypting: Cipheriv;
   readonly #decrypting: Decipheriv;
 
-  constructor(key: Uint8Array) {
-    const name = `aes-${String(key.length * 8)}-ecb`;
+  constructor(name: string, key: Uint8Array) {
     // Blocks do not depend on each other, so one object serves all calls and is never finished.
-    this.#encrypting = createCipheriv(name, key, null).setAutoPadding(false);
-    this.#decrypting = createDecipheriv(name, key, null).setAutoPadding(false);
+    this.#encrypting = createCipheriv(`${name}-ecb`, key, null).setAutoPadding(false);
+    this.#decrypting = createDecipheriv(`${name}-ecb`, key, null).setAutoPadding(false);
   }
 
   encrypt(blocks: Uint8Array): Uint8Array {
