@@ -26,6 +26,8 @@ import { createServices } from './services/services.ts';
 import type { BackgroundFailure } from './services/services.ts';
 import { DataDirectory } from './store/data-directory.ts';
 import { DirectoryLock } from './store/directory-lock.ts';
+import { endPhases } from './stop-phases.ts';
+import type { StopFailure, StopPhase } from './stop-phases.ts';
 
 export interface ApplicationOptions {
   readonly config: Config;
@@ -45,33 +47,32 @@ export interface Application {
   stop(): Promise<readonly StopFailure[]>;
 }
 
-/** A phase of the stop that failed. */
-export interface StopFailure {
-  readonly phase: string;
-  readonly error: unknown;
-}
-
 /** Makes the whole service over the data directory. What was made is ended again when something fails. Throws {@link StartError}. */
 export async function createApplication(options: ApplicationOptions): Promise<Application> {
   const { config } = options;
   const state = { draining: false };
-  const phases: Phase[] = [];
+  const phases: StopPhase[] = [];
   const stop = async (): Promise<readonly StopFailure[]> => {
     state.draining = true;
-    return endPhases(phases.splice(0).toReversed());
+    return endPhases(phases.splice(0).toReversed(), { limitMs: stopMsMax, clock: () => performance.now() });
   };
   try {
     const directory = await openDirectory(config.data.directory);
     const { lock, warning } = ownDirectory(config.data.directory);
-    phases.push({ name: 'give the data directory back', spareMs: 0, end: async () => lock?.[Symbol.dispose]() });
+    phases.push({
+      name: 'give the data directory back',
+      spareMs: 0,
+      mayBeCut: true,
+      end: async () => lock?.[Symbol.dispose](),
+    });
     const catalog = SqliteCatalog.open(directory.catalogPath);
-    phases.push({ name: 'close the catalog', spareMs: catalogSpareMs, end: () => catalog.close() });
+    phases.push({ name: 'close the catalog', spareMs: catalogSpareMs, mayBeCut: true, end: () => catalog.close() });
     // Before the server is made: the two are got ready side by side.
     const early: BackgroundFailure[] = [];
     let report = (failure: BackgroundFailure): void => void early.push(failure);
     const hostCopies = await choosesHostCopies(config.pool.hostCopy, directory);
     const { pool, up, allUp } = beginPool(options, { hostCopies, report: (failure) => report(failure) });
-    phases.push({ name: 'end the engine threads', spareMs: threadsSpareMs, end: () => pool.close() });
+    phases.push({ name: 'end the engine threads', spareMs: threadsSpareMs, mayBeCut: true, end: () => pool.close() });
     // Judged when all else stands; until then nobody would hear it.
     up.catch(() => undefined);
     allUp.catch((error: unknown) => report({ doing: 'starting an engine thread', imageId: undefined, error }));
@@ -116,7 +117,12 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
       runtimeDefaults: config.images.runtime,
       report: (failure) => report(failure),
     });
-    phases.push({ name: 'flush and close images', spareMs: imagesSpareMs, end: () => services.stop() });
+    phases.push({
+      name: 'flush and close images',
+      spareMs: imagesSpareMs,
+      mayBeCut: false,
+      end: () => services.stop(),
+    });
     await services.start();
     await server.register(
       allRoutes({ services, identity: options.identity, isDraining: () => state.draining, metrics, processFigures }),
@@ -126,11 +132,13 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
     phases.push({
       name: 'finish requests',
       spareMs: requestsSpareMs,
+      mayBeCut: true,
       end: () => closeServer(server),
     });
     phases.push({
       name: 'let go of those who wait',
       spareMs: requestsSpareMs,
+      mayBeCut: true,
       end: async () => services.jobs.letGo(),
     });
     const listen = (): Promise<string> => server.listen({ host: config.http.host, port: config.http.port });
@@ -168,13 +176,6 @@ const requestsSpareMs = 1_600;
 const imagesSpareMs = 500;
 const threadsSpareMs = 250;
 const catalogSpareMs = 50;
-
-interface Phase {
-  readonly name: string;
-  /** So much of the time is left to the phases that follow. */
-  readonly spareMs: number;
-  readonly end: () => Promise<void>;
-}
 
 /** A certificate that is none is told as a thing to mend. */
 async function dressServer(options: ServerOptions): Promise<App> {
@@ -266,29 +267,3 @@ async function closeServer(server: App): Promise<void> {
 }
 
 const sweepMs = 50;
-
-/** Every phase gets its turn, whatever became of the one before, and what time the others leave it. */
-async function endPhases(phases: readonly Phase[]): Promise<readonly StopFailure[]> {
-  const failures: StopFailure[] = [];
-  const deadline = performance.now() + stopMsMax;
-  for (const phase of phases) {
-    try {
-      await within(phase, Math.max(deadline - performance.now() - phase.spareMs, 0));
-    } catch (error) {
-      failures.push({ phase: phase.name, error });
-    }
-  }
-  return failures;
-}
-
-async function within({ name, end }: Phase, limitMs: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`"${name}" took longer than ${Math.round(limitMs)} ms`)), limitMs);
-  });
-  try {
-    await Promise.race([end(), limit]);
-  } finally {
-    clearTimeout(timer);
-  }
-}

@@ -20,7 +20,7 @@ try {
 async function main(): Promise<void> {
   const config = loadConfig(process.env, { cores: availableParallelism() });
   const application = await createApplication({ config, identity: readIdentity(), engine: 'threads' });
-  endOnSignals(application);
+  const ending = endOnSignals(application);
   // A file that may not grow (RLIMIT_FSIZE) is answered as a full disk, and ends nothing.
   process.on('SIGXFSZ', () => undefined);
   if (config.http.tokensFile !== undefined || config.http.tls !== undefined) reloadOnHangUp(application);
@@ -32,6 +32,8 @@ async function main(): Promise<void> {
     // Where NODE_COMPILE_CACHE says so, what was compiled is kept now: a killed process would keep nothing.
     flushCompileCache();
   } catch (error) {
+    // Whoever ends it while it begins to listen has stopped it, and exits when that is done.
+    if (ending.isAsked()) return;
     await application.stop();
     throw explainListen(error, config);
   }
@@ -43,22 +45,32 @@ function readIdentity(): { readonly name: string; readonly version: string } {
   return { name, version };
 }
 
-/** The first signal ends in order; a second one, when somebody does not want to wait, at once. */
-function endOnSignals(application: Application): void {
+/** npm passes on the signal that its whole group gets, so that one wish comes twice. */
+const oneWishMs = 1_000;
+
+/** The first signal ends in order; a later one, when somebody does not want to wait, at once. */
+function endOnSignals(application: Application): { readonly isAsked: () => boolean } {
   const { log } = application.server;
-  let stopping = false;
+  let askedAtMs: number | undefined;
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
-      if (stopping) process.exit(1);
-      stopping = true;
+      if (askedAtMs !== undefined) {
+        if (performance.now() - askedAtMs > oneWishMs) process.exit(1);
+        return;
+      }
+      askedAtMs = performance.now();
       log.info({ signal }, 'stopping');
       void application.stop().then((failures) => {
-        for (const { phase, error } of failures) log.error({ err: error, phase }, 'failed while stopping');
+        for (const { phase, error, isCut } of failures) {
+          if (isCut) log.warn({ err: error, phase }, 'cut while stopping');
+          else log.error({ err: error, phase }, 'failed while stopping');
+        }
         log.info('stopped');
-        process.exit(failures.length === 0 ? 0 : 1);
+        process.exit(failures.every(({ isCut }) => isCut) ? 0 : 1);
       });
     });
   }
+  return { isAsked: () => askedAtMs !== undefined };
 }
 
 /** Without files to read again, a hang-up means what it means to every process. */

@@ -75,6 +75,7 @@ export const rooms: readonly Room[] = [
     mayImport: ['src/services/access-tokens.ts', 'src/store/', ...base],
     packages: ['node:fs'],
   },
+  { path: 'src/stop-phases.ts', mayImport: [], packages: [] },
   {
     path: 'src/app.ts',
     mayImport: ['src/', 'routes/index.ts', 'routes/document.ts', 'routes/operation-scopes.ts', 'routes/route-parts.ts'],
