@@ -1,13 +1,14 @@
 // A disk that grows with its clusters laid out at once, as qemu-img resize --preallocation does (OPS-18, OPS-21, CRE-05).
 
 import assert from 'node:assert/strict';
-import { copyFileSync, statSync } from 'node:fs';
+import { copyFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
 import { MiB } from '../../src/base/units.ts';
 import { Fault } from '../../src/base/fault.ts';
 import { Image } from '../../src/engine/image.ts';
+import type { BackingFile } from '../../src/engine/image.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { checkImage, compareImages, infoJson, mapJson, qemuImg, qemuIo, runTool } from '../support/qemu-img.ts';
 import { tempFolder } from '../support/temp-folder.ts';
@@ -18,8 +19,8 @@ type Mode = 'metadata' | 'falloc' | 'full';
 const oldSize = 3 * MiB + 7 * 512;
 const newSize = 8 * MiB;
 
-function grow(path: string, virtualSize: number, preallocation: Mode): string {
-  const image = Image.open({ path, writable: true, locks: 'qemu', backing: [], dataFile: undefined });
+function grow(path: string, virtualSize: number, preallocation: Mode, backing: readonly BackingFile[]): string {
+  const image = Image.open({ path, writable: true, locks: 'qemu', backing, dataFile: undefined });
   try {
     runToEnd(image.resize({ virtualSize, allowShrink: true, preallocation }));
     return 'done';
@@ -69,7 +70,7 @@ describe('a disk that grows with its clusters', () => {
       make(ours, options);
       copyFileSync(ours, twin);
       const before = allocatedLength(ours);
-      assert.equal(grow(ours, newSize, mode), 'done');
+      assert.equal(grow(ours, newSize, mode, []), 'done');
       qemuImg('resize', '-q', '-f', 'qcow2', `--preallocation=${mode}`, twin, String(newSize));
       assert.equal(checkImage(ours, 'none').exit, 0, 'qemu-img check');
       assert.deepEqual(dataOf(ours), dataOf(twin), 'qemu-img map');
@@ -84,11 +85,38 @@ describe('a disk that grows with its clusters', () => {
     });
   }
 
+  test('keeps what lies below in front of its old end, and hides it behind, as with QEMU (OPS-18, T14)', () => {
+    using folder = tempFolder();
+    const rows: readonly (readonly [Mode, string, number])[] = [
+      ['metadata', 'compat=0.10', 980],
+      ['falloc', 'compat=1.1', 980],
+      ['metadata', 'compat=1.1', 3000],
+      ['falloc', 'extended_l2=on', 3000],
+    ];
+    for (const [index, [mode, options, kib]] of rows.entries()) {
+      const [fileName, ours, twin] = ['below.raw', `${String(index)}.ours`, `${String(index)}.twin`] as const;
+      const path = (name: string): string => join(folder.path, name);
+      writeFileSync(path(fileName), Buffer.alloc(kib * 1024, 9));
+      // The old end cuts a cluster that the image does not hold.
+      const words = ['create', '-q', '-f', 'qcow2', '-o', options, '-b', fileName, '-F', 'raw', path(ours), '1000k'];
+      qemuImg(...words);
+      copyFileSync(path(ours), path(twin));
+      assert.equal(grow(path(ours), 4 * MiB, mode, [{ fileName, path: path(fileName), format: 'raw' }]), 'done');
+      qemuImg('resize', '-q', '-f', 'qcow2', `--preallocation=${mode}`, path(twin), '4M');
+      assert.equal(checkImage(path(ours), 'none').exit, 0, 'qemu-img check');
+      assert.deepEqual(dataOf(path(ours)), dataOf(path(twin)), 'qemu-img map');
+      const both = [ours, twin].map((name) => ({ path: path(name), format: 'qcow2' }) as const);
+      assert.ok(both[0] !== undefined && both[1] !== undefined && compareImages(both[0], both[1]));
+      const difference = allocatedLength(path(ours)) - allocatedLength(path(twin));
+      assert.ok(Math.abs(difference) <= 128 * 1024, `${String(difference)} bytes more are taken`);
+    }
+  });
+
   test('is refused for a disk that shrinks, as with QEMU', () => {
     using folder = tempFolder();
     const path = join(folder.path, 'a.qcow2');
     make(path, 'cluster_size=64k');
-    assert.equal(grow(path, MiB, 'falloc'), 'unsupported-option');
+    assert.equal(grow(path, MiB, 'falloc', []), 'unsupported-option');
     const words = ['resize', '-q', '-f', 'qcow2', '--shrink', '--preallocation=falloc', path, '1M'];
     assert.equal(runTool('qemu-img', words, '').exit, 1);
   });

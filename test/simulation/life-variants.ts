@@ -56,7 +56,7 @@ export function liveOtherwise(seed: number, options: TrialOptions): TrialRecord 
   const plan = planOf(seed + 1);
   const chance = new Prng(seed + 3);
   const events = plan.events.flatMap((event): readonly Event[] => {
-    const changed = { ...event, action: otherwise(event.action, plan, chance) };
+    const changed = { ...event, action: otherwise(event.action, chance) };
     return chance.chance(30) ? [{ action: otherRuntime(plan, chance), mishap: event.mishap }, changed] : [changed];
   });
   return live({ ...plan, events }, trialOf(options));
@@ -80,9 +80,9 @@ function packed(action: Action): Action {
   return action.kind === 'write' ? { ...action, kind: 'pack' } : action;
 }
 
-function otherwise(action: Action, { backing }: LifePlan, chance: Prng): Action {
+function otherwise(action: Action, chance: Prng): Action {
   if (action.kind === 'flush' && chance.chance(50)) return { kind: 'settle' };
-  if (action.kind !== 'resize' || backing !== undefined) return action;
+  if (action.kind !== 'resize') return action;
   return { ...action, preallocation: chance.pick(['metadata', 'falloc', 'full']) };
 }
 

@@ -5,7 +5,7 @@ import type { DataFile } from '../file/data-file.ts';
 import { guestOffset, hostOffset } from '../format/offsets.ts';
 import type { GuestOffset } from '../format/offsets.ts';
 import type { WriteParts } from '../image-parts.ts';
-import { emptyEntry, ownedEntry, readEntry, sameEntry, writeEntry } from '../mapping/l2-entries.ts';
+import { allSubclusters, emptyEntry, ownedEntry, readEntry, sameEntry, writeEntry } from '../mapping/l2-entries.ts';
 import { placesFor } from '../mapping/mapper.ts';
 import { ensureOwnTable } from '../mapping/table-ownership.ts';
 import type { ClusterRun } from '../metadata/refcount-tables.ts';
@@ -18,6 +18,8 @@ export interface PreallocateWish {
   readonly start: number;
   readonly end: number;
   readonly mode: Exclude<CreateSpec['preallocation'], 'off'>;
+  /** Extended entries say that their zeroes are data, else that what lies below shows (SUB-10); standard ones are data. */
+  readonly isData: boolean;
 }
 
 /** How much is reserved by one step: reserving is cheap, unless the file system must write zeroes. */
@@ -31,7 +33,7 @@ export function* preallocate(parts: WriteParts, wish: PreallocateWish): Generato
   const end = alignUp(wish.end, clusterSize);
   while (at < end) {
     const countMax = Math.min(clustersPerStep, (end - at) / clusterSize);
-    at += preallocateSome(parts, guestOffset(at), { countMax, mode: wish.mode });
+    at += preallocateSome(parts, guestOffset(at), { countMax, mode: wish.mode, isData: wish.isData });
     yield { done: at - wish.start, total: wish.end - wish.start };
   }
 }
@@ -40,9 +42,10 @@ export function* preallocate(parts: WriteParts, wish: PreallocateWish): Generato
 function preallocateSome(
   parts: WriteParts,
   at: GuestOffset,
-  work: { readonly countMax: number; readonly mode: PreallocateWish['mode'] },
+  work: { readonly countMax: number; readonly mode: PreallocateWish['mode']; readonly isData: boolean },
 ): number {
   const { geometry, mapping } = parts;
+  const allocated = geometry.extendedL2 && work.isData ? allSubclusters : 0;
   const { clusterSize, l2Span } = geometry;
   const table = ensureOwnTable(parts, Math.floor(at / l2Span));
   const l2Index = Math.floor((at % l2Span) / clusterSize);
@@ -63,7 +66,7 @@ function preallocateSome(
   parts.order.dataWritten();
   for (let step = 0; step < run.count; step += 1) {
     const host = (run.first + step) * clusterSize;
-    writeEntry(slice.view, geometry, first + step, ownedEntry(host, { zeroes: 0, allocated: 0 }));
+    writeEntry(slice.view, geometry, first + step, ownedEntry(host, { zeroes: 0, allocated }));
   }
   mapping.markDirty(slice);
   return run.count * clusterSize;

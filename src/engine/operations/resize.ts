@@ -110,9 +110,7 @@ function* grow(parts: WriteParts, wish: NewSize): Generator<Progress, void, unde
   let switched = false;
   try {
     dataFile?.resize(wish.virtualSize);
-    if ((parts.backing?.size ?? 0) > oldSize) yield* hideBelow(parts, { start: oldSize, end: wish.virtualSize });
-    const mode = preallocationOf(parts, wish);
-    if (mode !== 'off') yield* preallocate(parts, { start: oldSize, end: wish.virtualSize, mode });
+    yield* fillNewPart(parts, { start: oldSize, end: wish.virtualSize }, preallocationOf(parts, wish));
     order.settle();
     const { offset, entries } = mapping.place;
     header.switchDisk({ virtualSize: wish.virtualSize, l1TableOffset: offset, l1Entries: entries });
@@ -123,6 +121,25 @@ function* grow(parts: WriteParts, wish: NewSize): Generator<Progress, void, unde
   resizeBitmaps(parts, wish.virtualSize);
   file.flush();
   storeBitmaps(parts);
+}
+
+/** Gives the new part its places where it is to have some, and hides what a longer layer below has there (T14). */
+function* fillNewPart(
+  parts: WriteParts,
+  part: { readonly start: number; readonly end: number },
+  mode: NewSize['preallocation'],
+): Generator<Progress, void, undefined> {
+  const { backing, geometry } = parts;
+  const isCovered = (backing?.size ?? 0) > part.start;
+  if (mode !== 'off') {
+    // A place for the cluster that the old end cuts would hide what the layer below has in front of that end: it is
+    // written first. An extended entry keeps it visible.
+    const rest = alignUp(part.start, geometry.clusterSize) - part.start;
+    const isWritten = isCovered || (backing !== undefined && !geometry.extendedL2);
+    if (isWritten && rest > 0) write(parts, guestOffset(part.start), new Uint8Array(rest));
+    yield* preallocate(parts, { ...part, mode, isData: isCovered });
+  }
+  if (isCovered && (mode === 'off' || mode === 'metadata')) yield* hideBelow(parts, part);
 }
 
 /** DAT-04: all of a raw data file is data to the tables. */

@@ -112,6 +112,33 @@ describe('a disk that grows', () => {
   }
 });
 
+describe('an overlay that grows with clusters of its own', () => {
+  const oldSize = 40 * 1024 + 512;
+  const newSize = 160 * 1024;
+  for (const preallocation of ['metadata', 'falloc', 'full'] as const) {
+    for (const extendedL2 of [false, true]) {
+      for (const belowLength of [oldSize - 7 * 512, oldSize, 120 * 1024]) {
+        const note = `${preallocation}, ${extendedL2 ? 'extended entries, ' : ''}over ${String(belowLength)} bytes`;
+        it(`shows what lies below up to its old end, and zeroes behind it (OPS-18, CRE-05, T14): ${note}`, () => {
+          const below = new Uint8Array(belowLength).fill(9);
+          const backing = { fileName: 'b', format: 'raw' } as const;
+          const file = newFile({ virtualSize: oldSize, clusterSize: 16_384, extendedL2, backing });
+          const image = imageOver(file, new RawLayer(MemoryFile.of(below)));
+          resize(image, newSize, preallocation);
+          const expected = new Uint8Array(newSize).fill(9, 0, Math.min(belowLength, oldSize));
+          assert.equal(Buffer.compare(guestBytes(image, 0, newSize), expected), 0);
+          image.flush();
+          const length = file.size;
+          fillGuest(image, 49_152, newSize - 49_152, 3);
+          image.close();
+          assert.equal(file.size, length, 'writing there needs no more room');
+          assert.deepEqual(countsOf(file), clean);
+        });
+      }
+    }
+  }
+});
+
 describe('another size is refused', () => {
   const cases: readonly (readonly [string, Partial<CreateSpec>, Partial<Parameters<Image['resize']>[0]>])[] = [
     ['invalid-geometry', {}, { virtualSize: 0 }],
