@@ -166,7 +166,7 @@ describe('amending', () => {
   });
 });
 
-describe('what an image cannot be made', () => {
+describe('what an image cannot be made (AMD-02, AMD-03, AMD-04, AMD-08)', () => {
   const extended = { clusterSize: 16_384, extendedL2: true };
   const refusals: readonly {
     readonly name: string;
@@ -241,6 +241,19 @@ describe('what an image cannot be made', () => {
       prepare: (image) => {
         snapshot(image, 'small');
         runToEnd(image.resize({ virtualSize: 2 * 1024 * 1024, allowShrink: false, preallocation: 'off' }));
+      },
+      wish: { compat: '0.10' },
+      code: 'unsupported-option',
+      option: 'compat',
+    },
+    {
+      name: 'version 2 with a VM state beyond 32 bits',
+      change: {},
+      prepare: (image) => {
+        const state = MemoryFile.empty();
+        state.resize(2 ** 32);
+        snapshot(image, 'running');
+        runToEnd(image.writeVmState('running', state));
       },
       wish: { compat: '0.10' },
       code: 'unsupported-option',

@@ -16,6 +16,8 @@ import { tempFolder } from '../../support/temp-folder.ts';
 
 const clusterSize = 64 * KiB;
 const data = new Prng(3).bytes(2 * MiB);
+/** Shrinks to about half. */
+const packable = data.map((byte, index) => (index % clusterSize < clusterSize / 2 ? byte : 0));
 const dataName = 'image.data';
 
 interface Giving {
@@ -97,6 +99,19 @@ const ways: readonly Giving[] = [
     },
     give: (image) => runToEnd(image.revertSnapshot('s')),
     freed: 2 * MiB,
+  },
+  {
+    name: 'emptying (OPT-08)',
+    give: (image) => {
+      runToEnd(image.empty());
+    },
+    freed: 2 * MiB,
+  },
+  {
+    name: 'overwriting packed clusters, whose space stays (OPT-09)',
+    prepare: (image) => runToEnd(image.writeCompressed(at(0), packable, { detectZeroes: false })),
+    give: overwrite,
+    freed: -2 * MiB,
   },
   {
     name: 'a smaller disk',
