@@ -100,3 +100,35 @@ describe('a linked copy', () => {
     assert.equal((await service.get('/v1/images/x')).status, 404);
   });
 });
+
+describe('data that the file system copies', () => {
+  test('keeps its zeroes in a copy, a flattening and a commit, and bitmaps record it (OPS-25)', async () => {
+    await using other = await startTestService({ QCOWD_HOST_COPY: 'always' });
+    const whole = Buffer.concat([Buffer.alloc(3 * cluster), pattern(5 * cluster, 9)]);
+    await other.create({ name: 'base', virtualSize: whole.length });
+    await other.write('base', 0, whole);
+    await other.post('/v1/images/base/copy', { name: 'copy' }).expect(201);
+    for (const name of ['flat', 'top']) {
+      await other.create({ name, backing: { image: name === 'flat' ? 'base' : 'copy' } });
+    }
+    await other.post('/v1/images/flat/bitmaps', { name: 'b', granularity: cluster }).expect(201);
+    await other.post('/v1/images/flat/flatten', {}).expect(200);
+    whole.fill(7, cluster, 2 * cluster);
+    await other.write('top', 0, whole.subarray(0, 4 * cluster));
+    const counted = async (image: string): Promise<unknown> => {
+      const answer = await other.post(`/v1/images/${image}/check`).expect(200);
+      const { clean, allocatedClusters } = answer.body as { clean: boolean; allocatedClusters: number };
+      return { clean, allocatedClusters };
+    };
+    assert.deepEqual(await counted('flat'), { clean: true, allocatedClusters: 8 });
+    assert.deepEqual(await counted('copy'), { clean: true, allocatedClusters: 8 });
+    const bitmap = (await other.get('/v1/images/flat/bitmaps/b').expect(200)).body as { dirtyBytes: number };
+    assert.equal(bitmap.dirtyBytes, whole.length);
+    await other.post('/v1/images/top/commit', {}).expect(200);
+    for (const image of ['copy', 'top', 'flat']) {
+      const answer = await other.bytes(`/v1/images/${image}/data`).expect(200);
+      if (image === 'flat') whole.fill(0, 0, 3 * cluster);
+      assert.ok(whole.equals(answer.body as Buffer), image);
+    }
+  });
+});

@@ -32,7 +32,14 @@ export interface ImageBody {
 /** `change` are settings beside those that every test has. */
 export async function startTestService(change: Readonly<Record<string, string>> = {}): Promise<TestService> {
   const folder = tempFolder();
-  const settings = { QCOWD_DATA_DIR: folder.path, QCOWD_LOG_LEVEL: 'silent', QCOWD_PORT: '0', ...change };
+  const settings = {
+    QCOWD_DATA_DIR: folder.path,
+    QCOWD_LOG_LEVEL: 'silent',
+    QCOWD_PORT: '0',
+    // The file system of the tests does not decide what they see.
+    QCOWD_HOST_COPY: 'never',
+    ...change,
+  };
   const application = await createApplication({
     config: loadConfig(settings, { cores: 1 }),
     identity: { name: 'qcowd', version: '0.0.0-test' },
