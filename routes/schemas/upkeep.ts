@@ -120,6 +120,20 @@ export const ImageCaches = z
   })
   .meta({ id: 'ImageCaches' });
 
+const OverlapAreas = z
+  .strictObject({
+    mainHeader: z.boolean().optional(),
+    activeL1: z.boolean().optional(),
+    activeL2: z.boolean().optional(),
+    refcountTable: z.boolean().optional(),
+    refcountBlock: z.boolean().optional(),
+    snapshotTable: z.boolean().optional(),
+    inactiveL1: z.boolean().optional(),
+    inactiveL2: z.boolean().optional(),
+    bitmapDirectory: z.boolean().optional(),
+  })
+  .meta({ id: 'OverlapAreas', description: "QEMU's names in camelCase; what is left out is as before" });
+
 export const UpdateRuntime = z
   .strictObject({
     l2CacheBytes: Size.optional().meta({
@@ -141,6 +155,9 @@ export const UpdateRuntime = z
     overlapCheck: z.enum(['none', 'constant', 'cached', 'all']).optional().meta({
       description:
         'Which tables changes are kept from, as QEMU names them; `cached` unless said otherwise. `all` reads the tables of every snapshot after each change of the snapshots',
+    }),
+    overlapAreas: OverlapAreas.optional().meta({
+      description: 'Tables that are guarded, or not, whatever `overlapCheck` says; a new one of those ends them',
     }),
     passDiscard: z.boolean().optional().meta({ description: 'Whether discarded space goes back to the host' }),
     discardNoUnref: z

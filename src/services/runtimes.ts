@@ -25,7 +25,7 @@ export class RuntimeBook {
     const { l2CacheEntryBytes } = this.#defaults;
     if (Object.values(this.#defaults).every((value) => value === undefined) || clusterSize === undefined) return asked;
     const fitting = l2CacheEntryBytes === undefined ? undefined : Math.min(l2CacheEntryBytes, clusterSize);
-    return joined({ ...this.#defaults, l2CacheEntryBytes: fitting }, asked ?? {});
+    return joinedRuntime({ ...this.#defaults, l2CacheEntryBytes: fitting }, asked ?? {});
   }
 
   askedFor(imageId: string): RuntimeOptions | undefined {
@@ -52,12 +52,12 @@ export class Runtimes {
     this.#book = parts.book;
   }
 
-  /** What is left out stays as it was asked for before; see {@link joined}. Fault `unsupported-option`: nothing is changed then. */
+  /** What is left out stays as it was asked for before; see {@link joinedRuntime}. Fault `unsupported-option`: nothing is changed then. */
   async update(image: string, change: RuntimeOptions, claim: LeaseClaim | undefined): Promise<void> {
     await this.#access.use(image, { changes: true, claim }, async (visit) => {
       await this.#inTurn(visit.imageId, async () => {
         const { facts } = visit.record;
-        const asked = joined(honoured(this.#book.askedFor(visit.imageId), facts), change);
+        const asked = joinedRuntime(honoured(this.#book.askedFor(visit.imageId), facts), change);
         await visit.call('setRuntime', this.#book.with(asked, facts?.clusterSize) ?? asked);
         this.#book.set(visit.imageId, asked);
       });
@@ -83,11 +83,13 @@ function honoured(asked: RuntimeOptions | undefined, facts: ImageFacts | undefin
 
 /**
  * What holds after a change: what it leaves out stays, but where sizes of caches do not go together (OPT-15): a total ends
- * those of the two parts, and the two parts end a total.
+ * those of the two parts, and the two parts end a total; and but for single areas when there is a new template.
  */
-function joined(before: RuntimeOptions, change: RuntimeOptions): RuntimeOptions {
+export function joinedRuntime(before: RuntimeOptions, change: RuntimeOptions): RuntimeOptions {
   const ended = change.cacheBytes === undefined ? {} : { l2CacheBytes: undefined, refcountCacheBytes: undefined };
-  const all = { ...before, ...ended, ...change };
+  // A new template says anew of every area whether it is guarded.
+  const areas = change.overlapCheck === undefined ? { ...before.overlapAreas } : {};
+  const all = { ...before, ...ended, ...change, overlapAreas: { ...areas, ...change.overlapAreas } };
   const isParts = all.l2CacheBytes !== undefined && all.refcountCacheBytes !== undefined;
   return change.cacheBytes === undefined && isParts ? { ...all, cacheBytes: undefined } : all;
 }

@@ -103,8 +103,13 @@ describe('the runtime of an image', () => {
     while ((await kept()) > 512) await new Promise((resolve) => setTimeout(resolve, 50));
     const rate = (await cachesOf('run'))['l2']?.['hitRate'] ?? -1;
     assert.ok(rate > 0 && rate < 1, String(rate));
-    for (const overlapCheck of ['all', 'none', 'constant']) {
-      await service.patch('/v1/images/run/runtime', { overlapCheck }).expect(200);
+    for (const rules of [
+      { overlapCheck: 'all' },
+      { overlapAreas: { inactiveL2: false } },
+      { overlapCheck: 'none' },
+      { overlapCheck: 'constant', overlapAreas: { refcountBlock: true } },
+    ]) {
+      await service.patch('/v1/images/run/runtime', rules).expect(200);
       await service.write('run', 0, bytes);
     }
     const report = (await service.post('/v1/images/run/check', {}).expect(200)).body as { readonly clean: boolean };
@@ -178,6 +183,8 @@ describe('the runtime of an image', () => {
     assert.deepEqual(pointersOf(await service.patch('/v1/images/stay/runtime', { overlapCheck: 'some' })), [
       '/overlapCheck',
     ]);
+    const unknown = await service.patch('/v1/images/stay/runtime', { overlapAreas: { activeL3: true, activeL2: 1 } });
+    assert.deepEqual(pointersOf(unknown).toSorted(), ['/overlapAreas/activeL2', '/overlapAreas/activeL3']);
   });
 });
 

@@ -33,27 +33,47 @@ class ClusterSet {
 /** What is guarded, in QEMU's words; each has what the one before has, and more. */
 export type OverlapTemplate = 'none' | 'constant' | 'cached' | 'all';
 
-/**
- * What a table is guarded by. `constant`: the header, the active L1 table, the refcount table, the snapshot table and the
- * bitmap directory. `cached`: the active L2 tables, the refcount blocks and the L1 tables of snapshots.
- */
-export type TableGuard = 'constant' | 'cached';
+/** What can be guarded, each by itself, in QEMU's words. */
+export type OverlapArea = keyof typeof areaTemplates;
 
-const templatesOf: Readonly<Record<TableGuard, readonly OverlapTemplate[]>> = {
-  constant: ['constant', 'cached', 'all'],
-  cached: ['cached', 'all'],
-};
+/** The first template that guards an area; those that have more guard it, too. */
+const areaTemplates = {
+  mainHeader: 'constant',
+  activeL1: 'constant',
+  refcountTable: 'constant',
+  snapshotTable: 'constant',
+  bitmapDirectory: 'constant',
+  activeL2: 'cached',
+  refcountBlock: 'cached',
+  inactiveL1: 'cached',
+  inactiveL2: 'all',
+} as const satisfies Readonly<Record<string, OverlapTemplate>>;
+
+const templates: readonly OverlapTemplate[] = ['none', 'constant', 'cached', 'all'];
+
+/** Each undefined for QEMU's own choice. */
+export interface OverlapRules {
+  /** `cached` unless said otherwise. */
+  readonly overlapCheck?: OverlapTemplate | undefined;
+  /** Areas that are guarded, or not, whatever the template says. */
+  readonly overlapAreas?: { readonly [Area in OverlapArea]?: boolean | undefined } | undefined;
+}
+
+function guards({ overlapCheck = 'cached', overlapAreas }: OverlapRules, area: OverlapArea): boolean {
+  return overlapAreas?.[area] ?? templates.indexOf(areaTemplates[area]) <= templates.indexOf(overlapCheck);
+}
 
 /** Where the L2 tables of snapshots lie, as the file has them now. */
 export type InactiveTables = () => Iterable<HostOffset>;
 
 /**
- * A cluster that two owners claim belongs to a broken image: neither may write it. What `all` guards beside the rest, the L2
- * tables of snapshots, is read anew for the first change after every change of the snapshots.
+ * A cluster that two owners claim belongs to a broken image: neither may write it. Where the L2 tables of snapshots are
+ * guarded, they are read anew for the first change after every change of the snapshots.
  */
 export class OverlapCheck {
   readonly #clusterSize: number;
-  readonly #template: OverlapTemplate;
+  readonly #rules: OverlapRules;
+  readonly #guardsInactive: boolean;
   readonly #inactiveTables: InactiveTables;
   readonly #claimed = new ClusterSet();
   readonly #disputed = new ClusterSet();
@@ -62,17 +82,18 @@ export class OverlapCheck {
 
   constructor(parts: {
     readonly clusterSize: number;
-    readonly template: OverlapTemplate;
+    readonly rules: OverlapRules;
     readonly inactiveTables: InactiveTables;
   }) {
     this.#clusterSize = parts.clusterSize;
-    this.#template = parts.template;
+    this.#rules = parts.rules;
+    this.#guardsInactive = guards(parts.rules, 'inactiveL2');
     this.#inactiveTables = parts.inactiveTables;
   }
 
   /** Whether anything is refused for the sake of such a table. */
-  guards(guard: TableGuard): boolean {
-    return templatesOf[guard].includes(this.#template);
+  guards(area: OverlapArea): boolean {
+    return guards(this.#rules, area);
   }
 
   /** The snapshots are others than before. */
@@ -81,8 +102,8 @@ export class OverlapCheck {
   }
 
   /** A table takes these clusters. */
-  claim(run: ClusterRun, guard: TableGuard): void {
-    if (!this.guards(guard)) return;
+  claim(run: ClusterRun, area: OverlapArea): void {
+    if (!this.guards(area)) return;
     for (let cluster: number = run.first; cluster < run.first + run.count; cluster += 1) {
       if (this.#claimed.has(cluster)) {
         this.#disputed.add(cluster);
@@ -93,8 +114,8 @@ export class OverlapCheck {
   }
 
   /** A table gives these clusters up. */
-  release(run: ClusterRun, guard: TableGuard): void {
-    if (!this.guards(guard)) return;
+  release(run: ClusterRun, area: OverlapArea): void {
+    if (!this.guards(area)) return;
     for (let cluster: number = run.first; cluster < run.first + run.count; cluster += 1) {
       if (!this.#disputed.has(cluster)) this.#claimed.delete(cluster);
     }
@@ -131,7 +152,7 @@ export class OverlapCheck {
   }
 
   #isInactiveTable(cluster: number): boolean {
-    if (this.#template !== 'all') return false;
+    if (!this.#guardsInactive) return false;
     this.#inactive ??= this.#findInactive();
     return this.#inactive.has(cluster);
   }

@@ -73,8 +73,8 @@ function ownRun(at: HostCluster, plan: Plan): ClusterRun {
 }
 
 function claimOwn(overlap: OverlapCheck, at: HostCluster, plan: Plan): void {
-  overlap.claim({ first: at, count: plan.blocks }, 'cached');
-  overlap.claim({ first: hostCluster(at + plan.blocks), count: plan.tableClusters }, 'constant');
+  overlap.claim({ first: at, count: plan.blocks }, 'refcountBlock');
+  overlap.claim({ first: hostCluster(at + plan.blocks), count: plan.tableClusters }, 'refcountTable');
 }
 
 function planGrowth(parts: GrowthParts, at: HostCluster, count: number): Plan {
@@ -149,7 +149,7 @@ function moveTable(parts: GrowthParts, at: HostCluster, plan: Plan): void {
   file.flush();
   header.switchRefcountTable({ offset, clusters: plan.tableClusters });
   const before = refcounts.moveTable({ offset, clusters: plan.tableClusters, entries });
-  overlap.release(before, 'constant');
+  overlap.release(before, 'refcountTable');
   claimOwn(overlap, at, plan);
   order.drop(before, { punch: true });
 }

@@ -36,11 +36,11 @@ export function ensureOwnTable(parts: WriteParts, l1Index: number): HostOffset {
   }
   // What the cache still knows of this place belonged to a table that is gone (T47).
   parts.mappingCache.forget(table, geometry.clusterSize);
-  overlap.claim(run, 'cached');
+  overlap.claim(run, 'activeL2');
   mapping.setL2Table(l1Index, { offset: table, owned: true });
   if (before === undefined) return table;
   const old = { first: clusterAt(before, geometry), count: 1 };
-  overlap.release(old, 'cached');
+  overlap.release(old, 'activeL2');
   parts.order.drop(old, { punch: false });
   return table;
 }

@@ -75,10 +75,10 @@ export function replaceBitmaps(parts: WriteParts, list: readonly DirtyBitmap[]):
       if (record === undefined) continue;
       for (const offset of bitmap.stored(record)) gone.push(runOf(offset, geometry.clusterSize, geometry.clusterSize));
     }
-    if (directoryRun !== undefined) overlap.claim(directoryRun, 'constant');
+    if (directoryRun !== undefined) overlap.claim(directoryRun, 'bitmapDirectory');
     if (before !== undefined) {
       const old = runOf(before.directoryOffset, before.directoryLength, geometry.clusterSize);
-      overlap.release(old, 'constant');
+      overlap.release(old, 'bitmapDirectory');
       gone.push(old);
     }
     for (const run of gone) order.drop(run, { punch: true });

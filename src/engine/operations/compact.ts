@@ -197,9 +197,9 @@ function moveTable(parts: WriteParts, l1Index: number, table: HostOffset, end: n
   }
   mappingCache.forget(table, geometry.clusterSize);
   mappingCache.forget(target, geometry.clusterSize);
-  overlap.claim(run, 'cached');
+  overlap.claim(run, 'activeL2');
   mapping.setL2Table(l1Index, { offset: target, owned: true });
-  overlap.release(old, 'cached');
+  overlap.release(old, 'activeL2');
   order.drop(old, { punch: true });
 }
 

@@ -32,7 +32,7 @@ export function* empty(parts: WriteParts, reload: () => WriteParts): Steps<void>
   bitmaps.mark({ offset: 0, length: header.virtualSize });
   const oldTree = treeOver(parts, mapping.place.offset, mapping.copyOfL1(mapping.l1Entries));
   const oldL1 = switchL1(parts, new Uint8Array(mapping.l1Entries * 8));
-  for (const table of oldTree.l2Tables()) overlap.release(runOf(table, 1, geometry.clusterSize), 'cached');
+  for (const table of oldTree.l2Tables()) overlap.release(runOf(table, 1, geometry.clusterSize), 'activeL2');
   parts.unpacked.forgetAll();
   yield* toTheEnd(hasTreeOnly(parts) ? countAnew(parts, reload) : dropOld(parts, { tree: oldTree, l1: oldL1 }));
 }

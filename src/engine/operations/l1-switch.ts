@@ -30,9 +30,9 @@ export function switchL1(parts: WriteParts, l1: Uint8Array): ClusterRun | undefi
   header.switchDisk({ virtualSize: header.virtualSize, l1TableOffset: place.offset, l1Entries: place.entries });
   // From here on the new table counts, whether or not the next flush works.
   mapping.moveL1(place, l1);
-  if (run !== undefined) overlap.claim(run, 'constant');
+  if (run !== undefined) overlap.claim(run, 'activeL1');
   if (before.entries === 0) return undefined;
   const old = runOf(before.offset, before.entries * 8, clusterSize);
-  overlap.release(old, 'constant');
+  overlap.release(old, 'activeL1');
   return old;
 }

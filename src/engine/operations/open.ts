@@ -4,7 +4,7 @@ import { assert } from '../../base/assert.ts';
 import { Fault } from '../../base/fault.ts';
 import type { FaultCode } from '../../base/fault-codes.ts';
 import { OverlapCheck } from '../allocation/overlap-check.ts';
-import type { OverlapTemplate, TableGuard } from '../allocation/overlap-check.ts';
+import type { OverlapArea, OverlapRules } from '../allocation/overlap-check.ts';
 import { Allocator } from '../allocation/allocator.ts';
 import { GivingBack } from '../allocation/giving-back.ts';
 import { divideUp } from '../../base/integers.ts';
@@ -212,7 +212,7 @@ export function writeParts(file: TrackedFile, header: HeaderArea, beside: Beside
     lazyRefcounts: beside.runtime?.lazyRefcounts,
   });
   order.current = writeOrder;
-  const overlap = claimTables({ ...shared, refcounts }, beside.runtime?.overlapCheck ?? 'cached');
+  const overlap = claimTables({ ...shared, refcounts }, beside.runtime ?? {});
   const allocator = new Allocator({
     file,
     geometry,
@@ -296,37 +296,34 @@ export function snapshotTree(parts: ImageParts, record: SnapshotRecord): Mapping
 }
 
 /** Claims the clusters of every table for the overlap check. */
-function claimTables(
-  parts: ImageParts & { readonly refcounts: RefcountTables },
-  template: OverlapTemplate,
-): OverlapCheck {
+function claimTables(parts: ImageParts & { readonly refcounts: RefcountTables }, rules: OverlapRules): OverlapCheck {
   const { geometry, header, mapping, refcounts, snapshots } = parts;
   const { clusterSize } = geometry;
-  const overlap = new OverlapCheck({ clusterSize, template, inactiveTables: () => inactiveTables(parts) });
+  const overlap = new OverlapCheck({ clusterSize, rules, inactiveTables: () => inactiveTables(parts) });
   const seen = new Set<number>();
   // Tables that share a place are claimed once.
-  const claimOnce = (offset: number, length: number, guard: TableGuard): void => {
-    if (length <= 0 || seen.has(offset) || !overlap.guards(guard)) return;
+  const claimOnce = (offset: number, length: number, area: OverlapArea): void => {
+    if (length <= 0 || seen.has(offset) || !overlap.guards(area)) return;
     seen.add(offset);
-    overlap.claim(runOf(offset, length, clusterSize), guard);
+    overlap.claim(runOf(offset, length, clusterSize), area);
   };
   // What is only read, and lies beyond the end of the file, is not there.
-  const claimInside = (offset: number, length: number, guard: TableGuard): void => {
-    claimOnce(offset, Math.min(length, parts.file.size - offset), guard);
+  const claimInside = (offset: number, length: number, area: OverlapArea): void => {
+    claimOnce(offset, Math.min(length, parts.file.size - offset), area);
   };
-  overlap.claim({ first: hostCluster(0), count: 1 }, 'constant');
-  overlap.claim(refcounts.tableRun, 'constant');
-  for (const block of refcountBlocks(refcounts)) overlap.claim(runOf(block, 1, clusterSize), 'cached');
+  overlap.claim({ first: hostCluster(0), count: 1 }, 'mainHeader');
+  overlap.claim(refcounts.tableRun, 'refcountTable');
+  for (const block of refcountBlocks(refcounts)) overlap.claim(runOf(block, 1, clusterSize), 'refcountBlock');
   // Whole: its slots behind the end are empty, and must stay so when the file grows.
-  claimOnce(mapping.place.offset, mapping.place.entries * 8, 'constant');
-  for (const table of mapping.l2Tables()) overlap.claim(runOf(table, 1, clusterSize), 'cached');
-  claimInside(snapshots.place.offset, snapshots.place.length, 'constant');
+  claimOnce(mapping.place.offset, mapping.place.entries * 8, 'activeL1');
+  for (const table of mapping.l2Tables()) overlap.claim(runOf(table, 1, clusterSize), 'activeL2');
+  claimInside(snapshots.place.offset, snapshots.place.length, 'snapshotTable');
   snapshots.forEachL1((offset, length) => {
-    claimInside(offset, length, 'cached');
+    claimInside(offset, length, 'inactiveL1');
   });
   const { bitmaps } = header.extensions;
   if (bitmaps === undefined || !header.hasBitmaps) return overlap;
-  claimInside(bitmaps.directoryOffset, bitmaps.directoryLength, 'constant');
+  claimInside(bitmaps.directoryOffset, bitmaps.directoryLength, 'bitmapDirectory');
   return overlap;
 }
 

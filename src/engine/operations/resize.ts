@@ -210,7 +210,7 @@ function* dropTables(parts: WriteParts, l1Start: number): Generator<Progress, vo
   for (let l1Index = l1Start; l1Index < mapping.l1Entries; l1Index += 1) {
     const table = mapping.l2Table(l1Index);
     if (table === undefined) continue;
-    overlap.release(runOf(table, 1, geometry.clusterSize), 'cached');
+    overlap.release(runOf(table, 1, geometry.clusterSize), 'activeL2');
     mapping.setL2Table(l1Index, undefined);
   }
   yield* dropTree(parts, cut, { l1Start });

@@ -1,13 +1,13 @@
 // What of an open image is a matter of running it, and not of its file (OPT-01…OPT-07, OPT-10, OPT-11).
 
 import { Fault } from '../../base/fault.ts';
-import type { OverlapTemplate } from '../allocation/overlap-check.ts';
+import type { OverlapRules } from '../allocation/overlap-check.ts';
 import type { Geometry } from '../format/geometry.ts';
 import { judgeCacheWish } from './cache-sizes.ts';
 import type { CacheWish } from './cache-sizes.ts';
 
 /** Each undefined for what the engine does by itself. */
-export interface RuntimeOptions extends CacheWish {
+export interface RuntimeOptions extends CacheWish, OverlapRules {
   /**
    * In seconds: how long clean table entries that nobody asks for are kept at least (OPT-05), those of the layers below,
    * too; 0 for as long as there is room.
@@ -19,8 +19,6 @@ export interface RuntimeOptions extends CacheWish {
   readonly passDiscard?: boolean | undefined;
   /** Whether discarded clusters keep their place (OPT-10). */
   readonly discardNoUnref?: boolean | undefined;
-  /** What changes are kept from (OPT-11). */
-  readonly overlapCheck?: OverlapTemplate | undefined;
 }
 
 /**

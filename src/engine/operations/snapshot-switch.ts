@@ -45,10 +45,10 @@ export function publish(parts: WriteParts, table: PackedSnapshots): void {
   const before = snapshots.place;
   snapshots.replace(table, offset);
   overlap.snapshotsChanged();
-  if (run !== undefined) overlap.claim(run, 'constant');
+  if (run !== undefined) overlap.claim(run, 'snapshotTable');
   if (before.length === 0) return;
   const old = runOf(before.offset, before.length, geometry.clusterSize);
-  overlap.release(old, 'constant');
+  overlap.release(old, 'snapshotTable');
   order.drop(old, { punch: true });
 }
 

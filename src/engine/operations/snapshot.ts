@@ -63,7 +63,7 @@ export function* createSnapshot(parts: WriteParts, wish: NewSnapshot): Steps<Sna
     publish(parts, snapshots.with(record, header.virtualSize));
     // The header names the snapshot: whatever fails from here on, its references stay.
     finished = true;
-    if (l1Run !== undefined) parts.overlap.claim(l1Run, 'cached');
+    if (l1Run !== undefined) parts.overlap.claim(l1Run, 'inactiveL1');
     order.settle();
     return describeSnapshot(record, header.virtualSize);
   } finally {
@@ -111,7 +111,7 @@ export function* revertSnapshot(parts: WriteParts, snapshot: string): Steps<void
     // From here on the new tree counts, whether or not the flush below works.
     switched = true;
     mapping.moveL1(place, l1);
-    if (l1Run !== undefined) parts.overlap.claim(l1Run, 'constant');
+    if (l1Run !== undefined) parts.overlap.claim(l1Run, 'activeL1');
     moveClaims(parts, oldTree);
     parts.unpacked.forgetAll();
     file.flush();
@@ -142,7 +142,7 @@ function* finishDelete(
   const l1Length = record.l1Entries * 8;
   if (l1Length > 0) {
     const run = runOf(record.l1TableOffset, l1Length, parts.geometry.clusterSize);
-    parts.overlap.release(run, 'cached');
+    parts.overlap.release(run, 'inactiveL1');
     parts.order.drop(run, { punch: true });
   }
   parts.order.flush();
@@ -156,7 +156,7 @@ function* finishRevert(parts: WriteParts, oldTree: MappingTables): Generator<Pro
   const { offset, entries } = oldTree.place;
   if (entries > 0) {
     const run = runOf(offset, entries * 8, parts.geometry.clusterSize);
-    parts.overlap.release(run, 'constant');
+    parts.overlap.release(run, 'activeL1');
     parts.order.drop(run, { punch: true });
   }
   parts.order.flush();
@@ -175,8 +175,8 @@ function passOf(
 /** Only the L2 tables of the active tree are guarded: the old ones are not any more, the new ones are. */
 function moveClaims(parts: WriteParts, oldTree: MappingTables): void {
   const { geometry, overlap, mapping } = parts;
-  for (const table of oldTree.l2Tables()) overlap.release(runOf(table, 1, geometry.clusterSize), 'cached');
-  for (const table of mapping.l2Tables()) overlap.claim(runOf(table, 1, geometry.clusterSize), 'cached');
+  for (const table of oldTree.l2Tables()) overlap.release(runOf(table, 1, geometry.clusterSize), 'activeL2');
+  for (const table of mapping.l2Tables()) overlap.claim(runOf(table, 1, geometry.clusterSize), 'activeL2');
 }
 
 /** How many visits of a tree have raised references: what an undo takes back. */

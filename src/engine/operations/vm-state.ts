@@ -85,7 +85,7 @@ function* replaceState(parts: WriteParts, wish: { readonly snapshot: string; rea
     // The header names the new state: whatever fails from here on, it stays.
     switched = true;
     releaseTables(parts, draft.mapping, l1Start);
-    if (l1Run !== undefined) parts.overlap.claim(l1Run, 'cached');
+    if (l1Run !== undefined) parts.overlap.claim(l1Run, 'inactiveL1');
     file.flush();
     yield* toTheEnd(dropState(parts, { record, tree: before, l1Start }));
   } finally {
@@ -187,7 +187,7 @@ function releaseTables(parts: WriteParts, tree: MappingTables, l1Start: number):
   const { geometry, overlap } = parts;
   for (let l1Index = l1Start; l1Index < tree.l1Entries; l1Index += 1) {
     const table = tree.l2Table(l1Index);
-    if (table !== undefined) overlap.release(runOf(table, 1, geometry.clusterSize), 'cached');
+    if (table !== undefined) overlap.release(runOf(table, 1, geometry.clusterSize), 'activeL2');
   }
 }
 
@@ -218,7 +218,7 @@ function* dropState(
   }
   if (l1Entries > 0) {
     const run = runOf(l1TableOffset, l1Entries * 8, geometry.clusterSize);
-    overlap.release(run, 'cached');
+    overlap.release(run, 'inactiveL1');
     order.drop(run, { punch: true });
   }
   order.flush();

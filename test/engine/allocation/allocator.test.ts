@@ -78,7 +78,7 @@ describe('the allocator', () => {
 
   it('does not hand out a table that nobody counts (T51)', () => {
     const { parts, start } = open(0);
-    parts.overlap.claim({ first: hostCluster(start + 1), count: 1 }, 'constant');
+    parts.overlap.claim({ first: hostCluster(start + 1), count: 1 }, 'activeL1');
     assert.equal(
       faultCodeOf(() => parts.allocator.allocateRun(2)),
       'metadata-overlap',

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
 import { OverlapCheck } from '../../../src/engine/allocation/overlap-check.ts';
-import type { OverlapTemplate } from '../../../src/engine/allocation/overlap-check.ts';
+import type { OverlapRules, OverlapTemplate } from '../../../src/engine/allocation/overlap-check.ts';
 import { hostCluster, hostOffset } from '../../../src/engine/format/offsets.ts';
 import type { ClusterRun } from '../../../src/engine/metadata/refcount-tables.ts';
 import { faultCodeOf } from '../../support/faults.ts';
@@ -16,7 +16,11 @@ function run(first: number, count: number): ClusterRun {
 }
 
 function checkOf(template: OverlapTemplate, inactive: () => readonly number[] = () => []): OverlapCheck {
-  return new OverlapCheck({ clusterSize, template, inactiveTables: () => inactive().map(hostOffset) });
+  return new OverlapCheck({
+    clusterSize,
+    rules: { overlapCheck: template },
+    inactiveTables: () => inactive().map(hostOffset),
+  });
 }
 
 function refusesData(overlap: OverlapCheck, offset: number, length: number): boolean {
@@ -30,7 +34,7 @@ function refusesData(overlap: OverlapCheck, offset: number, length: number): boo
 describe('claimed clusters', () => {
   it('refuse data that touches a byte of them, and nothing else (T51)', () => {
     const overlap = checkOf('cached');
-    overlap.claim(run(28, 5), 'constant');
+    overlap.claim(run(28, 5), 'activeL1');
     assert.equal(refusesData(overlap, 0, 28 * 512), false);
     assert.equal(refusesData(overlap, 28 * 512 - 1, 2), true);
     assert.equal(refusesData(overlap, 32 * 512 + 511, 1), true);
@@ -47,8 +51,8 @@ describe('claimed clusters', () => {
 
   it('are free again when they are released', () => {
     const overlap = checkOf('cached');
-    overlap.claim(run(28, 5), 'constant');
-    overlap.release(run(29, 2), 'constant');
+    overlap.claim(run(28, 5), 'activeL1');
+    overlap.release(run(29, 2), 'activeL1');
     assert.deepEqual(
       [28, 29, 30, 31, 32].map((cluster) => refusesData(overlap, cluster * 512, 1)),
       [true, false, false, true, true],
@@ -57,20 +61,20 @@ describe('claimed clusters', () => {
 
   it('may be written by their owner', () => {
     const overlap = checkOf('cached');
-    overlap.claim(run(28, 5), 'constant');
+    overlap.claim(run(28, 5), 'activeL1');
     overlap.admitTable(29 * 512);
   });
 
   it('that two owners claim may be written by neither, also when one gives them up', () => {
     const overlap = checkOf('cached');
-    overlap.claim(run(28, 3), 'constant');
-    overlap.claim(run(30, 3), 'constant');
+    overlap.claim(run(28, 3), 'activeL1');
+    overlap.claim(run(30, 3), 'activeL1');
     const isDisputed = (cluster: number): boolean =>
       faultCodeOf(() => {
         overlap.admitTable(cluster * 512);
       }) === 'metadata-overlap';
     assert.deepEqual([28, 29, 30, 31, 32].map(isDisputed), [false, false, true, false, false]);
-    overlap.release(run(28, 3), 'constant');
+    overlap.release(run(28, 3), 'activeL1');
     assert.deepEqual([28, 29, 30].map(isDisputed), [false, false, true]);
     assert.equal(refusesData(overlap, 30 * 512, 1), true);
   });
@@ -82,11 +86,11 @@ describe('a template', () => {
   it('says which tables are guarded, also against each other', () => {
     const found = templates.map((template) => {
       const overlap = checkOf(template, () => [30 * 512]);
-      overlap.claim(run(10, 2), 'constant');
-      overlap.claim(run(20, 2), 'cached');
-      overlap.claim(run(11, 1), 'cached');
+      overlap.claim(run(10, 2), 'activeL1');
+      overlap.claim(run(20, 2), 'refcountBlock');
+      overlap.claim(run(11, 1), 'refcountBlock');
       const isDisputed = faultCodeOf(() => overlap.admitTable(11 * 512)) !== undefined;
-      overlap.release(run(20, 1), 'cached');
+      overlap.release(run(20, 1), 'refcountBlock');
       return [...[10, 20, 21, 30].map((cluster) => refusesData(overlap, cluster * 512, 1)), isDisputed];
     });
     assert.deepEqual(found, [
@@ -95,6 +99,21 @@ describe('a template', () => {
       [true, false, true, false, true],
       [true, false, true, true, true],
     ]);
+  });
+
+  it('gives way to what is said of an area by itself (OPT-11)', () => {
+    const refused = (rules: OverlapRules): readonly boolean[] => {
+      const overlap = new OverlapCheck({ clusterSize, rules, inactiveTables: () => [hostOffset(30 * 512)] });
+      overlap.claim(run(10, 1), 'activeL1');
+      overlap.claim(run(11, 1), 'snapshotTable');
+      overlap.claim(run(20, 1), 'refcountBlock');
+      return [10, 11, 20, 30].map((cluster) => refusesData(overlap, cluster * 512, 1));
+    };
+    const overlapAreas = { activeL1: false, snapshotTable: true, inactiveL2: true };
+    assert.deepEqual(refused({ overlapAreas }), [false, true, true, true]);
+    assert.deepEqual(refused({ overlapCheck: 'none', overlapAreas }), [false, true, false, true]);
+    assert.deepEqual(refused({ overlapCheck: 'all', overlapAreas: { inactiveL2: false } }), [true, true, true, false]);
+    assert.deepEqual(refused({}), [true, true, true, false]);
   });
 
   it('never lets the header be handed out (MAP-09)', () => {

@@ -82,7 +82,7 @@ describe('growing refcounts', () => {
     parts.refcounts.raise({ first, count: 1 });
     file.writeAt(hostOffset(first * clusterSize), new Uint8Array(clusterSize));
     parts.refcounts.setBlock(2, hostOffset(first * clusterSize));
-    parts.overlap.claim({ first, count: 1 }, 'cached');
+    parts.overlap.claim({ first, count: 1 }, 'refcountBlock');
     parts.order.settle();
     parts.allocator.allocateRun(refcountsPerBlock - first - 1);
     const run = parts.allocator.allocateUpTo(1);
