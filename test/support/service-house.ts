@@ -8,8 +8,8 @@ import { IdSource } from '../../src/base/id-source.ts';
 import { SqliteCatalog } from '../../src/catalog/sqlite-catalog.ts';
 import type { Catalog } from '../../src/catalog/catalog.ts';
 import type { Engine } from '../../src/pool/engine.ts';
-import type { EnginePool } from '../../src/pool/engine-pool.ts';
 import { InlinePool } from '../../src/pool/inline-pool.ts';
+import type { LanePool } from '../../src/pool/lane-pool.ts';
 import { poolLimits } from '../../src/pool/limits.ts';
 import type { PoolLimits } from '../../src/pool/limits.ts';
 import { ThreadPool } from '../../src/pool/thread-pool.ts';
@@ -25,7 +25,7 @@ export interface ServiceHouse extends AsyncDisposable {
   readonly services: Services;
   readonly catalog: Catalog;
   readonly directory: DataDirectory;
-  readonly pool: EnginePool;
+  readonly pool: LanePool;
   /** What was reported while nobody was waiting for it. */
   readonly failures: readonly BackgroundFailure[];
   /** The files of a folder, without journals of the tests' own engine. */
@@ -38,6 +38,8 @@ export interface HouseOptions {
   /** Runs images on threads of this entry, instead of here with `engine`. */
   readonly entry?: URL;
   readonly path?: string;
+  /** What stands for threads when images run here; one when left out. */
+  readonly lanes?: number;
   readonly imageIdleMs?: number;
   readonly freeBytesMin?: number;
   readonly quotaBytes?: number;
@@ -65,7 +67,7 @@ export async function openHouse(options: HouseOptions): Promise<ServiceHouse> {
   const { engine, entry } = options;
   const pool =
     entry === undefined
-      ? new InlinePool({ ...shared, engine, clock: () => performance.now() })
+      ? new InlinePool({ ...shared, engine, lanes: options.lanes, clock: () => performance.now() })
       : await ThreadPool.start({
           ...shared,
           threads: 2,

@@ -19,6 +19,16 @@ export type Action =
   /** The disk was too small for something that ends at `to`. */
   | { readonly kind: 'too-small'; readonly to: number };
 
+/** One thing that happened at one moment between two ticks. */
+export interface Happening {
+  readonly action: Action;
+  readonly asked: number;
+  /** `Infinity` when nobody knows whether it happened at all. */
+  readonly answered: number;
+  /** The request that it belongs to, for the report. */
+  readonly what: string;
+}
+
 /** Whether it changes nothing. */
 export function looksOnly({ kind }: Action): boolean {
   return kind === 'read' || kind === 'see' || kind === 'map' || kind === 'too-small';
@@ -49,6 +59,64 @@ export function applied(action: Action, content: Content): Content | undefined {
       return action.zeroes.every((cell) => content[cell] === 0) ? content : undefined;
     case 'too-small':
       return action.to > content.length ? content : undefined;
+  }
+}
+
+/** What a look finds in each cell that it reads; nothing for what changes the disk. */
+export function* demandsOf(action: Action): Generator<readonly [cell: number, value: number]> {
+  switch (action.kind) {
+    case 'read':
+      for (const [index, value] of action.values.entries()) yield [action.from + index, value];
+      return;
+    case 'see':
+      yield* action.content.entries();
+      return;
+    case 'map':
+      for (const cell of action.zeroes) yield [cell, 0];
+      return;
+    case 'write':
+    case 'discard':
+    case 'resize':
+    case 'revert':
+    case 'too-small':
+  }
+}
+
+/** Whether the cell may have this value because of it. */
+export function brings(action: Action, cell: number, value: number): boolean {
+  switch (action.kind) {
+    case 'write':
+      return action.values[cell - action.from] === value;
+    case 'discard':
+      return action.cell === cell && value === 0;
+    case 'resize':
+      return cell < action.size && value === 0;
+    case 'revert':
+      return action.content[cell] === value;
+    case 'read':
+    case 'see':
+    case 'map':
+    case 'too-small':
+      return false;
+  }
+}
+
+/** Whether a cell of this value may still have it afterwards. */
+export function keeps(action: Action, cell: number, value: number): boolean {
+  switch (action.kind) {
+    case 'write':
+      return (action.values[cell - action.from] ?? value) === value;
+    case 'discard':
+      return action.cell !== cell || value === 0 || !action.isWhole;
+    case 'resize':
+      return cell < action.size;
+    case 'revert':
+      return action.content[cell] === value;
+    case 'read':
+    case 'see':
+    case 'map':
+    case 'too-small':
+      return true;
   }
 }
 
