@@ -23,6 +23,8 @@ const bodyProblems = ['content-too-large'] as const satisfies Problems;
 
 /** The file of an image is opened. */
 const openProblems = [
+  // Another program has changed which files it names.
+  'unsafe-image',
   'image-not-found',
   'image-not-ready',
   'image-detached',

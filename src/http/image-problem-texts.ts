@@ -22,7 +22,10 @@ export const imageProblemTexts = {
     cause: 'The file of the image was handed to another program, which may change it at any time.',
     cure: 'Take it back with POST /v1/images/{image}/attach once that program has closed it.',
     members: [],
-    detail: (context: FaultContext) => `${nameOf(context)} is detached.`,
+    detail: (context: FaultContext) =>
+      context['fileName'] === undefined
+        ? `${nameOf(context)} is detached.`
+        : `${nameOf(context)} stays detached: its file ${textOf(context, 'fileName')} is not there, and has to be put back first.`,
   },
   'image-protected': {
     cause: 'The image is protected: it must not be deleted, emptied or committed into, nor cut off by shrinking.',
@@ -51,7 +54,7 @@ export const imageProblemTexts = {
   },
   'image-corrupt': {
     cause: 'The image breaks the rules of its format at the place that was read or changed.',
-    cure: 'Check it with POST /v1/images/{image}/check; `{"repair":"all"}` mends what can be mended.',
+    cure: 'Check it with POST /v1/images/{image}/check; `{"repair":"all"}` mends what can be mended. A file that cannot even be attached is to be mended, or put back, by whoever changed it.',
     members: ['guestOffset', 'hostOffset'],
     detail: undefined,
   },

@@ -283,7 +283,7 @@ export const problemTexts = {
   },
   'unsafe-image': {
     cause: 'The file is not what was declared, is damaged, names other files, or uses features that are unknown here.',
-    cure: 'See `violations`. Declare the right format (`?format=raw` for a raw disk), map a backing name with `?backing=`, mend the file with `?repair=all`, or make one plain file of it with `qemu-img convert -O qcow2`.',
+    cure: 'See `violations`. Declare the right format (`?format=raw` for a raw disk), map a backing name with `?backing=`, mend the file with `?repair=all`, or make one plain file of it with `qemu-img convert -O qcow2`. A file that another program has put on another base keeps off until `qemu-img rebase -u` names the old one, or none.',
     members: ['violations', 'report'],
     detail: (context) => {
       const found = listOf(context, 'violations').map(violationOf);

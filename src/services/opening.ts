@@ -66,10 +66,11 @@ export async function openImage(
   // An opening is for everybody: it goes on when the one who asked leaves, or nobody would know that the file is open.
   const openOver = (images: readonly ImageRecord[]): Promise<EngineHandle> =>
     pool.open({ ...request, backing: images.map((image) => sourceOf(parts, image)) }, { signal: undefined });
-  const { handle, below } = await openOverImages(parts, record, openOver);
+  const { handle, below } = await openOverImages(parts, { record, known }, openOver);
+  const isRebased = below.length === 0 && record.backing !== undefined;
   const chain = [id, ...below.map((image) => image.id)];
   try {
-    if (record.structural === 'rebase') {
+    if (record.structural === 'rebase' || isRebased) {
       await catalog.settleBacking(id, { backingId: below[0]?.id, nowMs: parts.clock() });
     }
     const epoch = options.epochOf();
@@ -134,18 +135,19 @@ export async function learn(parts: OpeningParts, handle: EngineHandle, record: I
 
 /**
  * Opens an image with the images below it. One whose rebase was cut names the chain of before, or the one of after: then
- * `below` says which.
+ * `below` says which. It is empty, too, for one that another program has taken off its base.
  */
 async function openOverImages(
   parts: OpeningParts,
-  record: ImageRecord,
+  { record, known }: { readonly record: ImageRecord; readonly known: boolean },
   openOver: (images: readonly ImageRecord[]) => Promise<EngineHandle>,
 ): Promise<{ readonly handle: EngineHandle; readonly below: readonly ImageRecord[] }> {
   const before = await imagesBelow(parts, record);
   const { structural, nextBackingId } = record;
   try {
     const handle = await openOver(before);
-    const isAsBefore = structural !== 'rebase' || (await namesBacking(handle));
+    const mayBeRebased = structural === 'rebase' || (!known && before.length > 0);
+    const isAsBefore = !mayBeRebased || (await namesBacking(handle));
     return { handle, below: isAsBefore ? before : [] };
   } catch (error) {
     const isRefused = error instanceof Fault && error.code === 'backing-refused';
@@ -231,7 +233,12 @@ export function notReady(image: { readonly id: string; readonly name: string }, 
   return new Fault('image-not-ready', { imageId: image.id, name: image.name, state });
 }
 
+/** A detached image waits for its file, wherever the other program has put it. */
 async function loseImage(parts: OpeningParts, record: ImageRecord): Promise<never> {
+  if (record.state === 'detached') {
+    const fileName = parts.directory.fileName(record.id);
+    throw new Fault('image-detached', { imageId: record.id, name: record.name, fileName });
+  }
   await parts.catalog.failImage(record.id, { reason: 'The file of the image is gone', nowMs: parts.clock() });
   throw notReady(record, 'failed');
 }
