@@ -100,11 +100,27 @@ function judgeRepair(
   const left = sameBytes(byUs, byQemu) ? leftByQemu : judgeLeft(byUs);
   const expected = mode === 'all' ? difference?.afterAll : difference?.afterLeaks;
   compareVerdicts(withoutPlace(left), withoutPlace(leftByQemu), expected);
+  if (difference === undefined) judgeMarks(damaged, byUs, byQemu);
   if (isTouched) compareVerdicts(ours(byUs, 'none'), left, difference?.none);
   // Guest content is what it was, or where the damaged image cannot be read to the end, what QEMU's repair left.
   const keeps = (wanted: string, rule: string): boolean => sameContent({ wanted, path: byUs, isEncrypted }, rule);
   const isKept = damage.showsMetadata !== true && (!isTouched || keeps(damaged, 'a repair keeps the guest content'));
   if (!isKept && !sameBytes(byUs, byQemu)) keeps(byQemu, 'both repairs leave the same content');
+}
+
+/** BIT-I1 as with QEMU; BIT-I0 as long as something is wrong, where QEMU takes it away whenever it closes the file. */
+function judgeMarks(damaged: string, byUs: string, byQemu: string): void {
+  const [found, left, leftByQemu] = [damaged, byUs, byQemu].map(marksOf);
+  assert.equal(left?.corrupt, leftByQemu?.corrupt, 'the mark of corruption');
+  const verdict = found?.dirty === true ? ours(byUs, 'none') : undefined;
+  const isSound = verdict !== 'unjudged' && (verdict?.corruptions ?? 0) + (verdict?.checkErrors ?? 0) === 0;
+  assert.equal(left?.dirty, found?.dirty === true && !isSound, 'the mark of stale refcounts');
+}
+
+function marksOf(path: string): { readonly dirty: boolean; readonly corrupt: boolean } {
+  const image = ImageBytes.read(path);
+  const bits = image.version === 3 ? image.u64(72) : 0n;
+  return { dirty: (bits & 1n) !== 0n, corrupt: (bits & 2n) !== 0n };
 }
 
 function sameBytes(one: string, other: string): boolean {
