@@ -244,12 +244,12 @@ export class Dispatcher {
   /** Its first step is done in the next turn, after the flushes that came before it. */
   #beginRun(image: Image, entry: RunEntry): void {
     image.gate.begin(entry.admits);
-    const { id, steps, changes, epoch, keys } = entry;
-    this.#runs.push(new Run({ id, image, steps, changes, epoch, keys }));
+    this.#runs.push(new Run({ ...entry, image }));
   }
 
   #beginFileRun(id: number, steps: Steps<unknown>): void {
-    this.#runs.push(new Run<Image>({ id, image: undefined, steps, changes: false, epoch: undefined, keys: undefined }));
+    const alone = { image: undefined, changes: false, refusesFirst: false, epoch: undefined, keys: undefined };
+    this.#runs.push(new Run<Image>({ id, steps, ...alone }));
   }
 
   #cancel(id: number): void {

@@ -25,6 +25,8 @@ export interface RunEntry extends KeyedEntry {
   readonly admits: Admission;
   /** Whether each of its steps raises the generation. */
   readonly changes: boolean;
+  /** Whether its first step takes that back by a refusal. */
+  readonly refusesFirst: boolean;
   /** Nothing is done before the first. */
   readonly steps: Steps<unknown>;
 }
@@ -50,6 +52,7 @@ export function entryOf(
     overwrites: () => false,
     admits: 'nothing',
     changes: false,
+    refusesFirst: false,
     epoch: undefined,
     keys: undefined,
   } as const;

@@ -119,6 +119,11 @@ export class OpenImage<Entry extends GateEntry = GateEntry> {
     this.#generation += 1;
   }
 
+  /** Nothing has changed since it was raised, and nobody has seen that it was. */
+  takeBack(): void {
+    this.#generation -= 1;
+  }
+
   /** Opens the file, first or again; a dirty one is recovered when it is opened for writing. */
   *open(request: OpenRequest, handOver?: HandOver): Steps<void> {
     this.#generation = Math.max(this.#generation, request.generation);

@@ -1,5 +1,7 @@
 // One run under way: advanced step by step, undone step by step when it is cancelled.
 
+import { Fault } from '../base/fault.ts';
+import type { FaultKind } from '../base/fault-codes.ts';
 import type { CodecNeed, Progress, Steps } from '../engine/image.ts';
 import { wipeKeys } from './open-image.ts';
 import type { OwnKeys } from './messages.ts';
@@ -22,6 +24,8 @@ export class Run<Image extends OpenImage = OpenImage> {
   readonly #keys: OwnKeys;
   readonly #steps: Steps<unknown>;
   readonly #changes: boolean;
+  /** Whether its next step may still refuse everything. */
+  #mayRefuse: boolean;
   #cancel = false;
   #undoing = false;
   #isFinal = false;
@@ -33,6 +37,7 @@ export class Run<Image extends OpenImage = OpenImage> {
     readonly image: Image | undefined;
     readonly steps: Steps<unknown>;
     readonly changes: boolean;
+    readonly refusesFirst: boolean;
     readonly epoch: number | undefined;
     readonly keys: OwnKeys;
   }) {
@@ -40,6 +45,7 @@ export class Run<Image extends OpenImage = OpenImage> {
     this.image = parts.image;
     this.#steps = parts.steps;
     this.#changes = parts.changes;
+    this.#mayRefuse = parts.refusesFirst;
     this.epoch = parts.epoch;
     this.#keys = parts.keys;
   }
@@ -56,8 +62,16 @@ export class Run<Image extends OpenImage = OpenImage> {
 
   /** Does one step. The generation is raised before it: nobody reads while it goes on. */
   advance(): StepOutcome {
+    const mayRefuse = this.#mayRefuse;
+    this.#mayRefuse = false;
     if (this.#changes) this.image?.raise();
-    const next = this.image === undefined ? this.#next() : this.image.withKeys(this.#keys, () => this.#next());
+    let next: IteratorResult<Progress, unknown>;
+    try {
+      next = this.image === undefined ? this.#next() : this.image.withKeys(this.#keys, () => this.#next());
+    } catch (error) {
+      if (mayRefuse && isRefusal(error)) this.image?.takeBack();
+      throw error;
+    }
     if (next.done !== true) {
       this.#isFinal = next.value.isFinal === true;
       this.#awaits = next.value.awaits;
@@ -83,4 +97,11 @@ export class Run<Image extends OpenImage = OpenImage> {
     this.#undoing = true;
     return this.#steps.return(undefined);
   }
+}
+
+/** What comes before any change, as nobody can have what was asked for. */
+const refusals: readonly FaultKind[] = ['conflict', 'unprocessable', 'range', 'not_found', 'invalid', 'precondition'];
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof Fault && refusals.includes(error.kind);
 }

@@ -14,9 +14,11 @@ export interface RunRules {
   readonly admits: Admission;
   /** Whether guest data may differ after each of its steps: every step raises the generation before it begins. */
   readonly changes: boolean;
+  /** Whether a refusal by its first step leaves everything as it was, so that the generation goes back. */
+  readonly refusesFirst: boolean;
 }
 
-interface RunRow<Name extends RunName> extends RunRules {
+interface RunRow<Name extends RunName> extends Omit<RunRules, 'refusesFirst'> {
   start(image: OpenImage, args: EngineRuns[Name]['args']): Steps<EngineRuns[Name]['result']>;
 }
 
@@ -200,7 +202,8 @@ const runs: { readonly [Name in RunName]: RunRow<Name> } = {
 /** What the gate and the generation make of it. */
 export function rulesOf(name: RunName): RunRules {
   const { admits, changes } = runs[name];
-  return { admits, changes };
+  // VM states have numbers of their own, which a refusal uses up.
+  return { admits, changes, refusesFirst: changes && name !== 'writeVmState' };
 }
 
 /** Its steps; nothing is done before the first. */
