@@ -13,6 +13,7 @@ import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { deriveHere } from '../../../src/engine/transform/key-derivation.ts';
 import { passphrase, quickLuks, usualLuks } from '../../support/luks-image.ts';
 import { chainBelow, dataFileOf, imageName } from './layers.ts';
+import { leavesCopies } from './stream.ts';
 import type { Amendment, BitmapChange, LayerName, Operation, Stream, StreamOptions } from './stream.ts';
 
 /** Of the key slots that are filled during a life. */
@@ -25,7 +26,11 @@ export interface Standing {
 }
 
 /** Opens the image of a life with our engine. */
-export function openImage(folder: string, standing: Standing, use: { readonly writable: boolean }): Image {
+export function openImage(
+  folder: string,
+  standing: Standing,
+  use: { readonly writable: boolean; readonly hostCopies?: boolean },
+): Image {
   const backing = chainBelow(folder, standing.below);
   const path = join(folder, imageName);
   const image = Image.open({ path, ...use, locks: 'qemu', backing, dataFile: dataFileOf(folder) });
@@ -55,18 +60,21 @@ function encryptionOf(encryption: StreamOptions['encryption']): NewEncryption | 
 
 /** Lives the stream and leaves the closed file. */
 export function liveOurs(folder: string, stream: Stream): Standing {
-  const life = new OurLife(folder, stream.options);
+  const life = new OurLife(folder, stream);
   for (const operation of stream.operations) life.act(operation);
   return life.end();
 }
 
 class OurLife {
   readonly #folder: string;
+  readonly #hostCopies: boolean;
   #standing: Standing;
   #image: Image;
 
-  constructor(folder: string, { below, encryption }: StreamOptions) {
+  constructor(folder: string, stream: Stream) {
+    const { below, encryption } = stream.options;
     this.#folder = folder;
+    this.#hostCopies = leavesCopies(stream);
     this.#standing = { below, encryption };
     this.#image = this.#open();
   }
@@ -148,7 +156,7 @@ class OurLife {
   }
 
   #open(): Image {
-    return openImage(this.#folder, this.#standing, { writable: true });
+    return openImage(this.#folder, this.#standing, { writable: true, hostCopies: this.#hostCopies });
   }
 
   #reopen(): void {

@@ -81,5 +81,10 @@ export interface Stream {
   readonly operations: readonly Operation[];
 }
 
+/** Half of all streams leave it to the file system to copy what goes from file to file. */
+export function leavesCopies({ seed }: Pick<Stream, 'seed'>): boolean {
+  return seed % 2 === 1;
+}
+
 /** Bytes. */
 export const sector = 512;

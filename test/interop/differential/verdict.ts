@@ -15,7 +15,7 @@ import { dataFileOf, imageName } from './layers.ts';
 import { openImage, secondPassphrase } from './our-life.ts';
 import type { Standing } from './our-life.ts';
 import { QemuFile } from './qemu-file.ts';
-import { layerNames } from './stream.ts';
+import { layerNames, leavesCopies } from './stream.ts';
 import type { Stream } from './stream.ts';
 import { opens } from './twin-life.ts';
 
@@ -82,10 +82,12 @@ function isRaw(info: Info): boolean {
   return data['data-file-raw'] === true;
 }
 
-function compareMaps({ operations }: Stream, ours: QemuFile, twin: QemuFile): void {
+function compareMaps({ seed, operations }: Stream, ours: QemuFile, twin: QemuFile): void {
   // Another granularity of copying is no other content: what is stored then differs from 64 KiB on and below.
   if (operations.some(({ kind }) => kind === 'commit' || kind === 'copy')) return;
   const isRebased = operations.some((one) => one.kind === 'rebase' && one.mode === 'safe');
+  // OPS-25: what was copied unread may be zeroes.
+  if (isRebased && leavesCopies({ seed })) return;
   const facts = isRebased ? placesOnly : withoutPlaces;
   assert.deepEqual(facts(ours.map()), facts(twin.map()), 'qemu-img map');
 }
