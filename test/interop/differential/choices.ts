@@ -150,8 +150,7 @@ function chooseResize(prng: Prng, life: Life): Operation | undefined {
   const virtualSize = Math.max(unit, unit * Math.ceil((life.virtualSize * factor) / unit));
   if (life.hasVmState && virtualSize > life.virtualSize) return undefined;
   // What QEMU reserves in an encrypted image reads as noise (CRE-05).
-  const preallocates =
-    virtualSize > life.virtualSize && life.below === undefined && life.encryption === 'none' && prng.chance(25);
+  const preallocates = virtualSize > life.virtualSize && life.encryption === 'none' && prng.chance(25);
   life.virtualSize = virtualSize;
   return {
     kind: 'resize',
