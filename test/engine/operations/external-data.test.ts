@@ -201,6 +201,21 @@ describe('an image with a data file', () => {
 });
 
 describe('a raw data file', () => {
+  it('makes the golden image (B17): bits, name, a place for every cluster, and the zero flag beside its place', () => {
+    const pair = newPair(true, { virtualSize: 256 * 1024, clusterSize: 65_536 });
+    const bytes = Buffer.from(fileBytes(pair.file));
+    const features = [72, 88].map((at) => bytes.readBigUInt64BE(at));
+    assert.deepEqual(features, [4n, 2n]);
+    assert.equal(bytes.toString('latin1', 0x70, 0x80), 'DATA\0\0\0\x08img.data');
+    const places = ['8000000000000000', '8000000000010000', '8000000000020000', '8000000000030000'];
+    assert.deepEqual(entriesOf(pair.file, 5), [...places, '0']);
+    const image = open(pair);
+    runToEnd(image.zero(guestOffset(0), 65_536, { unmap: false }));
+    image.close();
+    assert.equal(entriesOf(pair.file, 1)[0], '8000000000000001');
+    assert.deepEqual(countsOf(pair.file), clean);
+  });
+
   it('is mapped from the start, also where it grows (DAT-04)', () => {
     const pair = newPair(true, { virtualSize: 2 * cluster });
     const image = open(pair);

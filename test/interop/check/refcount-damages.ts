@@ -8,7 +8,7 @@ const dataCluster = (image: ImageBytes, guest: number): number => image.cluster(
 
 export const refcountDamages: readonly Damage[] = [
   {
-    title: 'the refcount of a data cluster is one too high (CHK-04)',
+    title: 'the refcount of a data cluster is one too high (CHK-04, B22)',
     bases: ['v3', 'v2', 'small', 'bits8', 'bits32', 'bits64', 'extended'],
     damage: (image) => image.setRefcount(dataCluster(image, 12), 2),
   },
@@ -26,6 +26,14 @@ export const refcountDamages: readonly Damage[] = [
     title: 'the refcount of a data cluster is zero (CHK-05, CHK-06, CHK-07)',
     bases: ['v3', 'v2', 'small', 'bits1', 'bits64', 'extended'],
     damage: (image) => image.setRefcount(dataCluster(image, 12), 0),
+  },
+  {
+    title: 'the refcounts of an L2 table and of its data are zero (B23)',
+    bases: ['v3'],
+    damage: (image: ImageBytes): void => {
+      image.setRefcount(image.cluster(image.target(image.l1At(0))), 0);
+      image.setRefcount(dataCluster(image, 12), 0);
+    },
   },
   {
     title: 'a cluster that nobody uses has a refcount',
