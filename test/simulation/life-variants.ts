@@ -89,7 +89,7 @@ function otherwise(action: Action, chance: Prng): Action {
 function otherRuntime({ spec }: LifePlan, chance: Prng): Action {
   const isVersion3 = spec.compat === '1.1';
   const options = {
-    l2CacheBytes: spec.clusterSize * chance.pick([16, 64]),
+    cacheBytes: spec.clusterSize * chance.pick([32, 128]),
     lazyRefcounts: isVersion3 && chance.chance(50),
     discardNoUnref: isVersion3 && chance.chance(50),
     passDiscard: chance.chance(50),
