@@ -2,7 +2,15 @@
 //
 //   GRID=all npm run test:qemu    each of them
 
+const takesAll = process.env['GRID'] === 'all';
+
 /** Every second row, the first included; all of them with `GRID=all`. */
 export function everySecond<Row>(rows: readonly Row[]): readonly Row[] {
-  return process.env['GRID'] === 'all' ? rows : rows.filter((_, index) => index % 2 === 0);
+  return everySecondFrom(0, rows);
+}
+
+/** As {@link everySecond}, but beginning with the second row where `start` is odd; never none. */
+export function everySecondFrom<Row>(start: number, rows: readonly Row[]): readonly Row[] {
+  if (takesAll || rows.length === 1) return rows;
+  return rows.filter((_, index) => index % 2 === start % 2);
 }

@@ -21,7 +21,7 @@ export const baseImages = {
   small: { name: 'small', options: 'cluster_size=512', size: 32 * KiB, work: 'full' },
   bits1: { name: 'bits1', options: 'cluster_size=4k,refcount_bits=1', size: 256 * KiB, work: 'no-snapshot' },
   bits2: { name: 'bits2', options: 'cluster_size=4k,refcount_bits=2', size: 256 * KiB, work: 'full' },
-  bits4: { name: 'bits4', options: 'cluster_size=2M,refcount_bits=4', size: 128 * MiB, work: 'full' },
+  bits4: { name: 'bits4', options: 'cluster_size=256k,refcount_bits=4', size: 16 * MiB, work: 'full' },
   bits8: { name: 'bits8', options: 'cluster_size=4k,refcount_bits=8', size: 256 * KiB, work: 'full' },
   bits32: { name: 'bits32', options: 'cluster_size=16k,refcount_bits=32', size: MiB, work: 'full' },
   bits64: { name: 'bits64', options: 'cluster_size=512,refcount_bits=64', size: 32 * KiB, work: 'full' },
