@@ -91,6 +91,10 @@ describe('the first change of an image with bitmaps', () => {
     const verbs: readonly (readonly [string, (image: Image) => unknown])[] = [
       ['a write', write],
       ['a write of zeroes', (image) => image.write(guestOffset(0), new Uint8Array(4096), { detectZeroes: true })],
+      [
+        'zeroes where nothing is (BMP-08)',
+        (image) => image.write(guestOffset(image.virtualSize - 4096), new Uint8Array(4096), { detectZeroes: true }),
+      ],
       ['zeroing', (image) => runToEnd(image.zero(guestOffset(0), 4096, { unmap: true }))],
       ['a discard', (image) => runToEnd(image.discard(guestOffset(0), 4096))],
       ['a snapshot', (image) => runToEnd(image.createSnapshot({ name: 'n', seconds: 0, nanoseconds: 0, idFloor: 1 }))],
