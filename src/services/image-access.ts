@@ -263,8 +263,9 @@ export class ImageAccess {
     return `${this.#parts.processToken}.${visit.pulse.lossCount}`;
   }
 
-  /** Lets nobody in any more, cuts whoever is in, and flushes and closes every image. */
+  /** Lets nobody in any more, cuts whoever is in, and flushes and closes every image. Throws when one did not close well. */
   async stop(): Promise<void> {
+    const failures: unknown[] = [];
     const draining = new Fault('draining', {});
     this.#draining = draining;
     this.#parts.keys.forgetAll();
@@ -274,9 +275,11 @@ export class ImageAccess {
           await image.shutDown(draining);
         } catch (error) {
           this.#parts.report({ doing: 'closing an image at the end', imageId: image.id, error });
+          failures.push(error);
         }
       }),
     );
+    if (failures.length > 0) throw failures[0];
   }
 
   /** What cannot be retired in any case is refused for that, before the leases are asked. */

@@ -89,7 +89,10 @@ export interface Services {
   readonly runtimes: Runtimes;
   /** Settles what an earlier process left half done. Before the first request. */
   start(): Promise<void>;
-  /** Flushes and closes every image that is open. After the last request, before the pool and the catalog close. */
+  /**
+   * Flushes and closes every image that is open. After the last request, before the pool and the catalog close. Throws
+   * when one of them did not close well.
+   */
   stop(): Promise<void>;
 }
 
@@ -137,8 +140,11 @@ export function createServices(parts: ServiceParts): Services {
       jobs.letGo();
       leases.stop();
       await newImages.stop();
-      await access.stop();
-      await jobs.stop();
+      try {
+        await access.stop();
+      } finally {
+        await jobs.stop();
+      }
     },
   };
 }

@@ -100,7 +100,8 @@ export async function openHouse(options: HouseOptions): Promise<ServiceHouse> {
     failures,
     files: (name) => readdirSync(join(path, name)).filter((file) => file.endsWith('.qcow2')),
     [Symbol.asyncDispose]: async () => {
-      await services.stop();
+      // What did not close well stands among the failures.
+      await Promise.allSettled([services.stop()]);
       await pool.close();
       await catalog.close();
       folder?.[Symbol.dispose]();
