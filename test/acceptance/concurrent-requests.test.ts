@@ -41,7 +41,7 @@ const smallLayouts: readonly CellLayout[] = [
 ];
 /** A mapping table for each cell: snapshots, reverts, zeroes and discards take several steps. */
 const wideLayout: CellLayout = {
-  ...{ clusterSize: 512, stride: 32 * KiB, cellCount: 320, isSparse: true },
+  ...{ clusterSize: 512, stride: 32 * KiB, cellCount: 240, isSparse: true },
   reach: { write: 2, zero: 44, discard: 44 },
 };
 

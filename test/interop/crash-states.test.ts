@@ -13,7 +13,7 @@ import { checkImage } from '../support/qemu-img.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 /** Of every sort of image without lazy refcounts; a life of a full table is long, and its files are large. */
-const statesPerKind = 14;
+const statesPerKind = 13;
 const statesMin = 150;
 /** A sound COPIED flag and a refcount disagree: all that QEMU may find while a structure is being changed. */
 const flagComplaint = /^ERROR OFLAG_COPIED /;

@@ -32,7 +32,7 @@ import { liveTwoFiles } from './two-files.ts';
 /** Every run of the suite judges at least so many different files. */
 const statesMin = 20_000;
 /** The lives of each kind go on until so many of its files were judged; a full table is large and slow to judge. */
-const statesPerKind = 1_000;
+const statesPerKind = 750;
 const statesOfLargeKind = 300;
 const tried = { samples: 5, epochs: 'all', ignoresFlush: () => false } as const;
 

@@ -65,7 +65,7 @@ function chooseOperations(prng: Prng, options: StreamOptions): readonly Operatio
     ...{ snapshots: new Map(), bitmaps: new Set(), keySlots: new Set() },
     ...{ made: 0, hasPacked: false, hasVmState: false },
   };
-  const count = 4 + prng.below(6);
+  const count = 3 + prng.below(6);
   return Array.from({ length: count }, () => chooseOperation(prng, life));
 }
 
