@@ -48,8 +48,9 @@ export function* zeroRuns(
 
 /** Makes a span zero that is to be, unless no layer has anything there; it counts as written all the same (BMP-08). */
 export function writeZeroRun(parts: WriteParts, at: GuestOffset, length: number): void {
-  parts.bitmaps.mark({ offset: at, length });
-  if (!isAbsent(parts, at, length)) drain(zero(parts, { offset: at, length }, { unmap: true }));
+  const span = { offset: at, length };
+  if (isAbsent(parts, at, length)) parts.bitmaps.mark(span);
+  else drain(zero(parts, span, { unmap: true }));
 }
 
 /** Whether no layer has anything there: it reads as zeroes already. */
