@@ -5,7 +5,7 @@ import type { ImageAccess } from './image-access.ts';
 import { keyOf } from './lease-book.ts';
 import type { LeaseBook, LeaseView } from './lease-book.ts';
 import type { ServiceParts } from './service-parts.ts';
-import { Turns } from './turns.ts';
+import { TurnsByImage } from './turns-by-image.ts';
 
 export interface LeaseOptions {
   readonly mode: LeaseMode;
@@ -31,7 +31,7 @@ export type LeasesParts = Pick<ServiceParts, 'catalog' | 'clock' | 'entropy' | '
 export class Leases {
   readonly #parts: LeasesParts;
   /** Verbs on one image happen one after the other. */
-  readonly #turns = new Map<string, Turns>();
+  readonly #turns = new TurnsByImage();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(parts: LeasesParts) {
@@ -47,7 +47,7 @@ export class Leases {
           // Not in turn: what is let in because the lease is over comes after the catalog knows. Otherwise a restart
           // could bring back a lease behind which somebody else has changed the image.
           await catalog.leases.end(book.endedOf(imageId));
-          await this.#inTurn(imageId, () => this.#settle(imageId));
+          await this.#turns.take(imageId, () => this.#settle(imageId));
         });
       },
       used: ({ record }) => {
@@ -68,7 +68,7 @@ export class Leases {
     const { access, book, catalog, clock, entropy } = this.#parts;
     const { id: imageId } = await access.findReady(image);
     const { mode, ttlMs, owner, key: idempotencyKey } = options;
-    return this.#inTurn(imageId, async () => {
+    return this.#turns.take(imageId, async () => {
       book.requireGrantable(imageId, mode);
       const id = `lse_${Buffer.from(entropy(secretLength)).toString('hex')}`;
       const ended = [...book.endedOf(imageId)];
@@ -111,7 +111,7 @@ export class Leases {
   async release(image: string, leaseId: string): Promise<void> {
     const { access, book } = this.#parts;
     const { id: imageId } = await access.find(image);
-    await this.#inTurn(imageId, async () => {
+    await this.#turns.take(imageId, async () => {
       const lease = book.find(imageId, leaseId);
       if (lease === undefined) return;
       book.end(lease);
@@ -123,7 +123,7 @@ export class Leases {
   async break(image: string, options: { readonly graceMs: number }): Promise<readonly LeaseView[]> {
     const { access, book, catalog } = this.#parts;
     const { id: imageId } = await access.find(image);
-    return this.#inTurn(imageId, async () => {
+    return this.#turns.take(imageId, async () => {
       await catalog.leases.break(imageId, options);
       book.break(imageId, options.graceMs);
       await this.#settle(imageId);
@@ -139,16 +139,6 @@ export class Leases {
     if (keys.length > 0) await catalog.leases.end(keys);
     book.dropEnded(imageId, keys);
     await access.fence(imageId);
-  }
-
-  async #inTurn<Result>(imageId: string, work: () => Promise<Result>): Promise<Result> {
-    const turns = this.#turns.get(imageId) ?? new Turns();
-    this.#turns.set(imageId, turns);
-    try {
-      return await turns.take(work);
-    } finally {
-      if (turns.idle) this.#turns.delete(imageId);
-    }
   }
 
   /** One timer for the lease that ends next; a lease that was used meanwhile makes it come again. */

@@ -4,7 +4,7 @@ import type { ImageFacts } from '../catalog/catalog.ts';
 import type { RuntimeOptions } from '../pool/protocol.ts';
 import type { ImageAccess } from './image-access.ts';
 import type { LeaseClaim } from './lease-book.ts';
-import { Turns } from './turns.ts';
+import { TurnsByImage } from './turns-by-image.ts';
 
 /** What was asked for, by image id; kept while the service runs, also when an image closes for being idle. */
 export class RuntimeBook {
@@ -44,8 +44,8 @@ export class RuntimeBook {
 export class Runtimes {
   readonly #access: ImageAccess;
   readonly #book: RuntimeBook;
-  /** By image id, while somebody is at it: what a change leaves out is as the one before it left it. */
-  readonly #turns = new Map<string, Turns>();
+  /** What a change leaves out is as the one before it left it. */
+  readonly #turns = new TurnsByImage();
 
   constructor(parts: { readonly access: ImageAccess; readonly book: RuntimeBook }) {
     this.#access = parts.access;
@@ -55,23 +55,13 @@ export class Runtimes {
   /** What is left out stays as it was asked for before; see {@link joinedRuntime}. Fault `unsupported-option`: nothing is changed then. */
   async update(image: string, change: RuntimeOptions, claim: LeaseClaim | undefined): Promise<void> {
     await this.#access.use(image, { changes: true, claim }, async (visit) => {
-      await this.#inTurn(visit.imageId, async () => {
+      await this.#turns.take(visit.imageId, async () => {
         const { facts } = visit.record;
         const asked = joinedRuntime(honoured(this.#book.askedFor(visit.imageId), facts), change);
         await visit.call('setRuntime', this.#book.with(asked, facts?.clusterSize) ?? asked);
         this.#book.set(visit.imageId, asked);
       });
     });
-  }
-
-  async #inTurn(imageId: string, work: () => Promise<void>): Promise<void> {
-    const turns = this.#turns.get(imageId) ?? new Turns();
-    this.#turns.set(imageId, turns);
-    try {
-      await turns.take(work);
-    } finally {
-      if (turns.idle) this.#turns.delete(imageId);
-    }
   }
 }
 
