@@ -92,7 +92,7 @@ async function readData(services: Services, request: FastifyRequest, reply: Fast
       },
       generation: session.generation,
       etagOf: (current) => dataTag(session.imageId, current),
-      read: (span) => session.read(span),
+      read: (span, options) => session.read(span, options),
       chunks: (span) => session.chunks(span),
       recycle: (bytes) => services.content.recycle(bytes),
     },

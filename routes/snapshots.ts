@@ -169,7 +169,7 @@ export function snapshotDataRoutes(services: Services): Routes {
             size: session.size,
             generation: session.generation,
             etagOf: () => snapshotTag(session),
-            read: (span) => session.read(span),
+            read: (span, options) => session.read(span, options),
             chunks: (span) => session.chunks(span),
             recycle: (bytes) => services.content.recycle(bytes),
           },

@@ -25,12 +25,19 @@ export interface ByteSource {
   readonly etagOf: (generation: number) => string;
   /**
    * At most {@link answerLengthMax} bytes, with the generation that they belong to. Faults `range-not-satisfiable` when
-   * there are fewer by now; `size` tells then how many.
+   * there are fewer by now; `size` tells then how many. Whoever can sum them while it reads brings their SHA-256 in
+   * base64 where `digest` asks for it.
    */
-  readonly read: (span: ByteSpan) => Promise<{ readonly bytes: Uint8Array; readonly generation: number }>;
+  readonly read: (span: ByteSpan, options?: { readonly digest: boolean }) => Promise<ReadBytes>;
   readonly chunks: (span: ByteSpan) => AsyncIterable<Uint8Array>;
   /** Told of bytes that nobody needs any more, so that other bytes may have their buffer. */
   readonly recycle: (bytes: Uint8Array) => void;
+}
+
+export interface ReadBytes {
+  readonly bytes: Uint8Array;
+  readonly generation: number;
+  readonly sha256?: string;
 }
 
 interface ByteState extends ContentState {
@@ -94,12 +101,12 @@ export async function answerBytes(
       await sendChunks(reply, source.chunks(wanted), { onSent: source.recycle });
       return reply;
     }
-    const read = await readOrResized(source, wanted, size);
+    const read = await readOrResized(source, wanted, { size, digest: digested });
     if (read === undefined) {
       void reply.code(200).removeHeader('content-range');
       continue;
     }
-    const { bytes, generation } = read;
+    const { bytes, generation, sha256 } = read;
     // A change came between the judgement and the bytes: the client must not get them under the old tag.
     if (generation !== state.facts.generation) {
       state = stateOf(source, generation);
@@ -109,7 +116,7 @@ export async function answerBytes(
       }
       describe(reply, state);
     }
-    if (digested) void reply.header('content-digest', printContentDigest(sha256Of(bytes)));
+    if (digested) void reply.header('content-digest', printContentDigest(sha256 ?? sha256Of(bytes)));
     reply.raw.once('finish', () => {
       source.recycle(bytes);
     });
@@ -127,10 +134,10 @@ const rereadsMax = 2;
 async function readOrResized(
   source: ByteSource,
   span: ByteSpan,
-  size: number,
-): Promise<Awaited<ReturnType<ByteSource['read']>> | undefined> {
+  { size, digest }: { readonly size: number; readonly digest: boolean },
+): Promise<ReadBytes | undefined> {
   try {
-    return await source.read(span);
+    return await source.read(span, { digest });
   } catch (error) {
     const isResized = error instanceof Fault && error.code === 'range-not-satisfiable' && source.size !== size;
     if (isResized) return undefined;
@@ -166,8 +173,8 @@ async function sendDigested(
 }
 
 /** At once, without an object for each answer. */
-function sha256Of(bytes: Uint8Array): Uint8Array {
-  return hash('sha256', bytes, 'buffer');
+function sha256Of(bytes: Uint8Array): string {
+  return hash('sha256', bytes, 'base64');
 }
 
 /** multipart/byteranges: each part has its own head, the answer has the exact length of all. */

@@ -10,9 +10,9 @@ export function wantsSha256(header: string | string[] | undefined): boolean {
   return text?.split(',').some((part) => /^\s*sha-256\s*(=\s*([1-9]|10))?\s*$/i.test(part)) ?? false;
 }
 
-/** The header for a SHA-256. */
-export function printContentDigest(sha256: Uint8Array): string {
-  return `sha-256=:${Buffer.from(sha256).toString('base64')}:`;
+/** The header for a SHA-256 in base64. */
+export function printContentDigest(sha256: string): string {
+  return `sha-256=:${sha256}:`;
 }
 
 /** The SHA-256 that the header announces, or undefined without one. Faults `invalid-request`. */

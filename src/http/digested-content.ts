@@ -17,8 +17,8 @@ export interface DigestedSource {
 /** Longer content goes out without a digest: it would be read twice in full. In bytes. */
 export const digestLengthMax = 64 * MiB;
 
-/** The digest of content that stayed of one generation, or the generation that came in between. */
-export type DigestOutcome = { readonly sha256: Uint8Array } | { readonly changedTo: number };
+/** The digest, in base64, of content that stayed of one generation, or the generation that came in between. */
+export type DigestOutcome = { readonly sha256: string } | { readonly changedTo: number };
 
 export async function digestContent(
   source: DigestedSource,
@@ -32,7 +32,7 @@ export async function digestContent(
     hash.update(bytes);
     source.recycle(bytes);
   }
-  return { sha256: hash.digest() };
+  return { sha256: hash.digest('base64') };
 }
 
 /** The content once more; faults `precondition-failed` when it is not what was digested any more. */

@@ -1,5 +1,7 @@
 // What each call does to an open image, as one table. A new call is a new row.
 
+import { hash } from 'node:crypto';
+
 import { assert } from '../base/assert.ts';
 import { endOf } from '../base/byte-span.ts';
 import type { ByteSpan } from '../base/byte-span.ts';
@@ -10,7 +12,7 @@ import { requireSnapshot } from './export-plans.ts';
 import type { CallBody, PlainCallName } from './messages.ts';
 import type { OpenImage } from './open-image.ts';
 import { snapshotsPerPageMax } from './protocol.ts';
-import type { EngineCalls, ExpectedGeneration } from './protocol.ts';
+import type { DigestedBytes, EngineCalls, ExpectedGeneration } from './protocol.ts';
 
 type GuestOffset = Parameters<EngineImage['read']>[0];
 
@@ -28,18 +30,18 @@ interface CallRow<Name extends PlainCallName> {
 const calls: { readonly [Name in PlainCallName]: CallRow<Name> } = {
   read: {
     reads: true,
-    perform: (image, { offset, length }, into) => {
+    perform: (image, { offset, length, digest }, into) => {
       const bytes = targetOf(length, into);
       image.file.read(guestOffsetOf(image, { offset, length }), bytes);
-      return { bytes, generation: image.generation };
+      return { ...summed(bytes, digest), generation: image.generation };
     },
   },
   readSnapshot: {
     reads: true,
-    perform: (image, { snapshot, offset, length }, into) => {
+    perform: (image, { snapshot, offset, length, digest }, into) => {
       const bytes = targetOf(length, into);
       image.file.readSnapshot(snapshot, offset as GuestOffset, bytes);
-      return { bytes };
+      return summed(bytes, digest);
     },
   },
   vmState: {
@@ -206,6 +208,11 @@ export function requireExpected(
 ): void {
   const admitted = (oneOf?.includes(generation) ?? true) && !noneOf.includes(generation);
   if (!admitted) throw new Fault('precondition-failed', { generation });
+}
+
+/** With their SHA-256 if that is asked for: this thread has more time to spare than the one that answers requests. */
+function summed(bytes: Uint8Array, digest = false): DigestedBytes {
+  return digest ? { bytes, sha256: hash('sha256', bytes, 'base64') } : { bytes };
 }
 
 function targetOf(length: number, into: ArrayBuffer | undefined): Uint8Array<ArrayBuffer> {

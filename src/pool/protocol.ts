@@ -132,6 +132,13 @@ export interface KeySlotRequest {
 /** As many random bytes as keys and salts are made of. */
 export const keyChanceLength = 192;
 
+/** Bytes that were read, and their SHA-256 when it was asked for. */
+export interface DigestedBytes {
+  readonly bytes: Uint8Array;
+  /** In base64. */
+  readonly sha256?: string;
+}
+
 /** What can be judged of a foreign file before all of it is there. */
 export interface JudgeHeadRequest {
   /** The first bytes: {@link headLength}, or all there are. */
@@ -181,8 +188,14 @@ export interface ExpectedGeneration {
  */
 export interface EngineCalls {
   /** At most {@link readLengthMax} bytes. */
-  read: { args: { offset: number; length: number }; result: { bytes: Uint8Array; generation: number } };
-  readSnapshot: { args: { snapshot: string; offset: number; length: number }; result: { bytes: Uint8Array } };
+  read: {
+    args: { offset: number; length: number; digest?: boolean };
+    result: DigestedBytes & { generation: number };
+  };
+  readSnapshot: {
+    args: { snapshot: string; offset: number; length: number; digest?: boolean };
+    result: DigestedBytes;
+  };
   /** How long the VM state of a snapshot is; the generation is another one after every write of a VM state of the image. */
   vmState: { args: { snapshot: string }; result: { length: number; generation: number } };
   /** As `vmState`; at most {@link readLengthMax} bytes. Fault `range-not-satisfiable` behind its end. */

@@ -16,6 +16,14 @@ export interface ReadChunk {
   readonly bytes: Uint8Array;
   /** Of a snapshot: the generation of its image when the session was opened. */
   readonly generation: number;
+  /** Of the bytes, in base64; only when it was asked for. */
+  readonly sha256?: string;
+}
+
+/** How a chunk is read. */
+export interface ChunkOptions {
+  /** Whether the chunk is to come with its SHA-256: the engine thread takes it. */
+  readonly digest: boolean;
 }
 
 /**
@@ -31,7 +39,7 @@ export interface ReadSession extends Disposable {
   /** The generation of the guest data when the session was opened. */
   readonly generation: number;
   /** At most {@link chunkLengthMax} bytes. Faults `range-not-satisfiable` {size} when the image is shorter by now. */
-  read(span: ByteSpan): Promise<ReadChunk>;
+  read(span: ByteSpan, options?: ChunkOptions): Promise<ReadChunk>;
   /** The whole span in chunks of at most {@link chunkLengthMax}, read when they are asked for. */
   chunks(span: ByteSpan): AsyncIterable<Uint8Array>;
   close(): void;
@@ -63,11 +71,12 @@ export class ImageReadSession implements ReadSession {
     return this.#snapshotSize ?? this.#visit.pulse.virtualSize;
   }
 
-  async read({ offset, length }: ByteSpan): Promise<ReadChunk> {
+  async read({ offset, length }: ByteSpan, options?: ChunkOptions): Promise<ReadChunk> {
     assert(length <= chunkLengthMax, 'a chunk is not longer than a chunk may be');
-    if (this.snapshotId === undefined) return this.#visit.call('read', { offset, length });
-    const { bytes } = await this.#visit.call('readSnapshot', { snapshot: this.snapshotId, offset, length });
-    return { bytes, generation: this.generation };
+    const wanted = options?.digest === true ? { offset, length, digest: true } : { offset, length };
+    if (this.snapshotId === undefined) return this.#visit.call('read', wanted);
+    const chunk = await this.#visit.call('readSnapshot', { snapshot: this.snapshotId, ...wanted });
+    return { ...chunk, generation: this.generation };
   }
 
   chunks(span: ByteSpan): AsyncIterable<Uint8Array> {

@@ -32,7 +32,7 @@ async function houseWith(virtualSize: number): Promise<ServiceHouse> {
   return house;
 }
 
-function sha256Of(bytes: Uint8Array): Uint8Array {
+function sha256Of(bytes: Uint8Array): Buffer {
   return createHash('sha256').update(bytes).digest();
 }
 
@@ -62,6 +62,23 @@ describe('reading', () => {
     await writeAt(house.services, 'vm1', 0, Buffer.from('new'));
     const after = await session.read({ offset: 0, length: 512 });
     assert.ok(after.generation > before.generation, 'the bytes are of another generation');
+  });
+
+  test('brings the SHA-256 of a chunk when it is asked for', async () => {
+    await using house = await houseWith(MiB);
+    const { content, snapshots } = house.services;
+    const old = new Prng(2).bytes(5000);
+    await writeAt(house.services, 'vm1', 0, old);
+    await snapshots.create('vm1', { name: 'before' });
+    await writeAt(house.services, 'vm1', 0, Buffer.from('new'));
+    const span = { offset: 0, length: 5000 };
+    for (const snapshot of [undefined, 'before']) {
+      using session = await content.openRead('vm1', { ...live, snapshot });
+      const { bytes, sha256 } = await session.read(span, { digest: true });
+      assert.equal(sha256, sha256Of(bytes).toString('base64'));
+      assert.equal(Buffer.from(bytes).equals(old), snapshot !== undefined);
+      assert.equal((await session.read(span)).sha256, undefined);
+    }
   });
 
   test('can stop in the middle', async () => {
