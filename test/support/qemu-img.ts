@@ -1,6 +1,9 @@
 // QEMU's own tools as plain calls: the judge of everything that concerns the format.
 
-import { spawnSync } from 'node:child_process';
+import { constants } from 'node:os';
+
+import type { ShellAnswer } from './tool-shell.ts';
+import { ToolShell } from './tool-shell.ts';
 
 /** What a tool answered. */
 export interface ToolAnswer {
@@ -54,19 +57,32 @@ export interface CheckAnswer {
 
 /** Runs a tool and gives its answer whatever it is; a tool that is missing or hangs is an error of the test. */
 export function runTool(tool: 'qemu-img' | 'qemu-io', args: readonly string[], input: string): ToolAnswer {
-  const answer = spawnSync(tool, args, {
-    input,
-    encoding: 'utf8',
-    timeout: toolTimeoutMs,
-    killSignal: 'SIGKILL',
-    maxBuffer: outputLengthMax,
-    env: { ...process.env, LC_ALL: 'C' },
-  });
-  if (answer.error !== undefined) {
-    throw new Error(`${tool} ${args.join(' ')} did not run; is qemu-utils installed?`, { cause: answer.error });
+  const answer = inShell([tool, ...args], input);
+  if (answer.status === statusOfMissing) throw new Error(`${tool} did not run; is qemu-utils installed?`);
+  if (answer.status > statusOfMissing) {
+    throw new Error(`${tool} ${args.join(' ')} was ended by ${signalOf(answer.status)}`);
   }
-  if (answer.status === null) throw new Error(`${tool} ${args.join(' ')} was ended by ${answer.signal ?? 'nobody'}`);
   return { exit: answer.status, stdout: answer.stdout, stderr: answer.stderr };
+}
+
+let shell: ToolShell | undefined;
+
+/** In the shell of this process; one that could not bring a command to its end is not used any more. */
+function inShell(words: readonly string[], input: string): ShellAnswer {
+  const used = (shell ??= ToolShell.start());
+  shell = undefined;
+  const answer = used.run(words, { input, timeoutMs: toolTimeoutMs });
+  shell = used;
+  return answer;
+}
+
+/** What a shell says of a command that it does not find; above it are ends by a signal. */
+const statusOfMissing = 127;
+
+function signalOf(status: number): string {
+  const number = status - statusOfMissing - 1;
+  const [name] = Object.entries(constants.signals).find(([, value]) => value === number) ?? [`signal ${number}`];
+  return name;
 }
 
 /** Runs qemu-img, which must succeed; returns what it printed. */
@@ -134,7 +150,6 @@ export function infoJson(path: string): Readonly<Record<string, unknown>> {
 }
 
 const toolTimeoutMs = 60_000;
-const outputLengthMax = 256 * 1024 * 1024;
 
 function succeeded(tool: string, args: readonly string[], answer: ToolAnswer): string {
   if (answer.exit !== 0) {
