@@ -23,10 +23,10 @@ import type { WriteParts } from '../image-parts.ts';
 import type { Layer, LayerExtent } from '../layer/layer.ts';
 import type { BackingFile } from '../layer/open-gate.ts';
 import { ChainKeys } from './chain-keys.ts';
+import { ExtentPace } from './extent-pace.ts';
 import { ImageSession } from './image-session.ts';
 import { openLayerOver } from './open.ts';
 import type { LayerOptions } from './open.ts';
-import { CopyPace } from './pace.ts';
 import { resize } from './resize.ts';
 import type { OpenChain, SessionFiles } from './session-files.ts';
 import type { Progress, Steps } from './steps.ts';
@@ -202,7 +202,7 @@ export function* copyDown(
   }
   // One for all windows: fresh memory costs more than the copy.
   const buffer = new Uint8Array(windowLength);
-  const pace = new CopyPace();
+  const pace = new ExtentPace();
   for (let at = 0; at < total;) {
     const offset = guestOffset(at);
     const found = top.look((parts) => layerOver(parts, total).extentAt(offset, total - at));

@@ -42,6 +42,7 @@ interface Pass {
 /** What one step looks at. */
 const stepLength = 1 * MiB;
 const clustersPerStep = 100_000;
+const entriesPerStep = 1024;
 
 /** The guest's bytes stay as they are. Faults of tables and file; what is done by then stays done. */
 export function* compact(parts: WriteParts, wish: { readonly detectZeroes: boolean }): Steps<Compacted> {
@@ -123,7 +124,7 @@ function* moveEnd(parts: WriteParts, pass: Pass, end: number): Generator<Progres
     if (table === undefined || !mapping.ownsL2Table(l1Index)) continue;
     for (let l2Index = 0; l2Index < geometry.l2Entries; l2Index += 1) {
       const hasMoved = moveOne(parts, { place: { table, l2Index }, l1Index, end });
-      if (!hasMoved && l2Index % 1024 !== 1023) continue;
+      if (!hasMoved && (l2Index + 1) % entriesPerStep !== 0) continue;
       parts.order.relieve();
       yield progressAt(l1Index, l2Index + 1);
     }

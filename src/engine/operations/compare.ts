@@ -7,7 +7,7 @@ import { guestOffset } from '../format/offsets.ts';
 import { askBelow } from '../layer/below.ts';
 import type { Layer, LayerExtent } from '../layer/layer.ts';
 import type { BackingFile } from '../layer/open-gate.ts';
-import { CopyPace } from './pace.ts';
+import { ExtentPace } from './extent-pace.ts';
 import type { Steps } from './steps.ts';
 
 /** With which disk an image is compared, and how. */
@@ -50,7 +50,7 @@ export function* compare(
   if (strict && one.layer.size !== other.layer.size) return { identical: false, firstDifference: undefined };
   const total = Math.max(one.layer.size, other.layer.size);
   const windows = [new Uint8Array(windowLength), new Uint8Array(windowLength)] as const;
-  const pace = new CopyPace();
+  const pace = new ExtentPace();
   for (let at = 0; at < total;) {
     const mine = stretchOf(one, at, total);
     const theirs = askBelow(() => stretchOf(other, at, total));

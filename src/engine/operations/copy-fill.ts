@@ -17,6 +17,7 @@ import { broken } from '../transform/codec-task.ts';
 import type { CodecResult } from '../transform/codec-task.ts';
 import { BulkPace } from './bulk-pace.ts';
 import { copyPieces } from './copy-pieces.ts';
+import { ExtentPace } from './extent-pace.ts';
 import type { Steps } from './steps.ts';
 import { judgePacking, packNeed } from './write-compressed.ts';
 
@@ -33,9 +34,6 @@ const pieceLength = 1 * MiB;
 
 /** Needs under way: on a busy machine an answer takes its time, and with eight of them a copy took half as long again. */
 const needsAtOnceMax = 24;
-
-/** How many extents without data one step passes over. */
-const stepExtents = 1000;
 
 /** Into an image that is empty and at least as large as the layer. Faults of layer, mapper and file. */
 export function* fill(parts: WriteParts, layer: Layer, form: FillForm): Steps<void> {
@@ -72,7 +70,7 @@ class Filling {
     const { compress, keepsZeroes } = this.#form;
     const pace = new BulkPace(this.#parts);
     const compressionType = compress ? this.#parts.header.header.compressionType : undefined;
-    let passed = 0;
+    const passed = new ExtentPace();
     const pieces = copyPieces(this.#layer, {
       clusterSize: this.#clusterSize,
       lengthMax: this.#lengthMax,
@@ -82,8 +80,7 @@ class Filling {
       if (piece.kind === 'absent' || piece.kind === 'zero') {
         if (piece.kind === 'zero' && keepsZeroes) yield* this.#zero(piece.at, piece.end);
         this.#done = piece.end;
-        passed += 1;
-        if (passed % stepExtents === 0) yield this.#progress;
+        if (passed.isFullWith(0)) yield this.#progress;
         continue;
       }
       if (piece.kind === 'stored') yield* this.#ask(piece.at, this.#trimNeed(piece.blobs));

@@ -6,6 +6,7 @@ import { l1EntriesFor } from '../format/geometry.ts';
 import type { Geometry } from '../format/geometry.ts';
 import { guestOffset } from '../format/offsets.ts';
 import type { Layer, LayerExtent } from '../layer/layer.ts';
+import { ExtentPace } from './extent-pace.ts';
 import { RunList, runKinds } from './run-list.ts';
 import type { RunKind } from './run-list.ts';
 import type { Steps } from './steps.ts';
@@ -18,19 +19,16 @@ export interface GuestSurvey {
   readonly tables: RunList;
 }
 
-/** How many extents one step asks for. */
-const stepExtents = 1000;
-
 /** Asks a layer for everything that it has; progress in guest bytes. */
 export function* surveyLayer(layer: Layer, geometry: Geometry): Steps<GuestSurvey> {
   const builder = new SurveyBuilder(geometry);
-  let offset = 0;
-  for (let extents = 1; offset < layer.size; extents += 1) {
+  const pace = new ExtentPace();
+  for (let offset = 0; offset < layer.size;) {
     const extent = layer.extentAt(guestOffset(offset), layer.size - offset);
     assert(extent.length > 0 && extent.length <= layer.size - offset, 'an extent makes progress inside its layer');
     builder.add(extent.length, kindOf(extent));
     offset += extent.length;
-    if (extents % stepExtents === 0) yield { done: offset, total: layer.size };
+    if (pace.isFullWith(0)) yield { done: offset, total: layer.size };
   }
   return builder.finish(l1EntriesFor(geometry, layer.size));
 }

@@ -16,6 +16,7 @@ import { luksAreaLengthOf } from '../transform/new-luks.ts';
 import type { LuksCipher } from '../transform/new-luks.ts';
 import { judgeSpec } from './create-rules.ts';
 import type { CreateSpec } from './create-spec.ts';
+import { ExtentPace } from './extent-pace.ts';
 import type { Steps } from './steps.ts';
 
 /** The file that is thought of; its size is asked for apart. */
@@ -33,9 +34,6 @@ export interface MeasuredSize {
   /** What the persistent bitmaps of the source would add; left out where source or target cannot hold any. */
   readonly bitmaps?: number;
 }
-
-/** How many extents one step asks for. */
-const stepExtents = 1000;
 
 /**
  * Measures a new, empty image. Faults `invalid-geometry` and `unsupported-option` as making it would, and
@@ -69,8 +67,8 @@ function* measureLayer(spec: MeasureSpec, layer: Layer): Steps<MeasuredSize> {
 /** The clusters that data touches, in bytes; progress in guest bytes. */
 function* dataLength(layer: Layer, clusterSize: number): Steps<number> {
   let length = 0;
-  let offset = 0;
-  for (let extents = 1; offset < layer.size; extents += 1) {
+  const pace = new ExtentPace();
+  for (let offset = 0; offset < layer.size;) {
     const extent = layer.extentAt(guestOffset(offset), layer.size - offset);
     assert(extent.length > 0 && extent.length <= layer.size - offset, 'an extent makes progress inside its layer');
     let end = offset + extent.length;
@@ -80,7 +78,7 @@ function* dataLength(layer: Layer, clusterSize: number): Steps<number> {
       length += end - (offset - (offset % clusterSize));
     }
     offset = end;
-    if (extents % stepExtents === 0) yield { done: Math.min(offset, layer.size), total: layer.size };
+    if (pace.isFullWith(0)) yield { done: Math.min(offset, layer.size), total: layer.size };
   }
   return length;
 }

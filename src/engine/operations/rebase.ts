@@ -23,7 +23,7 @@ import type { Layer, LayerExtent } from '../layer/layer.ts';
 import type { BackingFile } from '../layer/open-gate.ts';
 import { askBelow } from '../layer/below.ts';
 import { lookup } from '../mapping/lookup.ts';
-import { CopyPace } from './pace.ts';
+import { ExtentPace } from './extent-pace.ts';
 import type { Progress, Steps } from './steps.ts';
 
 /** What an image is to stand on. */
@@ -96,7 +96,7 @@ function* keepContent(parts: WriteParts, wish: Rebase): Generator<Progress, void
   const windows = {
     old: new Uint8Array(lengthMax),
     next: wish.layer === undefined ? undefined : new Uint8Array(lengthMax),
-    pace: new CopyPace(),
+    pace: new ExtentPace(),
   };
   for (let at = 0; at < total;) {
     const own = lookup(parts, guestOffset(at), { lengthMax: total - at });
@@ -115,7 +115,7 @@ interface Windows {
   readonly old: Uint8Array;
   /** Undefined without a new layer: it reads as zeroes. */
   readonly next: Uint8Array | undefined;
-  readonly pace: CopyPace;
+  readonly pace: ExtentPace;
 }
 
 /** A stretch of which the image has nothing itself; it begins and ends with a subcluster, or with the disk. */

@@ -114,7 +114,7 @@ describe('a virtual qcow2 file', () => {
     let before = 0;
     let done = 0;
     for (const progress of planExport({ format: 'qcow2', layer, clusterSize: 64 * KiB })) {
-      assert(layer.asked - before <= 1000);
+      assert(layer.asked - before <= 1024);
       assert(progress.done > done && progress.done <= progress.total);
       before = layer.asked;
       done = progress.done;
