@@ -6,7 +6,6 @@ import { layerOver } from './data/image-layer.ts';
 import { read } from './data/reader.ts';
 import { overwrites, write } from './data/writer.ts';
 import { writeDetectingZeroes } from './data/zero-detection.ts';
-import type { DiscardChoice } from './allocation/giving-back.ts';
 import type { ByteFile } from './file/byte-file.ts';
 import { NodeFile } from './file/node-file.ts';
 import type { GuestOffset } from './format/offsets.ts';
@@ -191,11 +190,6 @@ export class Image extends ChainVerbs {
     this.#session.admitSpan(offset, length);
     const span = { offset, length };
     return this.#session.changeInSteps((parts) => zeroInSteps(parts, span, options));
-  }
-
-  /** What discards and unmapping zeroes do with host clusters from now on, while the image is open. */
-  chooseDiscarding(choice: DiscardChoice): void {
-    this.#session.changeBitmaps(({ givingBack }) => givingBack.choose(choice));
   }
 
   discard(offset: GuestOffset, length: number): Steps<void> {

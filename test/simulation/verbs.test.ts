@@ -41,7 +41,7 @@ const simulated: Readonly<Record<string, readonly [string, string]>> = {
 /** They change no file; `copyTo` changes one that nobody knows before it is whole. */
 const others =
   'open openFile virtualSize writable needsRecovery findVolumeKey unlock lock unlockBelow planKeySlots luksHash read ' +
-  'overwrites chooseDiscarding extents describe inspect check snapshots findSnapshot readSnapshot snapshotExtents ' +
+  'overwrites extents describe inspect check snapshots findSnapshot readSnapshot snapshotExtents ' +
   'readVmState measure digest copyTo planExport abandon bitmaps bitmap dirtyExtents compareWith';
 
 test('every verb that changes a file has its crashes', () => {

@@ -221,7 +221,7 @@ function changeSlice(
       if (place !== undefined) appendSpan(emptied, { offset: place, length: clusterSize });
       continue;
     }
-    if (parts.dataFile === undefined) dropReferences(parts, before, { punch: !isGivenBack || parts.givingBack.passes });
+    if (parts.dataFile === undefined) dropReferences(parts, before, { punch: !isGivenBack || parts.givingBack.passDiscard });
     else if (hasPlace(before)) appendSpan(lost, { offset: at + step * clusterSize, length: clusterSize });
   }
   for (const { offset, length } of emptied) parts.file.punch(hostOffset(offset), length);
@@ -258,7 +258,7 @@ function giveBack(parts: WriteParts, lost: readonly ByteSpan[]): void {
  * finds zeroes, as after it. Not where a snapshot reads there, too, nor where zeroes would be noise to the guest.
  */
 function emptiedPlace(parts: WriteParts, entry: L2Entry): HostOffset | undefined {
-  if (!parts.givingBack.passes || parts.encryption !== undefined || parts.dataFile !== undefined) return undefined;
+  if (!parts.givingBack.passDiscard || parts.encryption !== undefined || parts.dataFile !== undefined) return undefined;
   if (!keepsPlace(parts, entry) || !isOwnedPlace(entry, parts.geometry)) return undefined;
   const place = placeOf(entry, parts.geometry);
   if (place !== undefined) parts.overlap.admitData(place, parts.geometry.clusterSize);
@@ -267,7 +267,7 @@ function emptiedPlace(parts: WriteParts, entry: L2Entry): HostOffset | undefined
 
 /** OPT-10: whether a cluster that is given up stays where it is, as a zero cluster. */
 function keepsPlace(parts: WriteParts, entry: L2Entry): boolean {
-  if (!parts.givingBack.keepsPlaces || parts.version === 2 || parts.dataFile !== undefined) return false;
+  if (!parts.givingBack.discardNoUnref || parts.dataFile !== undefined) return false;
   return !isCompressed(entry.high) && placeOf(entry, parts.geometry) !== undefined;
 }
 

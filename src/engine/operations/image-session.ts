@@ -1,7 +1,6 @@
 // One open image from open to close: its parts, whether they may be changed, and what became of them.
 
 import { Fault } from '../../base/fault.ts';
-import { GivingBack } from '../allocation/giving-back.ts';
 import type { ByteFile } from '../file/byte-file.ts';
 import type { SnapshotRecord } from '../format/snapshot-table.ts';
 import type { ImageParts, ReadParts, WriteParts } from '../image-parts.ts';
@@ -58,8 +57,6 @@ export class ImageSession {
   #volumeKey: Uint8Array | undefined;
   /** The header said so when it was read, so nothing was changed since. */
   #openedCorrupt = false;
-  /** Outlives the parts, which are made anew when tables move. */
-  readonly #givingBack = new GivingBack();
   /** By place in the table, which only a change in steps or a repair moves: both forget what is kept here. */
   readonly #views = new Map<number, SnapshotView>();
 
@@ -346,7 +343,7 @@ export class ImageSession {
       const header = HeaderArea.read(this.files.file, { forCheck: false });
       this.#header = header;
       const runtime = fittingRuntime(this.#runtime, { geometry: header.geometry, version: header.header.version });
-      const beside = { ...this.files.beside, givingBack: this.#givingBack, runtime };
+      const beside = { ...this.files.beside, runtime };
       if (this.writable) this.#write = writeParts(this.files.file, header, beside);
       else this.#read = readParts(this.files.file, header, beside);
       const parts = this.#write ?? this.#read;

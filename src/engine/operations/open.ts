@@ -6,7 +6,6 @@ import type { FaultCode } from '../../base/fault-codes.ts';
 import { OverlapCheck } from '../allocation/overlap-check.ts';
 import type { OverlapArea, OverlapRules } from '../allocation/overlap-check.ts';
 import { Allocator } from '../allocation/allocator.ts';
-import { GivingBack } from '../allocation/giving-back.ts';
 import { divideUp } from '../../base/integers.ts';
 import { ImageLayer } from '../data/image-layer.ts';
 import { DataFile } from '../file/data-file.ts';
@@ -165,8 +164,6 @@ export interface Beside {
   readonly backing: Layer | undefined;
   /** Open exactly if the header says that there is one. */
   readonly dataFile: DataFile | undefined;
-  /** What outlives the parts when they are made anew; undefined for QEMU's defaults. */
-  readonly givingBack?: GivingBack | undefined;
   /** How it is run; left out for what the engine does by itself. */
   readonly runtime?: RuntimeOptions | undefined;
   /** How long its caches keep what nobody asks for; left out for as long as there is room. */
@@ -222,9 +219,9 @@ export function writeParts(file: TrackedFile, header: HeaderArea, beside: Beside
     order: writeOrder,
     overlap,
   });
-  const givingBack = beside.givingBack ?? new GivingBack();
+  // QEMU's defaults under `discard=unmap`.
   const { passDiscard = true, discardNoUnref = false } = beside.runtime ?? {};
-  if (beside.runtime !== undefined) givingBack.choose({ passDiscard, discardNoUnref });
+  const givingBack = { passDiscard, discardNoUnref };
   return { ...shared, refcounts, refcountCache, order: writeOrder, overlap, allocator, givingBack };
 }
 

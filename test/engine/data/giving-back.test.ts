@@ -39,7 +39,7 @@ for (const [name, giveUp] of ways) {
       const { file, image } = made({});
       image.flush();
       const before = entryOf(file, 1)[0] ?? 0n;
-      image.chooseDiscarding({ passDiscard: true, discardNoUnref: true });
+      image.setRuntime({ passDiscard: true, discardNoUnref: true });
       giveUp(image, clusterSize, clusterSize);
       image.flush();
       assert.deepEqual(entryOf(file, 1), [before | 1n]);
@@ -55,7 +55,7 @@ for (const [name, giveUp] of ways) {
 
     it('leaves the bytes, too, where the host is not to be told', () => {
       const { file, image } = made({});
-      image.chooseDiscarding({ passDiscard: false, discardNoUnref: true });
+      image.setRuntime({ passDiscard: false, discardNoUnref: true });
       giveUp(image, 0, clusterSize);
       image.flush();
       const place = ImageBytes.of(fileBytes(file)).target(entryAt(file, 0));
@@ -69,7 +69,7 @@ for (const [name, giveUp] of ways) {
       const { file, image } = made({ extendedL2: true });
       image.flush();
       const [word] = entryOf(file, 2);
-      image.chooseDiscarding({ passDiscard: true, discardNoUnref: true });
+      image.setRuntime({ passDiscard: true, discardNoUnref: true });
       giveUp(image, 2 * clusterSize, clusterSize);
       image.close();
       assert.deepEqual(entryOf(file, 2), [word, 0xffff_ffff_0000_0000n]);
@@ -79,7 +79,7 @@ for (const [name, giveUp] of ways) {
     it('empties no cluster that a snapshot reads', () => {
       const { file, image } = made({});
       runToEnd(image.createSnapshot({ name: 's', seconds: 0, nanoseconds: 0, idFloor: 1 }));
-      image.chooseDiscarding({ passDiscard: true, discardNoUnref: true });
+      image.setRuntime({ passDiscard: true, discardNoUnref: true });
       giveUp(image, 0, 4 * clusterSize);
       const kept = new Uint8Array(4 * clusterSize);
       image.readSnapshot('s', guestOffset(0), kept);
@@ -88,9 +88,11 @@ for (const [name, giveUp] of ways) {
       assert.deepEqual(countsOf(file), clean);
     });
 
-    it('is as ever in version 2', () => {
-      const { file, image } = made({ compat: '0.10' });
-      image.chooseDiscarding({ passDiscard: true, discardNoUnref: true });
+    it('is as ever once the image is of version 2', () => {
+      const { file, image } = made({});
+      image.setRuntime({ passDiscard: true, discardNoUnref: true });
+      const same = { refcountBits: undefined, lazyRefcounts: undefined, dataFileRaw: undefined };
+      runToEnd(image.amend({ compat: '0.10', ...same }));
       giveUp(image, 0, clusterSize);
       image.close();
       assert.deepEqual(entryOf(file, 0), [0n]);
@@ -103,7 +105,7 @@ for (const [name, giveUp] of ways) {
       const { file, image } = made({});
       image.flush();
       const place = ImageBytes.of(fileBytes(file)).target(entryAt(file, 0));
-      image.chooseDiscarding({ passDiscard: false, discardNoUnref: false });
+      image.setRuntime({ passDiscard: false, discardNoUnref: false });
       giveUp(image, 0, clusterSize);
       image.close();
       assert.deepEqual(entryOf(file, 0), [1n]);

@@ -34,7 +34,7 @@ const at = guestOffset;
 const snapshot = { name: 's', seconds: 0, nanoseconds: 0, idFloor: 1 };
 const overwrite = (image: Image): void => image.write(at(0), data, { detectZeroes: false });
 const keepsSpace = (image: Image): void => {
-  image.chooseDiscarding({ passDiscard: false, discardNoUnref: false });
+  image.setRuntime({ passDiscard: false, discardNoUnref: false });
 };
 
 const ways: readonly Giving[] = [
@@ -76,7 +76,7 @@ const ways: readonly Giving[] = [
   },
   {
     name: 'a discard that keeps places (OPT-10)',
-    prepare: (image) => image.chooseDiscarding({ passDiscard: true, discardNoUnref: true }),
+    prepare: (image) => image.setRuntime({ passDiscard: true, discardNoUnref: true }),
     give: (image) => runToEnd(image.discard(at(0), MiB)),
     freed: MiB,
   },
