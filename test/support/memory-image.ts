@@ -173,8 +173,6 @@ class MemoryImage extends AbsentVerbs implements EngineImage {
       snapshotCount: this.#content.snapshots.length,
       snapshotIdMax: Math.max(0, ...this.#content.snapshots.map(({ id }) => Number(id))),
       bitmapCount: 0,
-      zeroAlignment: stepLength,
-      discardAlignment: stepLength,
     };
   }
 
@@ -189,10 +187,6 @@ class MemoryImage extends AbsentVerbs implements EngineImage {
     const bytes = new Uint8Array(options.virtualSize);
     bytes.set(this.#content.bytes.subarray(0, options.virtualSize));
     this.#content.bytes = bytes;
-  }
-
-  chooseDiscarding(): void {
-    this.#use();
   }
 
   *amend(): Steps<void> {

@@ -33,8 +33,6 @@ export function describe(parts: ImageParts): ImageDescription {
     snapshotCount: parts.snapshots.count,
     snapshotIdMax: parts.snapshots.idMax(snapshotIdCountable),
     bitmapCount: readBitmaps(file, header).length,
-    zeroAlignment: geometry.subclusterSize,
-    discardAlignment: geometry.clusterSize,
   };
 }
 

@@ -83,7 +83,4 @@ export interface ImageDescription {
   readonly snapshotIdMax: number;
   /** Names of persistent bitmaps in the file are counted only; 0 without bitmaps. */
   readonly bitmapCount: number;
-  /** The smallest span that zeroing and discarding act on without reading, and the cluster for discards. */
-  readonly zeroAlignment: number;
-  readonly discardAlignment: number;
 }
