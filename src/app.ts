@@ -166,7 +166,7 @@ const microsecondsPerSecond = 1_000_000;
 const freeBytesMin = 1 * GiB;
 
 /** Who stops us with a signal kills us some time later: containers after 10 seconds. */
-export const stopMsMax = 9_800;
+const stopMsMax = 9_800;
 
 /** How long requests may take to finish before their connections are cut. */
 const requestsMsMax = 8_000;

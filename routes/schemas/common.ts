@@ -3,7 +3,7 @@
 import { z } from 'zod';
 
 /** What a schema is in the document, instead of what it is made of here. */
-export function shownAs(shown: object): z.GlobalMeta {
+function shownAs(shown: object): z.GlobalMeta {
   return {
     override: ({ jsonSchema }) => {
       const { description, examples } = jsonSchema;

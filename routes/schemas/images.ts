@@ -98,12 +98,6 @@ export function printImage(image: ImageValue): z.input<typeof Image> {
   };
 }
 
-/** An option that only a later version honours: any value is answered `unsupported-option`. */
-export const NotYet = z
-  .looseObject({})
-  .optional()
-  .meta({ override: { type: 'object' } });
-
 /** What the file of an image is made with, as qemu-img's create options have it. */
 export const formatOptions = {
   clusterSize: Size.default(65_536),

@@ -45,7 +45,7 @@ interface ByteState extends ContentState {
 }
 
 /** An answer that is not longer leaves as one buffer; longer ones as a stream. In bytes. */
-export const answerLengthMax = 1 * MiB;
+const answerLengthMax = 1 * MiB;
 
 /** The Range that counts for a request; a HEAD has none. */
 export function rangeOf(request: FastifyRequest): readonly RangePart[] | undefined {

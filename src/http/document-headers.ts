@@ -15,7 +15,7 @@ const leaseId = 'lse_kQ2v0b7Jm3xYt1Zr9sWc5A';
 const sha256 = 'sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:';
 
 /** What requests may bring; none of them is demanded. */
-export const requestHeaders = {
+const requestHeaders = {
   'Lease-Id': {
     description: 'The lease that the request is done with; it is renewed. Not live: `lease-lost`',
     schema: text,
@@ -86,7 +86,7 @@ export const requestHeaders = {
 } as const satisfies Readonly<Record<string, HeaderText>>;
 
 /** What answers carry. */
-export const answerHeaders = {
+const answerHeaders = {
   'Request-Id': { description: 'The name of the request, as the log has it', schema: text, example: 'req-1' },
   'Location': {
     description: 'Where the new image, snapshot or job is',
@@ -134,7 +134,7 @@ export type AnswerHeader = keyof typeof answerHeaders | `${keyof typeof answerHe
 export const everywhere = { takes: 'Request-Id', sends: 'Request-Id' } as const;
 
 /** A name that may stand in a reference. */
-export function componentNameOf(header: string): string {
+function componentNameOf(header: string): string {
   return header.replaceAll('-', '');
 }
 

@@ -5,7 +5,7 @@ import type { FastifyReply } from 'fastify';
 import { ClientGone } from './disconnect.ts';
 
 /** How long a client may take nothing before its connection is cut, in milliseconds. */
-export const stallMsMax = 120_000;
+const stallMsMax = 120_000;
 
 /**
  * Sends the head that `reply` holds and then all chunks. The first chunk is fetched before the head goes out, so that

@@ -346,7 +346,7 @@ function admitBodiesOnDemand(app: App): void {
 }
 
 /** Every error ends here. */
-export function answerError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+function answerError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const fault = toFault(error);
   const problem = toProblem(fault, { instance: pathOf(request), requestId: request.id });
   if (problem.status >= logFromStatus && !(error instanceof ClientGone)) {

@@ -56,7 +56,7 @@ export type JobsParts = Pick<ServiceParts, 'catalog' | 'clock' | 'report' | 'new
 
 /** How long finished jobs are kept, and how many. */
 export const jobsKeptMs = 7 * 24 * 60 * 60 * 1000;
-export const jobsKeptMax = 10_000;
+const jobsKeptMax = 10_000;
 
 /** A request that does not want to wait hears of a refusal at the door all the same, unless the door takes longer. */
 const admissionMsMax = 1_000;

@@ -66,9 +66,8 @@ export const soundChoices: readonly (readonly [string, Partial<SoundChoice>])[] 
   ['zstd', { zstd: true }],
 ];
 
-/** Guest clusters of the image; the entries behind {@link usedEntries} are empty. */
+/** Guest clusters of the image; the entries behind the first four are empty. */
 export const guestClusters = 64;
-export const usedEntries = 4;
 
 /**
  * A sound image: guest clusters 0 and 1 are data, 2 and 3 compressed; a snapshot shares the one L2 table; version 3

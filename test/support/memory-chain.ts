@@ -16,7 +16,7 @@ import { imageOver, newFile } from './memory-parts.ts';
 import { Prng } from './prng.ts';
 
 /** The least key material: files with it are judged by the thousand. */
-export const smallLuks: LuksWish = {
+const smallLuks: LuksWish = {
   ...{ ...usualLuks, cipher: { algorithm: 'aes-128', mode: 'cbc' } },
   hashAlg: 'sha1',
 };

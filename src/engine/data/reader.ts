@@ -46,7 +46,7 @@ function readPacked(
 }
 
 /** The bytes of the layer below; zeroes where it ends (T13). */
-export function readBelow(parts: ReadParts, at: GuestOffset, piece: Uint8Array): void {
+function readBelow(parts: ReadParts, at: GuestOffset, piece: Uint8Array): void {
   const { backing } = parts;
   const inside = backing === undefined ? 0 : Math.max(0, Math.min(piece.length, backing.size - at));
   if (backing !== undefined && inside > 0) {

@@ -17,7 +17,7 @@ const extensionEncryption = 0x0537_be77;
 const extensionDataFile = 0x4441_5441;
 
 /** LIM-08: QEMU refuses a format name of 16 bytes. */
-export const backingFormatLengthMax = 15;
+const backingFormatLengthMax = 15;
 const featureNameRowLength = 48;
 /** QEMU leaves the name table out for clusters of 4 KiB and less (EXT-02, T65). */
 const featureNamesClusterMin = 8192;

@@ -32,7 +32,7 @@ import { snapshotTableLengthMax } from './snapshot-table.ts';
 export const magic = 0x5146_49fb;
 /** Length of a version 2 header (FMT-02) and the smallest and the usual one of version 3 (FMT-03). */
 export const headerLengthV2 = 72;
-export const headerLengthMinV3 = 104;
+const headerLengthMinV3 = 104;
 export const headerLengthV3 = 112;
 /** LIM-07. */
 export const backingNameLengthMax = 1023;

@@ -24,7 +24,7 @@ const textLength = 32;
 const uuidAt = 168;
 const uuidLength = 40;
 /** AES-256 in XTS mode: two keys of 32 bytes; no cipher of LUKS1 in QEMU has a longer one. */
-export const luksKeyLengthMax = 64;
+const luksKeyLengthMax = 64;
 /**
  * What one PBKDF2 may cost: some seconds. QEMU asks for as many rounds as its machine does in two seconds, which is far
  * below; a count is the file's, and a hostile one would compute for an hour.

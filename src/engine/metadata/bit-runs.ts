@@ -39,10 +39,3 @@ export function nextBit(
   }
   return span.to;
 }
-
-/** How many bits are set. */
-export function countBits(bytes: Uint8Array): number {
-  let count = 0;
-  for (const byte of bytes) for (let rest = byte; rest !== 0; rest &= rest - 1) count += 1;
-  return count;
-}

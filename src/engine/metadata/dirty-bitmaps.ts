@@ -19,7 +19,7 @@ import type { BitmapPlace } from './dirty-bitmap.ts';
 import type { HeaderArea } from './header-area.ts';
 
 /** Bytes of tables of enabled bitmaps that are kept; what is beyond is given up, and so inconsistent. */
-export const bitmapTablesMax = 64 * MiB;
+const bitmapTablesMax = 64 * MiB;
 /** Bytes of marks in memory before they are written to clusters. */
 export const bitmapMarksMax = 64 * MiB;
 

@@ -42,7 +42,7 @@ export interface SettledRefcounts {
 }
 
 /** A stored refcount above this is as good as this one: the flags ask for exactly 1. */
-export const settledMax = 0xff;
+const settledMax = 0xff;
 
 const noCounts: CountChunk = new Uint8Array(chunkLength);
 

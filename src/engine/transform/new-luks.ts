@@ -88,7 +88,7 @@ export function luksAreaLengthOf(cipher: LuksCipher): number {
 }
 
 /** Bytes of the volume key: XTS has two keys. */
-export function volumeKeyLengthOf({ algorithm, mode }: LuksCipher): number {
+function volumeKeyLengthOf({ algorithm, mode }: LuksCipher): number {
   const length = algorithm === 'sm4' ? 16 : Number(algorithm.slice(algorithm.indexOf('-') + 1)) / 8;
   return mode === 'xts' ? 2 * length : length;
 }
