@@ -182,6 +182,8 @@ function listenerOptions(tls: TlsFiles | undefined) {
     // Its absence is our problem to explain, not the parser's to refuse.
     requireHostHeader: false,
     noDelay: true,
+    // What has no body is not dressed as a stream that ends: a twentieth of what a short read costs.
+    optimizeEmptyRequests: true,
   };
   return tls === undefined ? { http } : { https: { ...http, ...tls } };
 }
