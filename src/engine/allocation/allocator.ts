@@ -30,8 +30,12 @@ export class Allocator {
     return this.#allocate({ countMin: count, countMax: count });
   }
 
-  /** One more reference to clusters that are in use. Fault `refcount-overflow`: nothing is changed then. */
+  /**
+   * One more reference to clusters that a table names, as many as an L2 slice at most. Faults `refcount-overflow`, and
+   * `host-offset-invalid` where no block counts them: nothing is changed then.
+   */
   share(run: ClusterRun): void {
+    this.#admitCounted(run);
     this.#parts.order.beforeRaise();
     this.#parts.refcounts.raise(run);
   }
@@ -88,6 +92,14 @@ export class Allocator {
       count += 1;
     }
     return count;
+  }
+
+  /** What is in use is counted; a damaged table may name anything. A run that one slice holds lies under two blocks at most. */
+  #admitCounted({ first, count }: ClusterRun): void {
+    for (const cluster of [first, hostCluster(first + count - 1)]) {
+      if (this.#isCounted(cluster)) continue;
+      throw new Fault('host-offset-invalid', { hostOffset: cluster * this.#parts.geometry.clusterSize });
+    }
   }
 
   #isCounted(cluster: HostCluster): boolean {

@@ -9,8 +9,10 @@ import { MemoryFile } from '../../../src/engine/file/memory-file.ts';
 import { guestOffset } from '../../../src/engine/format/offsets.ts';
 import type { CreateSpec, Image, Steps } from '../../../src/engine/image.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
+import { bytesOf } from '../../support/damaged-image.ts';
 import { faultCodeOf } from '../../support/faults.ts';
 import { FaultyFile } from '../../support/faulty-file.ts';
+import { ImageBytes } from '../../support/image-bytes.ts';
 import { clean, countsOf, fillGuest, guestBytes, imageOver, newFile } from '../../support/memory-parts.ts';
 
 const cluster = 4096;
@@ -170,6 +172,25 @@ describe('snapshots', () => {
     fillGuest(image, 5000, 5000, 8);
     image.close();
     assert.deepEqual(countsOf(file), clean);
+  });
+
+  it('are refused as corruption when a table names a cluster that nothing counts', () => {
+    const file = newFile({});
+    const image = imageOver(file, undefined);
+    fillGuest(image, 0, 20_000, 7);
+    image.close();
+    const damaged = ImageBytes.of(bytesOf(file));
+    damaged.setU64(damaged.l2At(1), damaged.u64(damaged.l2At(1)) + 2n ** 40n);
+    const opened = imageOver(MemoryFile.of(damaged.bytes), undefined);
+    for (const code of ['host-offset-invalid', 'image-marked-corrupt']) {
+      assert.equal(
+        faultCodeOf(() => {
+          take(opened, 'one');
+        }),
+        code,
+      );
+    }
+    assert.deepEqual(opened.snapshots({ from: 0, limit: 1000 }), []);
   });
 
   it('give back all that they held, in trees of large tables in pieces', () => {
