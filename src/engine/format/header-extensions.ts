@@ -80,11 +80,12 @@ export function decodeExtensions(
   while (at + 8 <= area.end) {
     const type = view.getUint32(at);
     const length = view.getUint32(at + 4);
+    at += 8;
+    // Of the end marker, too: QEMU does not open an image in which it reaches too far.
+    if (length > area.end - at) throw new Fault('extension-invalid', { type, length, reason: 'too large' });
     if (type === extensionEnd) break;
     count += 1;
     if (count > extensionCountMax) throw new Fault('extension-invalid', { type, reason: 'too many' });
-    at += 8;
-    if (length > area.end - at) throw new Fault('extension-invalid', { type, length, reason: 'too large' });
     const data = cluster.slice(at, at + length);
     const known = knownExtension(type, data);
     if (known === undefined) unknown.push({ type, data });

@@ -80,10 +80,12 @@ test('stops at the end marker and at the end of its area (EXT-00)', () => {
 });
 
 test('refuses an extension that runs past its area by one byte (EXT-00)', () => {
-  for (const length of [4, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff]) {
-    assert.equal(fault(extension(0x1111_1111, length, new Uint8Array(3))), 'extension-invalid');
+  for (const type of [0x1111_1111, 0]) {
+    for (const length of [4, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff]) {
+      assert.equal(fault(extension(type, length, new Uint8Array(3))), 'extension-invalid');
+    }
+    assert.equal(fault(extension(type, 3, new Uint8Array(3))), undefined);
   }
-  assert.equal(fault(extension(0x1111_1111, 3, new Uint8Array(3))), undefined);
 });
 
 test('refuses a backing format of 16 bytes (EXT-01, LIM-08)', () => {

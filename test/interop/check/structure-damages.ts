@@ -73,6 +73,12 @@ export const structureDamages: readonly Damage[] = [
     damage: (image) => image.setU64(72, image.u64(72) | 0x40n),
   },
   {
+    title: 'the end of the header extensions is said to be longer than their area (EXT-00)',
+    bases: ['v2'],
+    damage: (image) => image.setU32(76, 0x8000_0000),
+    refused: true,
+  },
+  {
     title: 'a snapshot entry says that its L1 table does not start on a cluster',
     bases: ['v3', 'bits8'],
     damage: (image) => image.setU64(image.snapshotAt(0), image.u64(image.snapshotAt(0)) + 512n),
