@@ -3,6 +3,7 @@
 import { rmSync } from 'node:fs';
 
 import { MiB } from '../../src/base/units.ts';
+import { qemuImg } from '../../test/support/qemu-img.ts';
 import type { Claim } from '../claim.ts';
 import { runCommand, timeCommand } from '../processes.ts';
 import { inTurns } from '../rounds.ts';
@@ -80,24 +81,11 @@ export const luks: Claim = {
 const diskLength = 256 * MiB;
 export const passphrase = 'a passphrase of the bench';
 const secret = ['--object', `secret,id=key,data=${passphrase}`];
-const createAttemptsMax = 20;
 
-/**
- * Has QEMU make an empty image with as little key derivation as it knows: it is the ciphers that are compared. It measures
- * by CPU time, and gives up where a busy machine has given it none; then it is asked again.
- */
+/** Has QEMU make an empty image with as little key derivation as it knows: it is the ciphers that are compared. */
 export function createLuks(file: string, length: number, choices: readonly string[]): void {
   const options = ['encrypt.format=luks', 'encrypt.key-secret=key', 'encrypt.iter-time=10', ...choices].join(',');
-  const words = ['create', '-q', '-f', 'qcow2', ...secret, '-o', options, file, String(length)];
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      runCommand('qemu-img', words);
-      return;
-    } catch (error) {
-      const isUnlucky = error instanceof Error && error.message.includes('Unable to get accurate CPU usage');
-      if (!isUnlucky || attempt === createAttemptsMax) throw error;
-    }
-  }
+  qemuImg('create', '-q', '-f', 'qcow2', ...secret, '-o', options, file, String(length));
 }
 
 function imageOptions(file: string): string {

@@ -3,7 +3,7 @@
 import { Image } from '../../src/engine/image.ts';
 import type { BackingFile, DataFileSource } from '../../src/engine/image.ts';
 import { deriveHere } from '../../src/engine/transform/key-derivation.ts';
-import { runTool } from './qemu-img.ts';
+import { qemuImg, runTool } from './qemu-img.ts';
 
 export const passphrase = 'correct horse';
 /** What every tool is told before its other options. */
@@ -12,12 +12,7 @@ export const secret = ['--object', `secret,id=key,data=${passphrase}`] as const;
 /** What `encrypt.*` says beside the secret, such as `cipher-mode=cbc`. */
 export type EncryptOptions = Readonly<Record<string, string>>;
 
-const createAttemptsMax = 20;
-
-/**
- * Makes an encrypted image. QEMU measures its key derivation by CPU time and gives up with these words when a busy
- * machine has given it none; then it is asked again.
- */
+/** Makes an encrypted image. */
 export function createEncrypted(
   path: string,
   image: {
@@ -33,14 +28,7 @@ export function createEncrypted(
   const encrypt = { 'format': image.format, 'key-secret': 'key', ...image.encrypt };
   const words = Object.entries(encrypt).map(([name, value]) => `encrypt.${name}=${value}`);
   const options = [...words, image.options].filter((word) => word !== '').join(',');
-  for (let attempt = 1; ; attempt += 1) {
-    const args = ['create', '-q', ...secret, ...unread, '-f', 'qcow2', '-o', options, path, image.size];
-    const answer = runTool('qemu-img', args, '');
-    if (answer.exit === 0) return;
-    if (attempt === createAttemptsMax || !answer.stderr.includes('Unable to get accurate CPU usage')) {
-      throw new Error(`qemu-img create: ${answer.stderr}`);
-    }
-  }
+  qemuImg('create', '-q', ...secret, ...unread, '-f', 'qcow2', '-o', options, path, image.size);
 }
 
 /** What qemu-img and qemu-io are told to open. */
@@ -64,16 +52,12 @@ export function checkEncrypted(path: string): number {
 
 /** Runs a qemu-img verb over the unlocked image; it must succeed. */
 export function qemuImgEncrypted(verb: string, path: string, ...args: readonly string[]): string {
-  const answer = runTool('qemu-img', [verb, ...secret, ...args, '--image-opts', qemuOptions(path)], '');
-  if (answer.exit !== 0) throw new Error(`qemu-img ${verb}: ${answer.stderr}`);
-  return answer.stdout;
+  return qemuImg(verb, ...secret, ...args, '--image-opts', qemuOptions(path));
 }
 
 /** Writes the whole disk as a raw file. */
 export function qemuImgConvert(path: string, target: string): void {
-  const args = ['convert', ...secret, '-t', 'unsafe', '-O', 'raw', '--image-opts', qemuOptions(path), target];
-  const answer = runTool('qemu-img', args, '');
-  if (answer.exit !== 0) throw new Error(`qemu-img convert: ${answer.stderr}`);
+  qemuImg('convert', ...secret, '-t', 'unsafe', '-O', 'raw', '--image-opts', qemuOptions(path), target);
 }
 
 /** Opens with ours and unlocks. */

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { dirname, join } from 'node:path';
 
 import { qemuOptions, secret } from '../../support/encrypted-image.ts';
-import { runTool } from '../../support/qemu-img.ts';
+import { qemuImg, runTool } from '../../support/qemu-img.ts';
 import type { MapRun } from '../../support/qemu-img.ts';
 
 export class QemuFile {
@@ -20,10 +20,7 @@ export class QemuFile {
   img(verb: string, options: readonly string[] = [], behind: readonly string[] = []): string {
     // `snapshot` knows no formats by name.
     const format = verb === 'snapshot' && !this.#isEncrypted ? [] : this.#format;
-    const args = [verb, ...this.#secret, ...options, ...format, this.#name, ...behind];
-    const { exit, stdout, stderr } = runTool('qemu-img', args, '');
-    if (exit !== 0) throw new Error(`qemu-img ${args.join(' ')} ended with ${String(exit)}: ${stderr}${stdout}`);
-    return stdout;
+    return qemuImg(verb, ...this.#secret, ...options, ...format, this.#name, ...behind);
   }
 
   /** Runs commands of qemu-io in one process; its complaint, or undefined. */

@@ -264,23 +264,12 @@ function bitmapWords(
   }
 }
 
-/** Busy machines give QEMU no processor time to measure its key derivation by; then it is asked again. */
 function changeKey(file: QemuFile, change: Extract<Operation, { readonly kind: 'key' }>): void {
   const words = [`encrypt.state=${change.state}`, `encrypt.keyslot=${String(change.slot)}`];
   if (change.state === 'active') words.push('encrypt.new-secret=next', 'encrypt.iter-time=10');
   const options = ['--object', `secret,id=next,data=${secondPassphrase}`, '-q', '-o', words.join(',')];
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      file.img('amend', options);
-      return;
-    } catch (error) {
-      const isBusy = error instanceof Error && error.message.includes('Unable to get accurate CPU usage');
-      if (!isBusy || attempt === attemptsMax) throw error;
-    }
-  }
+  file.img('amend', options);
 }
-
-const attemptsMax = 20;
 
 /** Whether a passphrase opens an encrypted image. */
 export function opens(path: string, word: string): boolean {
