@@ -1,6 +1,6 @@
 // Where the next page of a list begins: text that only the same request, asked once more, understands.
 
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 import type { Fault } from '../base/fault.ts';
 import { invalidRequest } from './schema.ts';
@@ -18,10 +18,7 @@ export interface PageCursors {
  * leave items out without a word.
  */
 export function pageCursors(list: string, filters: object): PageCursors {
-  const mark = createHash('sha256')
-    .update(JSON.stringify([list, filters]))
-    .digest()
-    .subarray(0, markLength);
+  const mark = hash('sha256', JSON.stringify([list, filters]), 'buffer').subarray(0, markLength);
   const print = (position: string | number): string =>
     Buffer.concat([mark, Buffer.from(String(position))]).toString('base64url');
   return {

@@ -1,6 +1,6 @@
 // Access tokens: who holds which, told by their SHA-256, so that no list of ours lets anybody in.
 
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 
 import type { Principal, Scope } from '../base/principal.ts';
 import { scopes } from '../base/principal.ts';
@@ -66,7 +66,7 @@ export class AccessTokens {
 }
 
 function digestOf(token: string): Buffer {
-  return createHash('sha256').update(token).digest();
+  return hash('sha256', token, 'buffer');
 }
 
 function parseList(text: string): readonly ListedToken[] {

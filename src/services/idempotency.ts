@@ -1,6 +1,6 @@
 // Idempotency: a repeated request makes nothing twice and gets the first answer.
 
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
@@ -163,5 +163,5 @@ function isRefusal(error: unknown): boolean {
 }
 
 function digestOf(parts: readonly string[]): string {
-  return createHash('sha256').update(JSON.stringify(parts)).digest('base64url');
+  return hash('sha256', JSON.stringify(parts), 'base64url');
 }

@@ -1,6 +1,6 @@
 // The leases that hold now, in memory: who may change which image, until when, and in which epoch.
 
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 import { Fault } from '../base/fault.ts';
 import type { FencingToken, LeaseMode, LeaseRecord } from '../catalog/catalog.ts';
@@ -64,7 +64,7 @@ interface LeasedImage {
 
 /** The same id has the same key; the key does not tell the id. */
 export function keyOf(leaseId: string): string {
-  return createHash('sha256').update(leaseId).digest('hex');
+  return hash('sha256', leaseId, 'hex');
 }
 
 /** Asks memory only. A lease whose time is over holds no longer, whether anybody has noticed before or not. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -13,7 +13,7 @@ import type { TestService } from '../support/test-service.ts';
 const folder = tempFolder();
 const tokensFile = join(folder.path, 'tokens');
 const lineOf = (name: string, scope: string): string =>
-  `${name}:${scope}:${createHash('sha256').update(`secret-of-${name}`).digest('hex')}`;
+  `${name}:${scope}:${hash('sha256', `secret-of-${name}`, 'hex')}`;
 const bearer = (name: string): string => `Bearer secret-of-${name}`;
 let service: TestService;
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 
 import { codeOf, pattern, startTestService } from '../support/test-service.ts';
@@ -208,7 +208,7 @@ describe('committing', () => {
 
 describe('a digest', () => {
   test('is the SHA-256 of what a guest reads, live and of a snapshot', async () => {
-    const sumOf = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
+    const sumOf = (bytes: Buffer): string => hash('sha256', bytes, 'hex');
     await service.create({ name: 'ground', virtualSize: 3 * MiB + 512 });
     await service.write('ground', MiB, pattern(300_000, 10));
     await service.create({ name: 'summed', backing: { image: 'ground' } });

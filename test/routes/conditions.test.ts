@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 
 import { codeOf, pattern, startTestService } from '../support/test-service.ts';
@@ -23,7 +23,7 @@ async function tagOf(path: string): Promise<string> {
 }
 
 function digestOf(bytes: Buffer): string {
-  return `sha-256=:${createHash('sha256').update(bytes).digest('base64')}:`;
+  return `sha-256=:${hash('sha256', bytes, 'base64')}:`;
 }
 
 async function writeFirst(byte: number): Promise<void> {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -133,7 +133,7 @@ describe('an imported file', () => {
   });
 
   test('is judged by its digest', async () => {
-    const digest = createHash('sha256').update(file).digest('hex');
+    const digest = hash('sha256', file, 'hex');
     await service.put(`/v1/imports/digested?digest=sha256:${digest}`).send(file).expect(201);
     const wrong = await service.put(`/v1/imports/wrong?digest=sha256:${'0'.repeat(64)}`).send(file);
     assert.deepEqual([wrong.status, codeOf(wrong)], [400, 'digest-mismatch']);

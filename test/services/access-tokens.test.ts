@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { test } from 'node:test';
 
 import { AccessTokens, TokenListError } from '../../src/services/access-tokens.ts';
 
-const hexOf = (token: string): string => createHash('sha256').update(token).digest('hex');
+const hexOf = (token: string): string => hash('sha256', token, 'hex');
 
 test('a listed token is found with its name and scope, another one is not', () => {
   const tokens = AccessTokens.list(

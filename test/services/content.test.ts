@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 
@@ -33,7 +33,7 @@ async function houseWith(virtualSize: number): Promise<ServiceHouse> {
 }
 
 function sha256Of(bytes: Uint8Array): Buffer {
-  return createHash('sha256').update(bytes).digest();
+  return hash('sha256', bytes, 'buffer');
 }
 
 describe('reading', () => {

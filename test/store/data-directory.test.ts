@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { createHash, randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import {
   existsSync,
   mkdirSync,
@@ -50,7 +50,7 @@ test('a staged file is counted, digested and published under its id', async () =
   await writer.write([bytes.subarray(100_002)]);
   assert.equal(writer.length, bytes.length);
   const digest = await writer.finish();
-  assert.deepEqual(Buffer.from(digest ?? []), createHash('sha256').update(bytes).digest());
+  assert.deepEqual(Buffer.from(digest ?? []), hash('sha256', bytes, 'buffer'));
   assert.deepEqual(await directory.list('staging'), [id]);
   assert.equal(await directory.identify(id), undefined);
 

@@ -1,7 +1,7 @@
 // Snapshots: taken, deleted, reverted to, and given up at every step and at every write.
 
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { describe, it } from 'node:test';
 
 import { Fault } from '../../../src/base/fault.ts';
@@ -40,7 +40,7 @@ function prepare(change: Partial<CreateSpec>): MemoryFile {
 
 /** All that a reader can see: the disk, and every snapshot with its name. */
 function everything(image: Image): readonly (readonly [string, string])[] {
-  const hex = (bytes: Uint8Array): string => createHash('sha1').update(bytes).digest('hex');
+  const hex = (bytes: Uint8Array): string => hash('sha1', bytes, 'hex');
   return [
     ['live', hex(guestBytes(image, 0, image.virtualSize))],
     ...image.snapshots({ from: 0, limit: 1000 }).map((snapshot): readonly [string, string] => {
