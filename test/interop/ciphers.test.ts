@@ -14,7 +14,8 @@ import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { deriveHere } from '../../src/engine/transform/key-derivation.ts';
 import { judgeLuksWish } from '../../src/engine/transform/new-luks.ts';
 import { openUnlocked, qemuOptions } from '../support/encrypted-image.ts';
-import { passphrase, plainSpec, quickLuks } from '../support/luks-image.ts';
+import { passphrase, quickLuks } from '../support/luks-image.ts';
+import { plainSpec } from '../support/plain-spec.ts';
 import { runTool } from '../support/qemu-img.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 

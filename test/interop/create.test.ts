@@ -17,18 +17,7 @@ import { infoJson, mapJson, qemuImg, qemuIo, runTool } from '../support/qemu-img
 import type { QemuIoOptions } from '../support/qemu-img.ts';
 import { assertSound, mergedMap } from '../support/qemu-verdicts.ts';
 import { tempFolder } from '../support/temp-folder.ts';
-
-const plainSpec: CreateSpec = {
-  virtualSize: 1 * MiB,
-  clusterSize: 64 * KiB,
-  compat: '1.1',
-  refcountBits: 16,
-  lazyRefcounts: false,
-  extendedL2: false,
-  compressionType: 'zlib',
-  preallocation: 'off',
-  backing: undefined,
-};
+import { plainSpec } from '../support/plain-spec.ts';
 
 const ioOptions: QemuIoOptions = { format: 'qcow2', readOnly: false, syncs: false, discard: 'unmap' };
 

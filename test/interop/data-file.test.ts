@@ -10,7 +10,7 @@ import { guestOffset } from '../../src/engine/format/offsets.ts';
 import { Image } from '../../src/engine/image.ts';
 import type { BackingFile } from '../../src/engine/image.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
-import { plainSpec } from '../support/memory-parts.ts';
+import { plainSpec } from '../support/plain-spec.ts';
 import { checkImage, compareImages, infoJson, qemuImg, qemuIo, runTool } from '../support/qemu-img.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
@@ -56,7 +56,7 @@ for (const raw of [false, true]) {
       const path = join(folder.path, 'ours.qcow2');
       const data = join(folder.path, 'ours.data');
       const dataFile = { fileName: data, path: data, raw };
-      runToEnd(Image.create(path, { ...plainSpec, clusterSize: 65_536, extendedL2: true, dataFile }));
+      runToEnd(Image.create(path, { ...plainSpec, extendedL2: true, dataFile }));
       qemuIo(path, ['write -P 51 1000 70000', 'read -P 0 0 1000'], quiet);
       assert.equal(checkImage(path, 'none').exit, 0);
       assert.deepEqual([specific(path)['data-file'], specific(path)['data-file-raw']], [data, raw]);
@@ -145,7 +145,7 @@ describe('images with data files as layers', () => {
       }
       {
         const image = openOver(path, 'top', ['other'], hostCopies);
-        const spec = { ...plainSpec, virtualSize: 2 * MiB, clusterSize: 65_536 };
+        const spec = { ...plainSpec, virtualSize: 2 * MiB };
         const copy = {
           path: join(path, 'copy'),
           spec,

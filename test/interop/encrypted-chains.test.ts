@@ -12,7 +12,8 @@ import type { BackingFile, CreateSpec } from '../../src/engine/image.ts';
 import { KiB, MiB } from '../../src/base/units.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { createEncrypted, secret, volumeKeyOf } from '../support/encrypted-image.ts';
-import { makeLuksImage, plainSpec, quickLuks, usualLuks } from '../support/luks-image.ts';
+import { makeLuksImage, quickLuks, usualLuks } from '../support/luks-image.ts';
+import { plainSpec } from '../support/plain-spec.ts';
 import { qemuImg, runTool } from '../support/qemu-img.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 

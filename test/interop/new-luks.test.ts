@@ -19,6 +19,7 @@ import {
   qemuOptions,
 } from '../support/encrypted-image.ts';
 import { usualLuks } from '../support/luks-image.ts';
+import { plainSpec } from '../support/plain-spec.ts';
 import { infoJson, qemuImg, runTool } from '../support/qemu-img.ts';
 import { houseEngine } from '../support/service-engine.ts';
 import { tempFolder } from '../support/temp-folder.ts';
@@ -27,18 +28,6 @@ const kib = 1024;
 const nobody = { signal: undefined, onProgress: undefined };
 
 type Spec = CreateRequest['spec'];
-
-const usualSpec: Spec = {
-  virtualSize: 700 * kib,
-  clusterSize: 65_536,
-  compat: '1.1',
-  refcountBits: 16,
-  lazyRefcounts: false,
-  extendedL2: false,
-  compressionType: 'zlib',
-  preallocation: 'off',
-  backing: undefined,
-};
 
 /** Ciphers and features, spread over each other. */
 const kinds: Readonly<Record<string, { readonly wish: LuksWish | undefined; readonly spec: Partial<Spec> }>> = {
@@ -90,7 +79,12 @@ describe('encrypted images that are made here', () => {
               chance: randomBytes(keyChanceLength),
             };
       await pool.withNewKey(encryption, nobody, (made) => {
-        const request = { imageId: 'one', path, spec: { ...usualSpec, ...spec, encryption: made }, backing: [] };
+        const request = {
+          imageId: 'one',
+          path,
+          spec: { ...plainSpec, virtualSize: 700 * kib, ...spec, encryption: made },
+          backing: [],
+        };
         return pool.create(request, nobody);
       });
       paths.set(kind, path);

@@ -13,6 +13,7 @@ import { Prng } from '../support/prng.ts';
 import { contentOf, judgeReport, openOver } from './crash-judge.ts';
 import { CrashTrials } from './crash-trials.ts';
 import type { TrialOptions, TrialRecord } from './crash-trials.ts';
+import { plainSpec } from '../support/plain-spec.ts';
 
 /** The names that a crash may leave, each list as one text. */
 type Lists = readonly string[];
@@ -89,14 +90,9 @@ function startOf(layout: Layout, chance: Prng): MemoryFile {
   const { clusterSize, backingName } = layout;
   runToEnd(
     createImage(file, {
+      ...plainSpec,
       virtualSize: 20 * 512,
       clusterSize,
-      compat: '1.1',
-      refcountBits: 16,
-      lazyRefcounts: false,
-      extendedL2: false,
-      compressionType: 'zlib',
-      preallocation: 'off',
       backing: backingName === undefined ? undefined : { fileName: backingName, format: 'raw' },
     }),
   );

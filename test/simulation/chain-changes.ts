@@ -12,7 +12,8 @@ import { rebase } from '../../src/engine/operations/rebase.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { useVolumeKey } from '../../src/engine/operations/unlock.ts';
 import { layerOf, luksOf } from '../support/memory-chain.ts';
-import { newFile, partsOver, plainSpec } from '../support/memory-parts.ts';
+import { newFile, partsOver } from '../support/memory-parts.ts';
+import { smallSpec } from '../support/plain-spec.ts';
 import { Prng } from '../support/prng.ts';
 import { contentOf, judgeReport, openOver } from './crash-judge.ts';
 import { copyBlockOf, CrashTrials } from './crash-trials.ts';
@@ -74,7 +75,7 @@ function startOf(
   const clusterSize = extendedL2 ? 16_384 : chance.pick([512, 512, 1_024, 4_096]);
   const clusters = clusterSize === 512 ? 300 : 40;
   const spec: CreateSpec = {
-    ...plainSpec,
+    ...smallSpec,
     virtualSize: clusters * clusterSize,
     clusterSize,
     compat,

@@ -14,7 +14,8 @@ import { copyDown, SessionLayer } from '../../src/engine/operations/commit.ts';
 import type { ImageSession } from '../../src/engine/operations/image-session.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { luksOf, sessionOver } from '../support/memory-chain.ts';
-import { newFile, plainSpec } from '../support/memory-parts.ts';
+import { newFile } from '../support/memory-parts.ts';
+import { smallSpec } from '../support/plain-spec.ts';
 import { Prng } from '../support/prng.ts';
 import { contentOf, judgeReport } from './crash-judge.ts';
 import { copyBlockOf, CrashTrials } from './crash-trials.ts';
@@ -52,7 +53,7 @@ export function liveCommit(seed: number, options: TrialOptions): TrialRecord {
   const targetSize = compat === '0.10' ? size : alignDown(Math.floor(size * chance.pick([0.6, 1, 1.2])), 512);
   const backing = chance.bytes(alignDown(Math.floor(targetSize * chance.pick([0.5, 1])), 512));
   const spec: CreateSpec = {
-    ...plainSpec,
+    ...smallSpec,
     virtualSize: targetSize,
     clusterSize,
     compat,
@@ -64,7 +65,7 @@ export function liveCommit(seed: number, options: TrialOptions): TrialRecord {
   const targetImage = unlocked(target, { backing: new RawLayer(MemoryFile.of(backing)), key: targetKey });
   fill(targetImage, chance, clusterSize);
   targetImage.close();
-  const topSpec = { ...plainSpec, virtualSize: size, clusterSize: 512, compat: '1.1' as const };
+  const topSpec = { ...smallSpec, virtualSize: size, clusterSize: 512, compat: '1.1' as const };
   const top = newFile({ ...topSpec, backing: { fileName: 'target', format: 'qcow2' }, encryption: topKey });
   const chain: Chain = { top, topKey, targetKey, backing };
   const below = new SessionLayer(targetOver(target.fork(), chain));

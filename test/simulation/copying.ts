@@ -8,7 +8,7 @@ import { fill } from '../../src/engine/operations/copy-fill.ts';
 import { createImage } from '../../src/engine/operations/create.ts';
 import { ImageSession } from '../../src/engine/operations/image-session.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
-import { plainSpec } from '../support/memory-parts.ts';
+import { smallSpec } from '../support/plain-spec.ts';
 import { Prng } from '../support/prng.ts';
 import { contentOf, judgeReport, openOver } from './crash-judge.ts';
 import { copyBlockOf, CrashTrials } from './crash-trials.ts';
@@ -49,7 +49,7 @@ function specOf(chance: Prng): CreateSpec {
   const clusterSize = chance.pick([512, 1_024, 4_096, 16_384]);
   const compat = chance.chance(20) ? '0.10' : '1.1';
   return {
-    ...plainSpec,
+    ...smallSpec,
     virtualSize: (1 + chance.below(60)) * clusterSize + (chance.chance(30) ? 512 : 0),
     clusterSize,
     compat,

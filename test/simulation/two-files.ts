@@ -14,7 +14,8 @@ import { createImage } from '../../src/engine/operations/create.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { contentAfterCrash, FaultyFile, prefixSurvival, survivals } from '../support/faulty-file.ts';
 import type { Epoch } from '../support/faulty-file.ts';
-import { fileBytes, plainSpec } from '../support/memory-parts.ts';
+import { fileBytes } from '../support/memory-parts.ts';
+import { smallSpec } from '../support/plain-spec.ts';
 import { judgeContent, ModelDisk } from '../support/model-disk.ts';
 import { Prng } from '../support/prng.ts';
 import { contentOf, judgeReport } from './crash-judge.ts';
@@ -183,7 +184,7 @@ function startOf(chance: Prng): Start {
     raw,
     backing: hasBacking ? chance.bytes(virtualSize) : undefined,
     spec: {
-      ...plainSpec,
+      ...smallSpec,
       virtualSize,
       clusterSize,
       extendedL2,

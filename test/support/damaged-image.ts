@@ -5,6 +5,7 @@ import { MemoryFile } from '../../src/engine/file/memory-file.ts';
 import { hostOffset } from '../../src/engine/format/offsets.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { ImageBytes } from './image-bytes.ts';
+import { plainSpec } from './plain-spec.ts';
 
 export const clusterSize = 4096;
 /** Guest clusters of the disk; all have data of their own. */
@@ -15,18 +16,8 @@ const owned = 0x8000_0000_0000_0000n;
 /** An image whose guest cluster n holds bytes of the value n + 1. */
 export function soundImage(): ImageBytes {
   const file = MemoryFile.empty();
-  const spec = {
-    virtualSize: guestClusters * clusterSize,
-    clusterSize,
-    compat: '1.1',
-    refcountBits: 16,
-    lazyRefcounts: false,
-    extendedL2: false,
-    compressionType: 'zlib',
-    preallocation: 'metadata',
-    backing: undefined,
-  } as const;
-  runToEnd(createImage(file, spec));
+  const virtualSize = guestClusters * clusterSize;
+  runToEnd(createImage(file, { ...plainSpec, virtualSize, clusterSize, preallocation: 'metadata' }));
   const image = ImageBytes.of(bytesOf(file));
   for (let guest = 0; guest < guestClusters; guest += 1)
     image.fill(image.target(image.l2At(guest)), clusterSize, guest + 1);

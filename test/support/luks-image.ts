@@ -6,6 +6,7 @@ import { chanceLength, Image, makeLuks } from '../../src/engine/image.ts';
 import type { CreateSpec, LuksWish, NewLuks } from '../../src/engine/image.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { deriveHere } from '../../src/engine/transform/key-derivation.ts';
+import { plainSpec } from './plain-spec.ts';
 
 export const passphrase = 'correct horse';
 
@@ -29,19 +30,6 @@ export function quickLuks(wish: LuksWish): NewLuks {
     }),
   );
 }
-
-/** What an image is, beside its encryption. */
-export const plainSpec: CreateSpec = {
-  virtualSize: 1024 * 1024,
-  clusterSize: 65_536,
-  compat: '1.1',
-  refcountBits: 16,
-  lazyRefcounts: false,
-  extendedL2: false,
-  compressionType: 'zlib',
-  preallocation: 'off',
-  backing: undefined,
-};
 
 /** Makes an encrypted image; returns its volume key. */
 export function makeLuksImage(path: string, change: Partial<CreateSpec>): Uint8Array {

@@ -1,22 +1,13 @@
 // What the tests of the pool ask their small engine to make.
 
 import type { CheckReport, CreateSpec, ImageInspection } from '../../src/engine/image.ts';
+import { plainSpec } from './plain-spec.ts';
 
 /** How many bytes one step of a run works on, and a cluster has. */
 export const stepLength = 64 * 1024;
 
 /** What the tests of the pool make. */
-export const specOf = (virtualSize: number): CreateSpec => ({
-  virtualSize,
-  clusterSize: stepLength,
-  compat: '1.1',
-  refcountBits: 16,
-  lazyRefcounts: false,
-  extendedL2: false,
-  compressionType: 'zlib',
-  preallocation: 'off',
-  backing: undefined,
-});
+export const specOf = (virtualSize: number): CreateSpec => ({ ...plainSpec, virtualSize, clusterSize: stepLength });
 
 /** What a check of its images tells. */
 export const cleanReport: CheckReport = {

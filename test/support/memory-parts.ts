@@ -14,23 +14,12 @@ import { check } from '../../src/engine/operations/check.ts';
 import { createImage } from '../../src/engine/operations/create.ts';
 import { writeParts } from '../../src/engine/operations/open.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
-
-export const plainSpec: CreateSpec = {
-  virtualSize: 1024 * 1024,
-  clusterSize: 4096,
-  compat: '1.1',
-  refcountBits: 16,
-  lazyRefcounts: false,
-  extendedL2: false,
-  compressionType: 'zlib',
-  preallocation: 'off',
-  backing: undefined,
-};
+import { smallSpec } from './plain-spec.ts';
 
 /** A new image file in memory. */
 export function newFile(change: Partial<CreateSpec>): MemoryFile {
   const file = MemoryFile.empty();
-  runToEnd(createImage(file, { ...plainSpec, ...change }));
+  runToEnd(createImage(file, { ...smallSpec, ...change }));
   return file;
 }
 

@@ -7,24 +7,13 @@ import { Image } from '../../../src/engine/image.ts';
 import { createImage } from '../../../src/engine/operations/create.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { CountingFile } from '../../support/counting-file.ts';
+import { plainSpec } from '../../support/plain-spec.ts';
 
 const cluster = 65_536;
 
 function openNew(): { readonly image: Image; readonly file: CountingFile } {
   const memory = MemoryFile.empty();
-  runToEnd(
-    createImage(memory, {
-      virtualSize: 16 * cluster,
-      clusterSize: cluster,
-      compat: '1.1',
-      refcountBits: 16,
-      lazyRefcounts: false,
-      extendedL2: false,
-      compressionType: 'zlib',
-      preallocation: 'off',
-      backing: undefined,
-    }),
-  );
+  runToEnd(createImage(memory, { ...plainSpec, virtualSize: 16 * cluster, clusterSize: cluster }));
   const file = new CountingFile(memory);
   return { image: Image.openFile(file, { writable: true, backing: undefined }), file };
 }

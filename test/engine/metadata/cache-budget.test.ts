@@ -12,7 +12,8 @@ import type { CacheTotals, LimitedCache } from '../../../src/engine/metadata/cac
 import { SliceCache } from '../../../src/engine/metadata/slice-cache.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { faultCodeOf } from '../../support/faults.ts';
-import { fillGuest, guestBytes, plainSpec } from '../../support/memory-parts.ts';
+import { fillGuest, guestBytes } from '../../support/memory-parts.ts';
+import { smallSpec } from '../../support/plain-spec.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 class Wish implements LimitedCache {
@@ -117,9 +118,9 @@ describe('images that share a budget', () => {
     const path = join(folder.path, 'base.qcow2');
     const overlay = join(folder.path, 'overlay.qcow2');
     const backing = [{ fileName: 'base.qcow2', path, format: 'qcow2' }] as const;
-    runToEnd(Image.create(path, { ...plainSpec, virtualSize: MiB }));
+    runToEnd(Image.create(path, { ...smallSpec, virtualSize: MiB }));
     runToEnd(
-      Image.create(overlay, { ...plainSpec, virtualSize: MiB, backing: { fileName: 'base.qcow2', format: 'qcow2' } }),
+      Image.create(overlay, { ...smallSpec, virtualSize: MiB, backing: { fileName: 'base.qcow2', format: 'qcow2' } }),
     );
     const caches = new WatchedBudget(MiB);
     const options = { locks: 'none', caches } as const;
@@ -146,7 +147,7 @@ describe('images that share a budget', () => {
     const caches = new CacheBudget(1);
     const images = [0, 1, 2].map((index) => {
       const path = join(folder.path, `${String(index)}.qcow2`);
-      runToEnd(Image.create(path, { ...plainSpec, clusterSize: 512, virtualSize: 8 * MiB }));
+      runToEnd(Image.create(path, { ...smallSpec, clusterSize: 512, virtualSize: 8 * MiB }));
       return Image.open({ path, writable: true, backing: [], locks: 'none', caches });
     });
     for (let at = 0; at < 8 * MiB; at += 64 * 1024) {

@@ -9,20 +9,11 @@ import { createImage } from '../../../src/engine/operations/create.ts';
 import type { CreateSpec } from '../../../src/engine/operations/create-spec.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { CountingFile } from '../../support/counting-file.ts';
+import { plainSpec } from '../../support/plain-spec.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 const cluster = 65_536;
-const plain: CreateSpec = {
-  virtualSize: 4 * 1024 ** 3,
-  clusterSize: cluster,
-  compat: '1.1',
-  refcountBits: 16,
-  lazyRefcounts: false,
-  extendedL2: false,
-  compressionType: 'zlib',
-  preallocation: 'off',
-  backing: undefined,
-};
+const plain: CreateSpec = { ...plainSpec, virtualSize: 4 * 1024 ** 3, clusterSize: cluster };
 
 function openNew(spec: CreateSpec): { readonly image: Image; readonly file: CountingFile } {
   const memory = MemoryFile.empty();

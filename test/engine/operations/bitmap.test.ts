@@ -10,10 +10,10 @@ import { createImage } from '../../../src/engine/operations/create.ts';
 import type { CreateSpec } from '../../../src/engine/operations/create-spec.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { faultCodeOf } from '../../support/faults.ts';
-import { plainSpec } from '../../support/memory-parts.ts';
+import { smallSpec } from '../../support/plain-spec.ts';
 
 const MiB = 1024 * 1024;
-const plain: CreateSpec = { ...plainSpec, virtualSize: 4 * MiB };
+const plain: CreateSpec = { ...smallSpec, virtualSize: 4 * MiB };
 
 function fileOf(change: Partial<CreateSpec>): MemoryFile {
   const file = MemoryFile.empty();

@@ -9,7 +9,7 @@ import { Fault } from '../../../src/base/fault.ts';
 import { createFile } from '../../../src/engine/operations/create-file.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { ImageBytes } from '../../support/image-bytes.ts';
-import { plainSpec } from '../../support/memory-parts.ts';
+import { smallSpec } from '../../support/plain-spec.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 function faultOf(act: () => unknown): Fault {
@@ -26,7 +26,7 @@ describe('a new image file', () => {
   it('is there at the end, for its owner only', () => {
     using folder = tempFolder();
     const path = join(folder.path, 'new.qcow2');
-    runToEnd(createFile(path, plainSpec));
+    runToEnd(createFile(path, smallSpec));
     assert.deepEqual(readdirSync(folder.path), ['new.qcow2']);
     assert.equal(statSync(path).mode & 0o777, 0o600);
     // FMT-01, FMT-03.
@@ -36,7 +36,7 @@ describe('a new image file', () => {
   it('has no magic before everything else is in it', () => {
     using folder = tempFolder();
     const path = join(folder.path, 'new.qcow2');
-    const steps = createFile(path, { ...plainSpec, virtualSize: 12 * 1024 ** 2, preallocation: 'full' });
+    const steps = createFile(path, { ...smallSpec, virtualSize: 12 * 1024 ** 2, preallocation: 'full' });
     let count = 0;
     while (steps.next().done !== true) {
       count += 1;
@@ -51,7 +51,7 @@ describe('a new image file', () => {
     for (const stepCount of [1, 2]) {
       using folder = tempFolder();
       const path = join(folder.path, 'new.qcow2');
-      const steps = createFile(path, { ...plainSpec, virtualSize: 12 * 1024 ** 2, preallocation: 'full' });
+      const steps = createFile(path, { ...smallSpec, virtualSize: 12 * 1024 ** 2, preallocation: 'full' });
       for (let step = 0; step < stepCount; step += 1) assert.equal(steps.next().done, false);
       assert.ok(existsSync(path));
       let ended = steps.return();
@@ -64,7 +64,7 @@ describe('a new image file', () => {
     using folder = tempFolder();
     const path = join(folder.path, 'new.qcow2');
     const fault = faultOf(() => {
-      runToEnd(createFile(path, { ...plainSpec, clusterSize: 1000 }));
+      runToEnd(createFile(path, { ...smallSpec, clusterSize: 1000 }));
     });
     assert.equal(fault.code, 'invalid-geometry');
     assert.deepEqual(readdirSync(folder.path), []);
@@ -75,7 +75,7 @@ describe('a new image file', () => {
     const path = join(folder.path, 'old.qcow2');
     writeFileSync(path, 'precious');
     const fault = faultOf(() => {
-      runToEnd(createFile(path, plainSpec));
+      runToEnd(createFile(path, smallSpec));
     });
     assert.deepEqual([fault.code, fault.context['systemCode']], ['io-error', 'EEXIST']);
     assert.equal(readFileSync(path, 'utf8'), 'precious');
@@ -86,7 +86,7 @@ describe('a new image file', () => {
     const [path, data] = [join(folder.path, 'new.qcow2'), join(folder.path, 'old.data')];
     writeFileSync(data, 'precious');
     const fault = faultOf(() => {
-      runToEnd(createFile(path, { ...plainSpec, dataFile: { fileName: 'old.data', path: data, raw: true } }));
+      runToEnd(createFile(path, { ...smallSpec, dataFile: { fileName: 'old.data', path: data, raw: true } }));
     });
     assert.deepEqual([fault.code, fault.context['systemCode']], ['io-error', 'EEXIST']);
     assert.deepEqual(readdirSync(folder.path), ['old.data']);
@@ -96,7 +96,7 @@ describe('a new image file', () => {
   it('needs its folder', () => {
     using folder = tempFolder();
     const fault = faultOf(() => {
-      runToEnd(createFile(join(folder.path, 'nowhere', 'new.qcow2'), plainSpec));
+      runToEnd(createFile(join(folder.path, 'nowhere', 'new.qcow2'), smallSpec));
     });
     assert.deepEqual([fault.code, fault.context['systemCode']], ['io-error', 'ENOENT']);
   });

@@ -16,18 +16,7 @@ import { readRefcount } from '../../../src/engine/format/refcount-block.ts';
 import type { CreateSpec } from '../../../src/engine/operations/create-spec.ts';
 import { createImage } from '../../../src/engine/operations/create.ts';
 import { runToEnd, stepLengthMax } from '../../../src/engine/operations/steps.ts';
-
-const plainSpec: CreateSpec = {
-  virtualSize: 1 * MiB,
-  clusterSize: 64 * KiB,
-  compat: '1.1',
-  refcountBits: 16,
-  lazyRefcounts: false,
-  extendedL2: false,
-  compressionType: 'zlib',
-  preallocation: 'off',
-  backing: undefined,
-};
+import { plainSpec } from '../../support/plain-spec.ts';
 
 describe('a new image', () => {
   it('has the layout of the golden empty image (B01)', () => {

@@ -13,20 +13,21 @@ import { createImage } from '../../../src/engine/operations/create.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { FaultyFile } from '../../support/faulty-file.ts';
 import { faultCodeOf } from '../../support/faults.ts';
-import { clean, countsOf, fileBytes, fillGuest, guestBytes, imageOver, plainSpec } from '../../support/memory-parts.ts';
+import { clean, countsOf, fileBytes, fillGuest, guestBytes, imageOver } from '../../support/memory-parts.ts';
+import { smallSpec } from '../../support/plain-spec.ts';
 
 interface Pair {
   readonly file: MemoryFile;
   readonly data: MemoryFile;
 }
 
-const cluster = plainSpec.clusterSize;
+const cluster = smallSpec.clusterSize;
 
 function newPair(raw: boolean, change: Partial<CreateSpec> = {}): Pair {
   const file = MemoryFile.empty();
   const data = MemoryFile.empty();
   const dataFile = { fileName: 'img.data', path: '/nowhere', raw };
-  runToEnd(createImage(file, { ...plainSpec, ...change, dataFile }, data));
+  runToEnd(createImage(file, { ...smallSpec, ...change, dataFile }, data));
   return { file, data };
 }
 
@@ -54,7 +55,7 @@ describe('an image with a data file', () => {
       [...fileBytes(pair.data).subarray(2 * cluster + 4, 2 * cluster + 16)].join(),
       '0,2,2,2,2,2,2,2,2,2,2,0',
     );
-    assert.equal(pair.data.size, plainSpec.virtualSize);
+    assert.equal(pair.data.size, smallSpec.virtualSize);
     assert.deepEqual(countsOf(pair.file), clean);
     const again = open(pair);
     assert.deepEqual(guestBytes(again, 0, 2), Uint8Array.of(1, 1));
@@ -158,12 +159,12 @@ describe('an image with a data file', () => {
     );
     assert.deepEqual(guestBytes(image, cluster - 1, 2), Uint8Array.of(5, 0));
     data.failLater({ call: 'write', after: 0, fault });
-    const grown = { virtualSize: 2 * plainSpec.virtualSize, allowShrink: false, preallocation: 'off' } as const;
+    const grown = { virtualSize: 2 * smallSpec.virtualSize, allowShrink: false, preallocation: 'off' } as const;
     assert.equal(
       faultCodeOf(() => runToEnd(image.resize(grown))),
       'insufficient-storage',
     );
-    assert.deepEqual([image.virtualSize, data.size], [plainSpec.virtualSize, plainSpec.virtualSize]);
+    assert.deepEqual([image.virtualSize, data.size], [smallSpec.virtualSize, smallSpec.virtualSize]);
     image.close();
     assert.deepEqual(countsOf(pair.file), clean);
   });
@@ -237,7 +238,7 @@ describe('a raw data file', () => {
     fillGuest(image, cluster + 9, 3, 8);
     image.close();
     const again = open(pair);
-    assert.deepEqual(guestBytes(again, 0, plainSpec.virtualSize), fileBytes(pair.data));
+    assert.deepEqual(guestBytes(again, 0, smallSpec.virtualSize), fileBytes(pair.data));
     assert.equal(fileBytes(pair.data)[cluster + 9], 8);
     assert.ok(
       fileBytes(pair.data)

@@ -25,7 +25,8 @@ import { contentAfterCrash, FaultyFile, prefixSurvival } from '../../support/fau
 import type { PlannedFailure } from '../../support/faulty-file.ts';
 import { faultCodeOf, faultOf } from '../../support/faults.ts';
 import { layerOf, luksOf, sessionOver } from '../../support/memory-chain.ts';
-import { newFile, plainSpec } from '../../support/memory-parts.ts';
+import { newFile } from '../../support/memory-parts.ts';
+import { smallSpec } from '../../support/plain-spec.ts';
 import { Prng } from '../../support/prng.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
@@ -178,8 +179,8 @@ function realChain(): RealChain {
   const folder = tempFolder();
   const paths = { topPath: join(folder.path, 'top'), basePath: join(folder.path, 'base') };
   const virtualSize = 4 * MiB;
-  runToEnd(Image.create(paths.basePath, { ...plainSpec, virtualSize }));
-  runToEnd(Image.create(paths.topPath, { ...plainSpec, virtualSize, backing: { fileName: 'base', format: 'qcow2' } }));
+  runToEnd(Image.create(paths.basePath, { ...smallSpec, virtualSize }));
+  runToEnd(Image.create(paths.topPath, { ...smallSpec, virtualSize, backing: { fileName: 'base', format: 'qcow2' } }));
   const image = openReal(paths);
   for (let at = 0; at < virtualSize; at += MiB) {
     image.write(guestOffset(at), new Prng(at).bytes(MiB / 2), { detectZeroes: false });

@@ -23,7 +23,8 @@ import type { PlannedFailure } from '../../support/faulty-file.ts';
 import { faultCodeOf } from '../../support/faults.ts';
 import { passphrase, quickLuks, usualLuks } from '../../support/luks-image.ts';
 import { layerOf, luksOf } from '../../support/memory-chain.ts';
-import { fillGuest, newFile, partsOver, plainSpec } from '../../support/memory-parts.ts';
+import { fillGuest, newFile, partsOver } from '../../support/memory-parts.ts';
+import { smallSpec } from '../../support/plain-spec.ts';
 import { Prng } from '../../support/prng.ts';
 
 const failures = [
@@ -120,7 +121,7 @@ describe('a disk that fails at any step', () => {
   it('of a change of key slots leaves every other passphrase', () => {
     const start = MemoryFile.empty();
     const encryption = { format: 'luks', ...quickLuks(usualLuks) } as const;
-    runToEnd(createImage(start, { ...plainSpec, virtualSize: 4096, encryption }));
+    runToEnd(createImage(start, { ...smallSpec, virtualSize: 4096, encryption }));
     const planned = openOver(start.fork(), undefined);
     const plan = deriveHere(
       planned.planKeySlots({
@@ -154,7 +155,7 @@ describe('a disk that fails at any step', () => {
     it(`below the ${which} file of a pair${raw ? ', a raw one,' : ''} leaves old bytes or new ones`, () => {
       const start = { image: MemoryFile.empty(), data: MemoryFile.empty() };
       const dataFile = { fileName: 'd', path: '/nowhere', raw };
-      runToEnd(createImage(start.image, { ...plainSpec, clusterSize, virtualSize: size, dataFile }, start.data));
+      runToEnd(createImage(start.image, { ...smallSpec, clusterSize, virtualSize: size, dataFile }, start.data));
       // What nothing names yet shows when an entry comes before its data.
       if (!raw) start.data.writeAt(hostOffset(0), new Uint8Array(size).fill(9));
       const before = new Uint8Array(size).fill(1, 0, 9000);

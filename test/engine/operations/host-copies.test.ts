@@ -21,7 +21,7 @@ import { ImageSession } from '../../../src/engine/operations/image-session.ts';
 import { rebase } from '../../../src/engine/operations/rebase.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { contentOf } from '../../simulation/crash-judge.ts';
-import { plainSpec } from '../../support/memory-parts.ts';
+import { plainSpec } from '../../support/plain-spec.ts';
 import { Prng } from '../../support/prng.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 

@@ -9,10 +9,10 @@ import { GiB, KiB, MiB } from '../../../src/base/units.ts';
 import { CacheBudget, Image } from '../../../src/engine/image.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { faultCodeOf } from '../../support/faults.ts';
-import { fillGuest, guestBytes, plainSpec } from '../../support/memory-parts.ts';
+import { fillGuest, guestBytes } from '../../support/memory-parts.ts';
+import { plainSpec } from '../../support/plain-spec.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
-const spec = { ...plainSpec, clusterSize: 64 * KiB };
 
 function lengthsOf(image: Image): readonly unknown[] {
   const { l2, refcounts } = image.inspect().caches;
@@ -20,7 +20,7 @@ function lengthsOf(image: Image): readonly unknown[] {
 }
 
 function openNew(path: string, virtualSize: number, budget: CacheBudget): Image {
-  runToEnd(Image.create(path, { ...spec, virtualSize }));
+  runToEnd(Image.create(path, { ...plainSpec, virtualSize }));
   return Image.open({ path, writable: true, backing: [], locks: 'none', caches: budget });
 }
 
@@ -87,7 +87,7 @@ describe('the layers below an image', () => {
       for (let slice = 0; slice < 8; slice += 1) fillGuest(image, slice * 32 * MiB, 1, 1);
       image.close();
     }
-    runToEnd(Image.create(path('top'), { ...spec, virtualSize: 8 * GiB, backing: layer('base') }));
+    runToEnd(Image.create(path('top'), { ...plainSpec, virtualSize: 8 * GiB, backing: layer('base') }));
     const top = Image.open({
       ...{ path: path('top'), writable: true, backing: [layer('base')], locks: 'none', caches: budget },
       runtime: { cacheCleanSeconds: 0 },

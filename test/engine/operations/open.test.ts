@@ -12,10 +12,11 @@ import type { BackingFile, FileLocks } from '../../../src/engine/image.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { faultCodeOf } from '../../support/faults.ts';
 import { at, commonChoice, place, setUint32, setUint64, soundImage } from '../../support/hostile-image.ts';
-import { fillGuest, guestBytes, imageOver, plainSpec } from '../../support/memory-parts.ts';
+import { fillGuest, guestBytes, imageOver } from '../../support/memory-parts.ts';
+import { smallSpec } from '../../support/plain-spec.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
-const cluster = plainSpec.clusterSize;
+const cluster = smallSpec.clusterSize;
 
 interface Chain {
   readonly path: string;
@@ -28,8 +29,8 @@ function chainIn(folder: string): Chain {
   const middle = { fileName: 'middle.qcow2', path: join(folder, 'b'), format: 'qcow2' } as const;
   const path = join(folder, 'a');
   writeFileSync(root.path, new Uint8Array(4 * cluster).fill(3));
-  runToEnd(Image.create(middle.path, { ...plainSpec, backing: root }));
-  runToEnd(Image.create(path, { ...plainSpec, backing: middle }));
+  runToEnd(Image.create(middle.path, { ...smallSpec, backing: root }));
+  runToEnd(Image.create(path, { ...smallSpec, backing: middle }));
   fillOver(middle.path, [root], { offset: cluster, value: 2 });
   fillOver(path, [middle, root], { offset: 0, value: 1 });
   return { path, backing: [middle, root] };

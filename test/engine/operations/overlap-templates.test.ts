@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { guestOffset } from '../../../src/engine/format/offsets.ts';
 import { Image } from '../../../src/engine/image.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
-import { plainSpec } from '../../support/luks-image.ts';
+import { plainSpec } from '../../support/plain-spec.ts';
 import { Prng } from '../../support/prng.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 

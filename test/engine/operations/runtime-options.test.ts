@@ -9,14 +9,15 @@ import { guestOffset } from '../../../src/engine/format/offsets.ts';
 import { Image } from '../../../src/engine/image.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { faultCodeOf } from '../../support/faults.ts';
-import { fillGuest, guestBytes, plainSpec } from '../../support/memory-parts.ts';
+import { fillGuest, guestBytes } from '../../support/memory-parts.ts';
+import { smallSpec } from '../../support/plain-spec.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
 describe('options that need version 3', () => {
   it('end when the image is amended to version 2, and the others stay', () => {
     using folder = tempFolder();
     const path = join(folder.path, 'one.qcow2');
-    runToEnd(Image.create(path, { ...plainSpec, virtualSize: 64 * MiB }));
+    runToEnd(Image.create(path, { ...smallSpec, virtualSize: 64 * MiB }));
     const file = { path, writable: true, backing: [], locks: 'none' } as const;
     const options = { lazyRefcounts: true, discardNoUnref: true, refcountCacheBytes: 256 * KiB };
     const image = Image.open(file);

@@ -7,7 +7,7 @@ import { guestOffset } from '../../../src/engine/format/offsets.ts';
 import { Image } from '../../../src/engine/image.ts';
 import type { BackingFile } from '../../../src/engine/image.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
-import { plainSpec } from '../../support/luks-image.ts';
+import { plainSpec } from '../../support/plain-spec.ts';
 import type { LayerName, StreamOptions } from './stream.ts';
 
 export const imageName = 'image.qcow2';
