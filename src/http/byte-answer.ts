@@ -7,14 +7,14 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { present } from '../base/assert.ts';
 import type { ByteSpan } from '../base/byte-span.ts';
 import { Fault } from '../base/fault.ts';
-import { MiB } from '../base/units.ts';
+import { KiB, MiB } from '../base/units.ts';
 import { parseRange, printContentRange, resolveRange } from './byte-range.ts';
 import type { RangePart } from './byte-range.ts';
 import { judgeRead, rangeCounts } from './conditional.ts';
 import type { Conditions, ContentState } from './conditional.ts';
 import { printContentDigest, wantsSha256 } from './content-digest.ts';
 import { digestContent, digestedContent, digestLengthMax } from './digested-content.ts';
-import { sendChunks } from './response-stream.ts';
+import { sendBytes, sendChunks } from './response-stream.ts';
 
 /** What is served: its length, its state, and its bytes when they are asked for. */
 export interface ByteSource {
@@ -117,12 +117,13 @@ export async function answerBytes(
       describe(reply, state);
     }
     if (digested) void reply.header('content-digest', printContentDigest(sha256 ?? sha256Of(bytes)));
-    reply.raw.once('finish', () => {
-      source.recycle(bytes);
-    });
-    return reply.send(bytes);
+    sendBytes(reply, bytes, { onSent: bytes.length < recycledLengthMin ? undefined : source.recycle });
+    return reply;
   }
 }
+
+/** To be told that a short answer has left costs more than the buffer it was in. In bytes. */
+const recycledLengthMin = 32 * KiB;
 
 /**
  * After one more reading the state is newer than any that a client can know: conditions cannot be met by accident any

@@ -1,4 +1,5 @@
-// Sends chunks as fast as the client takes them: the next one is asked for when the last one has left.
+// Sends bytes past Fastify's own way of sending, which looks for much that bytes never are: all at once, or in chunks as
+// fast as the client takes them, where the next one is asked for when the last one has left.
 
 import type { FastifyReply } from 'fastify';
 
@@ -6,6 +7,21 @@ import { ClientGone } from './disconnect.ts';
 
 /** How long a client may take nothing before its connection is cut, in milliseconds. */
 const stallMsMax = 120_000;
+
+/** Sends the head that `reply` holds and the bytes; `onSent` is told of them when the system has taken them over. */
+export function sendBytes(
+  reply: FastifyReply,
+  bytes: Uint8Array,
+  options: { readonly onSent: ((bytes: Uint8Array) => void) | undefined },
+): void {
+  const { raw } = reply;
+  const { onSent } = options;
+  void reply.header('content-length', bytes.length);
+  raw.writeHead(reply.statusCode, reply.getHeaders() as Record<string, string>);
+  reply.hijack();
+  if (onSent !== undefined) raw.once('finish', () => onSent(bytes));
+  raw.end(bytes);
+}
 
 /**
  * Sends the head that `reply` holds and then all chunks. The first chunk is fetched before the head goes out, so that
