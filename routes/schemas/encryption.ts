@@ -94,7 +94,8 @@ export const KeySlotChange = z
       description: 'When left out: the first that is free, or those that `passphrase` opens',
     }),
     passphrase: Passphrase.optional().meta({
-      description: 'One that opens the image; not needed while it is unlocked',
+      description:
+        'One that opens the image, not needed while it is unlocked; `inactive`: that of the slot, not needed where `slot` says which',
     }),
     newPassphrase: Passphrase.optional(),
     iterTimeMs: z.int().min(1).max(iterTimeMsMax).optional().meta({ description: '2000 when left out' }),

@@ -6,7 +6,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 
+import { Image } from '../../src/engine/image.ts';
 import type { LuksWish } from '../../src/engine/image.ts';
+import { deriveHere } from '../../src/engine/transform/key-derivation.ts';
 import { InlinePool } from '../../src/pool/inline-pool.ts';
 import { poolLimits } from '../../src/pool/limits.ts';
 import { keyChanceLength } from '../../src/pool/protocol.ts';
@@ -18,7 +20,7 @@ import {
   qemuIoEncrypted,
   qemuOptions,
 } from '../support/encrypted-image.ts';
-import { usualLuks } from '../support/luks-image.ts';
+import { makeLuksImage, usualLuks } from '../support/luks-image.ts';
 import { plainSpec } from '../support/plain-spec.ts';
 import { infoJson, qemuImg, runTool } from '../support/qemu-img.ts';
 import { houseEngine } from '../support/service-engine.ts';
@@ -143,5 +145,35 @@ describe('encrypted images that are made here', () => {
         'read -P 7 1000 100k\nquit\n',
       ).exit;
     assert.deepEqual([readWith('ours'), readWith('theirs'), readWith(passphrase)], [0, 0, 1]);
+  });
+
+  it('keep a slot that the passphrase beside its number does not open, with QEMU and with ours (ENC-05)', () => {
+    const path = join(folder.path, 'kept.qcow2');
+    const volumeKey = makeLuksImage(path, {});
+    const image = Image.open({ path, writable: true, backing: [], locks: 'qemu', caches: undefined });
+    const second = { newPassphrase: Buffer.from('second'), iterations: 1000, chance: randomBytes(keyChanceLength) };
+    const filled = image.planKeySlots({ state: 'active', slot: 1, passphrase: undefined, volumeKey, ...second });
+    image.changeKeySlots(deriveHere(filled));
+    const words = { key: passphrase, second: 'second', wrong: 'wrong' };
+    const kept = [
+      [1, 'key'],
+      [1, 'wrong'],
+      [0, 'second'],
+      [5, 'key'],
+    ] as const;
+    for (const [slot, word] of kept) {
+      const wish = { state: 'inactive', slot, passphrase: Buffer.from(words[word]) } as const;
+      assert.throws(() => deriveHere(image.planKeySlots(wish)), { code: 'wrong-passphrase' }, `${slot} ${word}`);
+    }
+    const right = deriveHere(image.planKeySlots({ state: 'inactive', slot: 1, passphrase: Buffer.from(words.second) }));
+    assert.deepEqual(right, { kind: 'clear', indexes: [1] });
+    image.close();
+    const secrets = Object.entries(words).flatMap(([id, data]) => ['--object', `secret,id=${id},data=${data}`]);
+    const erase = (slot: number, word: string): string => {
+      const change = `encrypt.state=inactive,encrypt.keyslot=${slot},encrypt.old-secret=${word}`;
+      return runTool('qemu-img', ['amend', ...secrets, '--image-opts', '-o', change, qemuOptions(path)], '').stderr;
+    };
+    for (const [slot, word] of kept) assert.match(erase(slot, word), /doesn't contain the given old password/);
+    assert.equal(erase(1, 'second'), '');
   });
 });

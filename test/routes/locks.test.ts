@@ -249,6 +249,12 @@ describe('key slots', () => {
     await read('slots').set(passphraseHeader).expect(206);
     await amend({ state: 'inactive', passphrase }).expect(200);
     await refuses('wrong-passphrase', [amend({ state: 'inactive', passphrase }), read('slots').set(passphraseHeader)]);
+    await refuses('wrong-passphrase', [
+      amend({ state: 'inactive', slot: 6, passphrase: 'second' }),
+      amend({ state: 'inactive', slot: 5, passphrase: 'third' }),
+    ]);
+    assert.ok(await opens('third'));
+    await amend({ state: 'inactive', slot: 6, passphrase: 'third' }).expect(200);
     await amend({ state: 'inactive', slot: 6 }).expect(200);
     assert.deepEqual([await opens('second'), await opens('third')], [true, false]);
     await refuses('unsupported-option', [

@@ -31,6 +31,7 @@ export type KeySlotWish =
       readonly state: 'inactive';
       /** Without it, all slots that the passphrase opens. */
       readonly slot: number | undefined;
+      /** Beside a slot, what has to open it, as for QEMU. */
       readonly passphrase: Uint8Array | undefined;
     };
 
@@ -131,17 +132,19 @@ function* volumeKeyOf(luks: Luks, wish: Extract<KeySlotWish, { readonly state: '
   return Uint8Array.from(wish.volumeKey);
 }
 
-/** The slots to clear. A passphrase that opens none of them faults `wrong-passphrase`. */
+/** The slots to clear. A passphrase that opens none of those that are meant faults `wrong-passphrase`. */
 function* chosenOf(
   luks: Luks,
   { slot, passphrase }: Extract<KeySlotWish, { readonly state: 'inactive' }>,
 ): WithKeys<readonly number[]> {
-  if (slot !== undefined) return [slot];
-  if (passphrase === undefined)
+  if (passphrase === undefined) {
+    // One that is out of use already may hold what a crash left of its key material.
+    if (slot !== undefined) return [slot];
     throw refused('encryption', 'needs `slot` or `passphrase` to know which key slot is meant');
+  }
   const indexes: number[] = [];
   for (const [index, { active }] of luks.header.keySlots.entries()) {
-    if (!active) continue;
+    if (!active || index !== (slot ?? index)) continue;
     const key = yield* openSlotWith(luks, index, passphrase);
     if (key !== undefined) indexes.push(index);
     key?.fill(0);
