@@ -77,7 +77,7 @@ export async function openImage(
     if (epoch > 0) await handle.fence(epoch);
     const keys = options.keysOf(chain);
     if (keys.size > 0) await handle.useKeys(keys);
-    if (mends) await mend(parts, handle);
+    if (mends) await mend(parts, handle, record);
     if (!mends && !known) await settleKeys(parts, handle);
     const asRecorded = known && record.structural === undefined;
     const learned = asRecorded ? record : await learn(parts, handle, record);
@@ -243,9 +243,14 @@ async function loseImage(parts: OpeningParts, record: ImageRecord): Promise<neve
   throw notReady(record, 'failed');
 }
 
-/** Nobody has the image yet: what an interrupted structural operation left is repaired alone. */
-async function mend(parts: OpeningParts, handle: EngineHandle): Promise<void> {
+/**
+ * Nobody has the image yet: what an interrupted structural operation left is repaired alone. A corrupt image is left to
+ * whoever looks at what a check finds in it: nobody changes it before, and their repair mends the rest, too (CHK-17).
+ */
+async function mend(parts: OpeningParts, handle: EngineHandle, record: ImageRecord): Promise<void> {
   const alone = { signal: undefined, onProgress: undefined };
+  const { facts } = await ask(handle, record);
+  if (facts.corrupt) return parts.catalog.clearStructural(handle.imageId, []);
   const report = await handle.run('repair', { mode: 'all' }, alone);
   await handle.call('flush', {}, alone);
   await parts.catalog.clearStructural(handle.imageId, await keysOfMade(parts, handle));

@@ -87,5 +87,5 @@ function isUndone(error: unknown, control: WorkControl | undefined): boolean {
 function changesNothing(error: unknown): boolean {
   const refusals = ['conflict', 'unprocessable', 'range', 'not_found', 'invalid'];
   if (!(error instanceof Fault) || leavesDoubts(error)) return false;
-  return refusals.includes(error.kind) || error.code === 'engine-busy';
+  return refusals.includes(error.kind) || error.code === 'engine-busy' || error.code === 'image-marked-corrupt';
 }

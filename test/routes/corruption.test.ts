@@ -58,3 +58,58 @@ test('a write that would hit a table fails, is logged, marks the image, and nobo
   assert.equal(fs.readFileSync(path).readBigUInt64BE(72), 0n);
   assert.equal((await put(3 * clusterSize)).status, 204);
 });
+
+/** What changes more than bytes of the disk: if it is cut off, the next open mends the image. */
+const structuralVerbs: Readonly<Record<string, object>> = {
+  'resize': { virtualSize: 8 * MiB },
+  'snapshots': { name: 's2' },
+  'snapshots/s1/revert': {},
+  'amend': { lazyRefcounts: true },
+  'empty': {},
+  'compact': {},
+  'flatten': {},
+};
+
+test('whatever is asked of a corrupt image, and how often, nothing but a repair takes its mark away (BIT-I1)', async () => {
+  await using service = await startTestService();
+  const { id } = await service.create({ name: 'vm', virtualSize: 4 * MiB });
+  await service.write('vm', 0, pattern(clusterSize, 1));
+  await service.post('/v1/images/vm/snapshots', { name: 's1' }).expect(201);
+  await service.post('/v1/images/vm/detach', {}).expect(200);
+  const path = join(service.folder, 'images', `${id}.qcow2`);
+  const image = ImageBytes.read(path);
+  image.setU64(72, image.u64(72) | 2n);
+  image.write(path);
+  await service.post('/v1/images/vm/attach', {}).expect(200);
+  for (const [verb, body] of Object.entries(structuralVerbs)) {
+    for (const time of ['once', 'again']) {
+      const answer = await service.post(`/v1/images/vm/${verb}`, body);
+      assert.deepEqual([answer.status, codeOf(answer)], [500, 'image-corrupt'], `${verb}, ${time}`);
+    }
+    const told = (await service.get('/v1/images/vm').expect(200)).body as Record<string, unknown>;
+    assert.equal(told['corrupt'], true, verb);
+  }
+  assert.ok(fs.readFileSync(path).equals(image.bytes), 'the file is as it was');
+  await service.post('/v1/images/vm/check', { repair: 'all' }).expect(200);
+  await service.post('/v1/images/vm/snapshots', { name: 's2' }).expect(201);
+});
+
+test('a structural verb that meets corruption leaves its repair to whoever looks at the findings', async () => {
+  await using service = await startTestService();
+  const { id } = await service.create({ name: 'vm', virtualSize: 4 * MiB });
+  await service.write('vm', 0, pattern(2 * clusterSize, 1));
+  await service.post('/v1/images/vm/detach', {}).expect(200);
+  const path = join(service.folder, 'images', `${id}.qcow2`);
+  const image = ImageBytes.read(path);
+  // A repair would make it a zero without a place (CHK-09).
+  image.setU64(image.l2At(1), (image.u64(image.l2At(1)) + 512n) | 1n);
+  image.write(path);
+  await service.post('/v1/images/vm/attach', {}).expect(200);
+  for (const time of ['once', 'again']) {
+    const answer = await service.post('/v1/images/vm/snapshots', { name: 's1' });
+    assert.deepEqual([answer.status, codeOf(answer)], [500, 'image-corrupt'], time);
+  }
+  assert.equal(ImageBytes.read(path).u64(72) & 2n, 2n);
+  const report = (await service.post('/v1/images/vm/check', {}).expect(200)).body as { readonly corruptions: number };
+  assert.ok(report.corruptions > 0);
+});
