@@ -40,7 +40,9 @@ export function readSnapshotPlaces(subject: CheckSubject, log: CheckLog, mode: R
     }));
     return undefined;
   }
-  const count = Math.min(header.snapshotCount, snapshotCountMax);
+  // A surplus over the header itself is all surplus: there is no table.
+  const countMax = header.snapshotsOffset === 0 ? 0 : snapshotCountMax;
+  const count = header.snapshotCount > snapshotCountMax ? countMax : header.snapshotCount;
   const surplus = header.snapshotCount - count;
   if (surplus > 0) noteDropped(log, surplus);
   return walkEntries(subject, log, { count, surplus, mode });

@@ -226,6 +226,15 @@ describe('a repair', () => {
     assert.deepEqual(guestBytes(image), guestBytes(before));
   });
 
+  test('drops all snapshots where there are too many and no table (CHK-12)', () => {
+    const sound = soundImage();
+    const before = ImageBytes.of(sound.bytes);
+    before.setU32(60, 0x2000_0000);
+    const { report, image } = repaired(before, 'all');
+    assert.deepEqual([report.clean, report.corruptionsFixed], [true, 0x2000_0000]);
+    assert.deepEqual(image.bytes, sound.bytes);
+  });
+
   test('refuses features that may own clusters', () => {
     const image = soundImage();
     image.setU64(88, 0x80n);
