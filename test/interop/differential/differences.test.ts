@@ -9,7 +9,7 @@ import { guestOffset } from '../../../src/engine/format/offsets.ts';
 import { Image } from '../../../src/engine/image.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { createEncrypted, openUnlocked } from '../../support/encrypted-image.ts';
-import { checkImage, qemuImg, qemuIo } from '../../support/qemu-img.ts';
+import { checkImage, infoJson, qemuImg, qemuIo } from '../../support/qemu-img.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { differences } from './differences.ts';
 import { QemuFile } from './qemu-file.ts';
@@ -137,6 +137,22 @@ describe('on purpose we differ', () => {
     image.close();
     ours.io(['read -P 9 0 64k', 'read -P 0 64k 960k'], { readOnly: true });
     ours.assertSound();
+  });
+
+  test(`${differences.lostSnapshots.row}: ${differences.lostSnapshots.qemu}`, () => {
+    using folder = tempFolder();
+    const [ours, twin] = [join(folder.path, 'ours.qcow2'), join(folder.path, 'twin.qcow2')];
+    qemuImg('create', '-q', '-f', 'qcow2', ours, '1M');
+    qemuImg('bitmap', '--add', '-f', 'qcow2', ours, 'one');
+    qemuImg('snapshot', '-c', 'kept', ours);
+    copyFileSync(ours, twin);
+    assert.equal(checkImage(twin, 'all').exit, 0);
+    assert.equal(infoJson(twin)['snapshots'], undefined);
+
+    const image = openOurs(ours);
+    assert.equal(runToEnd(image.repair('all')).clean, true);
+    image.close();
+    assert.ok(infoJson(ours)['snapshots'] !== undefined);
   });
 });
 

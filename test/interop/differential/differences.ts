@@ -42,4 +42,9 @@ export const differences = {
     qemu: 'going to version 2 makes noise of the zero clusters of an encrypted image',
     ours: 'they become encrypted zeroes',
   },
+  lostSnapshots: {
+    row: 'CHK-02',
+    qemu: 'a repair of an image with bitmaps takes all snapshots out of the header, also where nothing is wrong',
+    ours: 'a repair keeps the snapshots',
+  },
 } as const satisfies Record<string, Difference>;
