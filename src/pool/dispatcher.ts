@@ -24,6 +24,7 @@ import { Outbox } from './outbox.ts';
 import type { Send } from './outbox.ts';
 import { Needs } from './needs.ts';
 import { Run } from './run.ts';
+import { RunQueue } from './run-queue.ts';
 
 /** What a dispatcher is made of. */
 export interface DispatcherParts {
@@ -57,8 +58,7 @@ export class Dispatcher {
   readonly #images = new Map<ImageNumber, Image>();
   /** Images with calls or flushes for the next turn. */
   readonly #due = new Set<Image>();
-  /** The next one to advance is the first that is not waiting. */
-  readonly #runs: Run<Image>[] = [];
+  readonly #runs = new RunQueue<Image>();
   readonly #needs = new Needs();
   #turnAhead = false;
   readonly #deadlines: DeadlineWatch;
@@ -107,7 +107,7 @@ export class Dispatcher {
   abandon(): void {
     this.#deadlines.end();
     this.#caches.end();
-    this.#runs.length = 0;
+    this.#runs.clear();
     this.#due.clear();
     this.#keys.abandon();
     this.#guards.abandon();
@@ -173,7 +173,7 @@ export class Dispatcher {
     }
     this.#beginEpoch(image, epoch);
     image.fences.push(id);
-    const run = this.#runs.find((one) => one.image === image);
+    const run = this.#runs.on(image);
     if (run === undefined || !isStale(run, image.epoch)) this.#answerFences(image);
   }
 
@@ -181,7 +181,7 @@ export class Dispatcher {
     if (epoch <= image.epoch) return;
     image.beginEpoch(epoch);
     for (const stale of image.gate.fence(epoch)) this.#fail(image, stale.id, staleFault());
-    const run = this.#runs.find((one) => one.image === image);
+    const run = this.#runs.on(image);
     if (run !== undefined && isStale(run, epoch)) run.cancel();
   }
 
@@ -244,17 +244,17 @@ export class Dispatcher {
   /** Its first step is done in the next turn, after the flushes that came before it. */
   #beginRun(image: Image, entry: RunEntry): void {
     image.gate.begin(entry.admits);
-    this.#runs.push(new Run({ ...entry, image }));
+    this.#runs.add(new Run({ ...entry, image }));
   }
 
   #beginFileRun(id: number, steps: Steps<unknown>): void {
     const alone = { image: undefined, changes: false, refusesFirst: false, epoch: undefined, keys: undefined };
-    this.#runs.push(new Run<Image>({ id, steps, ...alone }));
+    this.#runs.add(new Run<Image>({ id, steps, ...alone }));
   }
 
   #cancel(id: number): void {
     this.#keys.cancel(id);
-    this.#runs.find((run) => run.id === id)?.cancel();
+    this.#runs.withId(id)?.cancel();
     for (const image of this.#images.values()) {
       const isDropped = image.gate.remove(id) !== undefined || image.takeFlush(id);
       if (isDropped) this.#answer(image, { kind: 'cancelled', id });
@@ -262,7 +262,7 @@ export class Dispatcher {
   }
 
   get #hasWork(): boolean {
-    return this.#due.size > 0 || this.#runs.some((run) => !run.isWaiting);
+    return this.#due.size > 0 || this.#runs.hasNext;
   }
 
   #planTurn(): void {
@@ -275,8 +275,7 @@ export class Dispatcher {
     this.#turnAhead = false;
     this.#outbox.flush();
     for (const image of [...this.#due]) this.#pump(image);
-    const next = this.#runs.findIndex((run) => !run.isWaiting);
-    const [run] = next < 0 ? [] : this.#runs.splice(next, 1);
+    const run = this.#runs.takeNext();
     if (run !== undefined) this.#step(run);
     this.#outbox.flush();
     if (this.#hasWork) this.#planTurn();
@@ -300,7 +299,7 @@ export class Dispatcher {
       const outcome = run.advance();
       if (run.image?.isOpen === true) run.image.plans.dropGone(run.image.file);
       if (outcome.kind === 'under-way') {
-        this.#runs.push(run);
+        this.#runs.add(run);
         this.#ask(outcome.progress);
         if (run.tells(this.#clock(), this.#limits.progressIntervalMs)) {
           const { done, total } = outcome.progress;
@@ -371,9 +370,8 @@ export class Dispatcher {
     }
     const left = [...image.flushes.splice(0), ...image.gate.drain()].map(({ id }) => id);
     left.push(...image.fences.splice(0));
-    for (let index = this.#runs.length - 1; index >= 0; index -= 1) {
-      if (this.#runs[index]?.image === image) left.push(...this.#runs.splice(index, 1).map(({ id }) => id));
-    }
+    const run = this.#runs.takeOn(image);
+    if (run !== undefined) left.push(run.id);
     for (const id of left) this.#fail(undefined, id, failure ?? { code: 'image-failed', context: {} });
   }
 

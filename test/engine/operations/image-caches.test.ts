@@ -13,7 +13,6 @@ import { fillGuest, guestBytes } from '../../support/memory-parts.ts';
 import { plainSpec } from '../../support/plain-spec.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 
-
 function lengthsOf(image: Image): readonly unknown[] {
   const { l2, refcounts } = image.inspect().caches;
   return [l2.lengthMax, refcounts?.lengthMax];
