@@ -172,13 +172,15 @@ const images: Readonly<Record<string, Provocation>> = {
     await service.create({ name: 'vm', virtualSize: MiB });
     return service.get('/v1/images/vm/bitmaps/none');
   }),
-  'chain-too-deep': alone({}, async (service) => {
-    await service.create({ name: 'layer1', virtualSize: 512, clusterSize: 4096 });
+  'chain-too-deep': async () => {
+    // Each overlay opens all files below it, which takes its time; nothing here depends on what is in them.
+    await using service = await serveHouse(await openHouse({ engine: memoryEngine }));
+    await service.post('/v1/images', { name: 'layer1', virtualSize: 512 }).expect(201);
     const overlay = (depth: number) =>
-      service.post('/v1/images', { name: `layer${depth}`, backing: { image: `layer${depth - 1}` }, clusterSize: 4096 });
+      service.post('/v1/images', { name: `layer${depth}`, backing: { image: `layer${depth - 1}` } });
     for (let depth = 2; depth <= chainDepthMax; depth += 1) await overlay(depth).expect(201);
-    return overlay(chainDepthMax + 1);
-  }),
+    return metIn(await overlay(chainDepthMax + 1));
+  },
   'refcount-overflow': alone({}, async (service) => {
     await service.create({ name: 'vm', virtualSize: MiB, refcountBits: 1 });
     await service.write('vm', 0, pattern(512, 1));
