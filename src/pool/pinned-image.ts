@@ -72,6 +72,8 @@ export class PinnedImage {
   request(body: RequestBody, options: RequestOptions): Promise<unknown> {
     const { failure } = this;
     if (failure !== undefined) return Promise.reject(failure);
+    // Only a pool that ends closes what somebody still has; the thread would not know the image any more.
+    if (this.closing !== undefined) return Promise.reject(new Fault('engine-lost', { reason: 'closed' }));
     return this.#held === undefined ? this.#send(body, options) : this.#held.add(body, options);
   }
 

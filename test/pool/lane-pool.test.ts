@@ -1,4 +1,4 @@
-// The start of a pool: the first thread serves while the others still load.
+// The start of a pool: the first thread serves while the others still load; and its end, while somebody still has an image.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -9,6 +9,7 @@ import type { Connect, ConnectionEvents } from '../../src/pool/lane.ts';
 import { poolLimits } from '../../src/pool/limits.ts';
 import type { Message } from '../../src/pool/messages.ts';
 import { usual } from '../support/measure-spec.ts';
+import { bench, none, startInline } from '../support/pool-bench.ts';
 
 /** Stands for a thread: keeps what it is sent, and answers when the test says so. */
 class FakeThread {
@@ -103,4 +104,15 @@ test('a later thread that does not come up is told, and holds up nobody', async 
   two.answerAll();
   await ping;
   await pool.close();
+});
+
+test('whoever asks something of an image that the closing pool closes is told that it closes', async () => {
+  await using at = await bench(startInline, {});
+  await at.make('one', 512);
+  const handle = await at.open('one', { writable: true });
+  const closed = at.pool.close();
+  await assert.rejects(handle.call('flush', {}, none), { code: 'engine-lost', context: { reason: 'closed' } });
+  await closed;
+  handle.release();
+  assert.deepEqual(at.failures, []);
 });
