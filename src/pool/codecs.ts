@@ -7,6 +7,7 @@ import type { CodecResult, CodecTask } from '../engine/image.ts';
 export interface Codecs {
   /** Fault `engine-lost` when whoever did it has died over it, or nobody does anything any more. */
   perform(task: CodecTask): Promise<CodecResult>;
+  /** Repeated closing is no harm. */
   close(): Promise<void>;
 }
 

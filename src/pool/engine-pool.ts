@@ -147,6 +147,11 @@ export interface EnginePool {
    * when one does not answer in time, and `engine-lost` when one ends over it.
    */
   ping(): Promise<void>;
+  /**
+   * Nobody packs clusters any more, and a run that still needs it faults `engine-lost`. Once all runs are cut: what they
+   * have asked for takes its time from the closing of images.
+   */
+  stopPacking(): void;
   /** Stops the runs, flushes and closes everything and ends the threads. */
   close(): Promise<void>;
 }

@@ -119,8 +119,7 @@ export class LanePool implements EnginePool {
     request: AdmitRequest,
     options: RunOptions,
   ): Promise<{ description: ImageDescription; report: CheckReport }> {
-    const admitted = await this.#runOnFile({ kind: 'admit', request }, options);
-    return admitted as { description: ImageDescription; report: CheckReport };
+    return (await this.#runOnFile({ kind: 'admit', request }, options)) as Awaited<ReturnType<EnginePool['admit']>>;
   }
 
   requireUnstuck(imageId: string): void {
@@ -171,6 +170,8 @@ export class LanePool implements EnginePool {
     const patience = { signal: undefined, waitMs: this.#options.limits.pingWaitMs };
     await Promise.all(this.#crew.awake.map((lane) => patient(this.#crew.greet(lane), patience)));
   }
+
+  stopPacking = (): void => void this.#codecs.close();
 
   async close(): Promise<void> {
     this.#closed = true;
@@ -374,9 +375,7 @@ export class LanePool implements EnginePool {
   #giveUp(lane: Lane, reason: string, gone: Promise<void>): void {
     const held = [...this.#pins.values()].filter((pin) => pin.lane === lane).map(({ imageId }) => imageId);
     for (const imageId of held) this.#stuck.set(imageId, reason);
-    void gone.finally(() => {
-      for (const imageId of held) this.#stuck.delete(imageId);
-    });
+    void gone.finally(() => held.forEach((imageId) => this.#stuck.delete(imageId)));
     this.#bury(lane, reason);
   }
 

@@ -76,5 +76,16 @@ export function packingContract(
       assert.deepEqual(order, ['read', 'write']);
       assert.equal((await handle.run('check', {}, noRun)).clean, true);
     });
+
+    it('are lost when nobody packs any more, and the image goes on', async () => {
+      await using at = await bench(starts.threads, {});
+      await at.make('one', 16 * MiB);
+      const handle = await at.open('one', { writable: true });
+      const args = { offset: 0, bytes: pieceOf(1, 4 * MiB), detectZeroes: false };
+      const write = handle.run('writeCompressed', args, noRun);
+      at.pool.stopPacking();
+      await assert.rejects(write, { code: 'engine-lost' });
+      assert.equal((await handle.run('check', {}, noRun)).clean, true);
+    });
   });
 }
