@@ -118,6 +118,12 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
       report: (failure) => report(failure),
     });
     phases.push({
+      name: 'end what was cut',
+      spareMs: workSpareMs,
+      mayBeCut: true,
+      end: () => services.whenOver(),
+    });
+    phases.push({
       name: 'flush and close images',
       spareMs: imagesSpareMs,
       mayBeCut: false,
@@ -136,10 +142,10 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
       end: () => closeServer(server),
     });
     phases.push({
-      name: 'let go of those who wait',
+      name: 'let go of those who wait, and cut jobs',
       spareMs: requestsSpareMs,
       mayBeCut: true,
-      end: async () => services.jobs.letGo(),
+      end: async () => services.prepareToStop(),
     });
     const listen = (): Promise<string> => server.listen({ host: config.http.host, port: config.http.port });
     const reload = async (): Promise<void> => {
@@ -165,16 +171,17 @@ const microsecondsPerSecond = 1_000_000;
 /** Below so much free space readiness says that it is low. */
 const freeBytesMin = 1 * GiB;
 
-/** Who stops us with a signal kills us some time later: containers after 10 seconds. */
-const stopMsMax = 9_800;
+/** Who stops us with a signal kills us some time later: containers after 10 seconds. Ending the process takes some of them. */
+const stopMsMax = 9_500;
 
 /** How long requests may take to finish before their connections are cut. */
 const requestsMsMax = 8_000;
 
 /** What each phase leaves to those after it. */
-const requestsSpareMs = 1_600;
-const imagesSpareMs = 500;
-const threadsSpareMs = 250;
+const requestsSpareMs = 1_300;
+const imagesSpareMs = 200;
+const workSpareMs = 150;
+const threadsSpareMs = 100;
 const catalogSpareMs = 50;
 
 /** A certificate that is none is told as a thing to mend. */
@@ -253,13 +260,18 @@ function beginPool(
 
 /**
  * Stops listening and waits for the requests under way. Connections that clients keep open for later would hold this up
- * for their whole idle time, so they are closed again and again until the last answer is out.
+ * for their whole idle time, so they are closed again and again until the last answer is out. Those that are cut are not
+ * waited for: the time belongs to the images.
  */
 async function closeServer(server: App): Promise<void> {
+  const late = Promise.withResolvers<undefined>();
   const sweep = setInterval(() => server.server.closeIdleConnections(), sweepMs);
-  const cut = setTimeout(() => server.server.closeAllConnections(), requestsMsMax);
+  const cut = setTimeout(() => {
+    server.server.closeAllConnections();
+    late.resolve(undefined);
+  }, requestsMsMax);
   try {
-    await server.close();
+    await Promise.race([server.close(), late.promise]);
   } finally {
     clearInterval(sweep);
     clearTimeout(cut);

@@ -71,6 +71,8 @@ export class Jobs {
   /** Ends of waits. A promise for all of them would keep something of each until the process ends. */
   readonly #waits = new Set<() => void>();
   #stopping = false;
+  /** Why works with a row are cut, once they are. */
+  #cutting: Fault | undefined;
 
   constructor(parts: JobsParts) {
     this.#parts = parts;
@@ -97,6 +99,7 @@ export class Jobs {
         return { kind: 'over', value: end.value as JobResults[Kind], imageId: live.record.imageId ?? '' };
     }
     await live.keep(live.record.imageId ?? (image === undefined ? undefined : await this.#idOf(image)));
+    if (this.#cutting !== undefined) live.cut(this.#cutting);
     return { kind: 'job', job: this.#show(live.record) };
   }
 
@@ -152,9 +155,18 @@ export class Jobs {
     for (const end of this.#waits) end();
   }
 
-  /** Waits until no work goes on. What was cut is settled by the next process. */
-  async stop(): Promise<void> {
+  /**
+   * As {@link letGo}; and whatever has a row, now or when its request is answered, stops at its next step: the next process
+   * goes on with it, or says what became of it. Work without a row goes on for the request that waits for it.
+   */
+  cut(): void {
     this.letGo();
+    this.#cutting ??= new Fault('draining', {});
+    for (const live of this.#live.values()) if (live.kept) live.cut(this.#cutting);
+  }
+
+  /** Waits until no work goes on. What was cut is settled by the next process. */
+  async whenOver(): Promise<void> {
     await Promise.all(Array.from(this.#live.values(), (live) => live.over));
   }
 

@@ -49,6 +49,7 @@ export class LiveJob {
   readonly #over = Promise.withResolvers<undefined>();
   #record: JobRecord;
   #kept: boolean;
+  #cancelled = false;
   #storedAtMs = 0;
   #saving: Promise<void> = Promise.resolve();
 
@@ -82,7 +83,7 @@ export class LiveJob {
   }
 
   get cancelled(): boolean {
-    return this.#stopping.signal.aborted;
+    return this.#cancelled;
   }
 
   /** Resolves when the request has got through the door, or is over. */
@@ -127,8 +128,14 @@ export class LiveJob {
   async cancel(): Promise<void> {
     if (this.cancelled) return;
     this.#move('cancelling', {});
+    this.#cancelled = true;
     this.#stopping.abort(new JobCancelled());
     await this.#save();
+  }
+
+  /** The work stops at its next step, for another life to go on with it or to say what became of it. */
+  cut(reason: Fault): void {
+    this.#stopping.abort(reason);
   }
 
   /** The work goes on in another life: the row stays as it is. */

@@ -92,9 +92,13 @@ export class NewImages {
     });
   }
 
-  /** Ends what is being made, and waits until nothing is left of it. */
-  async stop(): Promise<void> {
+  /** Ends what is being made; nothing is made any more. */
+  cut(): void {
     this.#stopping.abort(new Fault('draining', {}));
+  }
+
+  /** Waits until nothing is being made, and nothing is left of what was cut. */
+  async whenOver(): Promise<void> {
     await this.#making.untilEmpty();
   }
 

@@ -90,10 +90,17 @@ export interface Services {
   /** Settles what an earlier process left half done. Before the first request. */
   start(): Promise<void>;
   /**
-   * Flushes and closes every image that is open. After the last request, before the pool and the catalog close. Throws
-   * when one of them did not close well.
+   * Ahead of {@link stop}, while the last requests go on: nobody waits for jobs any longer, jobs are cut, and images begin to
+   * be closed or flushed.
+   */
+  prepareToStop(): void;
+  /**
+   * Cuts whatever goes on, and flushes and closes every image that is open. After the last request. Throws when one of them
+   * did not close well.
    */
   stop(): Promise<void>;
+  /** Waits for the end of what {@link stop} has cut. Before the pool and the catalog close; the next start settles what is left. */
+  whenOver(): Promise<void>;
 }
 
 export function createServices(parts: ServiceParts): Services {
@@ -136,15 +143,22 @@ export function createServices(parts: ServiceParts): Services {
       await leases.start();
       await janitor.settle();
     },
+    prepareToStop: () => {
+      jobs.cut();
+      access.prepareToStop();
+    },
     stop: async () => {
-      jobs.letGo();
+      jobs.cut();
       leases.stop();
-      await newImages.stop();
-      try {
-        await access.stop();
-      } finally {
-        await jobs.stop();
-      }
+      newImages.cut();
+      const closed = access.stop();
+      // By now every run knows that it is cut.
+      parts.pool.stopPacking();
+      await closed;
+    },
+    whenOver: async () => {
+      await newImages.whenOver();
+      await jobs.whenOver();
     },
   };
 }

@@ -102,6 +102,7 @@ export async function openHouse(options: HouseOptions): Promise<ServiceHouse> {
     [Symbol.asyncDispose]: async () => {
       // What did not close well stands among the failures.
       await Promise.allSettled([services.stop()]);
+      await services.whenOver();
       await pool.close();
       await catalog.close();
       folder?.[Symbol.dispose]();
