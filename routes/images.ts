@@ -9,7 +9,7 @@ import type { Conditions } from '../src/http/conditional.ts';
 import { answerOnce } from '../src/http/idempotency.ts';
 import { readJson } from '../src/http/json-body.ts';
 import { pageCursors } from '../src/http/page-cursor.ts';
-import type { CreateOptions, Services } from '../src/services/services.ts';
+import type { CreateOptions, LeaseClaim, Services } from '../src/services/services.ts';
 import { answerImage, imageTag, versionTag } from './answers.ts';
 import { claimOf } from './claims.ts';
 import { jobResponse, performWork } from './long-work.ts';
@@ -124,14 +124,15 @@ export function imageRoutes(services: Services): Routes {
         schema: {
           operationId: 'deleteImage',
           tags: ['images'],
-          summary: 'Delete an image and its file; readers get some seconds to finish',
+          summary:
+            'Delete an image and its file; readers get some seconds to finish; with If-Match only the version that is meant',
           params: ImageParams,
           headers: ClaimHeaders,
           response: { 204: { description: 'It is gone' }, ...problemResponse() },
         },
       },
       async (request, reply) => {
-        await services.images.delete(request.params.image, claimOf(request));
+        await services.images.delete(request.params.image, termsOf(request));
         return reply.code(204).send();
       },
     );
@@ -169,15 +170,19 @@ function updateRoute(services: Services): Routes {
         },
       },
       async (request, reply) => {
-        const conditions = versionConditions(request);
-        const judge = (version: number): void => {
-          judgeChange(conditions, { etag: versionTag(version), facts: { version } });
-        };
-        const terms = { judge, claim: claimOf(request) };
-        return answerImage(reply, await services.images.update(request.params.image, request.body, terms));
+        return answerImage(reply, await services.images.update(request.params.image, request.body, termsOf(request)));
       },
     );
   };
+}
+
+/** The version that a change is meant for, and the lease that it is done with. */
+function termsOf(request: FastifyRequest): { judge: (version: number) => void; claim: LeaseClaim | undefined } {
+  const conditions = versionConditions(request);
+  const judge = (version: number): void => {
+    judgeChange(conditions, { etag: versionTag(version), facts: { version } });
+  };
+  return { judge, claim: claimOf(request) };
 }
 
 function versionConditions(request: FastifyRequest): Conditions {

@@ -169,7 +169,10 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
       problems: [...bodyProblems, 'image-not-found', 'image-not-ready', 'name-conflict', 'image-locked'],
     },
   ],
-  ['deleteImage', { takes: [], sends: {}, problems: [...changeProblems, 'image-protected'] }],
+  [
+    'deleteImage',
+    { takes: ['If-Match', 'If-None-Match'], sends: {}, problems: [...changeProblems, 'image-protected'] },
+  ],
   ['getChain', shows('image-not-found')],
   [
     'resizeImage',

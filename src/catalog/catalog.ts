@@ -166,9 +166,9 @@ export interface Catalog {
   removeImage(id: string): Promise<void>;
   /**
    * `ready`, `detached`, `failed` or (once more) `deleting` becomes `deleting`. Faults `image-not-found`, `image-not-ready`,
-   * `image-has-dependents`, `image-protected`.
+   * `image-has-dependents`, `image-protected`. Of another version than the one that is named: nothing, and undefined.
    */
-  beginDelete(id: string): Promise<ImageRecord>;
+  beginDelete(id: string, version?: number): Promise<ImageRecord | undefined>;
   /** `ready` becomes `detached`. Faults `image-not-found`, `image-not-ready`, `image-has-dependents`. */
   detachImage(id: string, change: { readonly nowMs: number }): Promise<ImageRecord>;
   /** `detached` becomes `ready`. */

@@ -96,13 +96,14 @@ export class SqliteCatalog implements Catalog {
     this.#reserve.keep();
   }
 
-  async beginDelete(id: string): Promise<ImageRecord> {
+  async beginDelete(id: string, meant?: number): Promise<ImageRecord | undefined> {
     return this.#atomically(() => {
-      const { name, state, protected: isProtected } = this.#require(id);
+      const { name, state, version, protected: isProtected } = this.#require(id);
       if (state === 'creating' || state === 'importing')
         throw new Fault('image-not-ready', { imageId: id, name, state });
       if (isProtected) throw new Fault('image-protected', { imageId: id, name });
       this.#requireNoDependents(id);
+      if (meant !== undefined && meant !== version) return undefined;
       this.#run(`UPDATE images SET state = 'deleting', version = version + 1 WHERE id = ?`, id);
       return this.#require(id);
     });

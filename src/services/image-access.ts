@@ -2,7 +2,7 @@
 
 import { Fault } from '../base/fault.ts';
 import type { ImageRecord, StructuralOperation } from '../catalog/catalog.ts';
-import type { VisitorOptions } from './image-caller.ts';
+import type { EditTerms, VisitorOptions } from './image-caller.ts';
 import { leavesImageUnknown } from './image-failures.ts';
 import { toImage } from './image-facts.ts';
 import type { Image } from './image-facts.ts';
@@ -184,7 +184,7 @@ export class ImageAccess {
       this.admit(record.id, claim, { changes: false });
     } else {
       const known = this.#keep(record);
-      await known.retire(this.#judged(known.id, detachmentOf(this.#parts, known), claim));
+      await known.retire(this.#judged(known.id, detachmentOf(this.#parts, known), { claim }));
       this.#parts.keys.forget(known.id);
     }
     return this.find(record.id);
@@ -213,10 +213,10 @@ export class ImageAccess {
     await this.findReady(imageId);
   }
 
-  /** See {@link deletionOf}; then what the leases say. */
-  async delete(image: string, claim?: LeaseClaim): Promise<void> {
+  /** See {@link deletionOf}; then what the leases say, and the terms. */
+  async delete(image: string, terms: Partial<EditTerms> = {}): Promise<void> {
     const known = this.#images.get(image) ?? this.#keep(await this.find(image));
-    await known.retire(this.#judged(known.id, deletionOf(this.#parts, known), claim));
+    await known.retire(this.#judged(known.id, deletionOf(this.#parts, known), terms));
     this.#parts.leases.forget(known.id);
     this.#parts.runtimes.forget(known.id);
     this.#parts.keys.forget(known.id);
@@ -306,14 +306,19 @@ export class ImageAccess {
     await Promise.all(Array.from(new Set(this.#images.values()), endOne));
   }
 
-  /** What cannot be retired in any case is refused for that, before the leases are asked. */
-  #judged(imageId: string, retirement: Retirement, claim: LeaseClaim | undefined): Retirement {
-    const begin = async (close: () => void): Promise<void> => {
-      const { state, dependentCount, protected: isProtected } = await this.find(imageId);
-      const kept = retirement.keepsFile || !isProtected;
-      const possible = kept && dependentCount === 0 && state !== 'creating' && state !== 'importing';
-      if (possible) this.#parts.leases.admit(imageId, claim, { changes: true });
-      await retirement.begin(close);
+  /** What cannot be retired in any case is refused for that, before the leases and the terms are asked. */
+  #judged(imageId: string, retirement: Retirement, { claim, judge }: Partial<EditTerms>): Retirement {
+    const begin = async (close: () => void): Promise<boolean> => {
+      for (;;) {
+        const { state, version, dependentCount, protected: isProtected } = await this.find(imageId);
+        const kept = retirement.keepsFile || !isProtected;
+        const possible = kept && dependentCount === 0 && state !== 'creating' && state !== 'importing';
+        if (possible) {
+          this.#parts.leases.admit(imageId, claim, { changes: true });
+          judge?.(version);
+        }
+        if (await retirement.begin(close, version)) return true;
+      }
     };
     return { ...retirement, begin };
   }

@@ -17,6 +17,14 @@ export interface VisitorOptions {
   readonly passphrases?: Passphrases | undefined;
 }
 
+/** On which terms a client asks to change what is said of an image, or to delete it. */
+export interface EditTerms {
+  /** Throws when the client meant another version. */
+  readonly judge: (version: number) => void;
+  /** The lease that the client has, if any. */
+  readonly claim: LeaseClaim | undefined;
+}
+
 /** For whom a call is made. */
 export interface CallerOptions extends Pick<VisitorOptions, 'changes' | 'signal'> {
   /** The epoch of the image in which the caller was let in to change it; left out for whoever only reads. */

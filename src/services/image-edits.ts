@@ -4,7 +4,7 @@ import { Fault } from '../base/fault.ts';
 import type { Catalog, ImageEdit, ImageRecord, Labels } from '../catalog/catalog.ts';
 import type { Image } from './image-facts.ts';
 import type { ImageAccess } from './image-access.ts';
-import type { LeaseClaim } from './lease-book.ts';
+import type { EditTerms } from './image-caller.ts';
 
 /** RFC 7396: what is undefined stays, null goes back to what a new image has. */
 export interface ImageChange {
@@ -13,14 +13,6 @@ export interface ImageChange {
   /** A label that is null is taken away. */
   readonly labels?: Readonly<Record<string, string | null>> | null | undefined;
   readonly protected?: boolean | null | undefined;
-}
-
-/** On which terms a client asks for it. */
-export interface EditTerms {
-  /** Throws when the client meant another version. */
-  readonly judge: (version: number) => void;
-  /** The lease that the client has, if any. */
-  readonly claim: LeaseClaim | undefined;
 }
 
 export class ImageEdits {

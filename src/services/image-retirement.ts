@@ -12,8 +12,11 @@ export interface Retirement {
   readonly keepsFile: boolean;
   /** Judges, while everybody is still in. Nothing has happened yet. */
   readonly judge: () => Promise<unknown>;
-  /** From now on there is no way back; `close` lets nobody new in, and is called without a gap after what it stands on. */
-  readonly begin: (close: () => void) => Promise<unknown>;
+  /**
+   * From now on there is no way back; `close` lets nobody new in, and is called without a gap after what it stands on.
+   * False, and nothing, for an image that is of another version by now than the one that was judged.
+   */
+  readonly begin: (close: () => void, version?: number) => Promise<boolean>;
   /** After the file was closed. */
   readonly end: () => Promise<unknown>;
 }
@@ -30,9 +33,10 @@ export function deletionOf(parts: OpeningParts, image: Retired): Retirement {
     reason: notReady(image, 'deleting'),
     keepsFile: false,
     judge: async () => undefined,
-    begin: async (close) => {
-      await catalog.beginDelete(image.id);
-      close();
+    begin: async (close, version) => {
+      const begun = await catalog.beginDelete(image.id, version);
+      if (begun !== undefined) close();
+      return begun !== undefined;
     },
     end: async () => {
       await directory.remove('images', image.id);
@@ -52,7 +56,10 @@ export function detachmentOf(parts: OpeningParts, image: Retired): Retirement {
       parts.pool.requireUnstuck(image.id);
       await requireUsable(parts, image.id, { changes: true });
     },
-    begin: async (close) => close(),
+    begin: async (close) => {
+      close();
+      return true;
+    },
     end: () => catalog.detachImage(image.id, { nowMs: clock() }),
   };
 }

@@ -18,7 +18,8 @@ import type {
 } from '../pool/protocol.ts';
 import type { ImageAccess } from './image-access.ts';
 import { ImageEdits } from './image-edits.ts';
-import type { EditTerms, ImageChange } from './image-edits.ts';
+import type { EditTerms } from './image-caller.ts';
+import type { ImageChange } from './image-edits.ts';
 import type { Image } from './image-facts.ts';
 import type { LeaseClaim } from './lease-book.ts';
 import { generationFirst } from './new-images.ts';
@@ -176,9 +177,9 @@ export class Images {
     return this.#edits.apply(image, change, terms);
   }
 
-  /** Readers get some seconds to finish. Faults `image-protected`, `image-has-dependents`, `image-in-use` while a run is under way. */
-  async delete(image: string, claim?: LeaseClaim): Promise<void> {
-    await this.#access.delete(image, claim);
+  /** Readers get some seconds to finish; the terms are judged by the very version that goes. Faults `image-protected`, `image-has-dependents`, `image-in-use` while a run is under way. */
+  async delete(image: string, terms?: EditTerms): Promise<void> {
+    await this.#access.delete(image, terms);
   }
 
   /** Hands the file to another program. Faults `image-has-dependents`, `image-in-use`, `image-not-ready`. */

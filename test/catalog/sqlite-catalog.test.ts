@@ -105,8 +105,11 @@ test('an image with dependents is not deleted and says which they are', async ()
   await catalog.beginDelete(someId(2));
   await assert.rejects(catalog.beginDelete(someId(1)), faultOf('image-has-dependents', { dependents }));
   await catalog.removeImage(someId(2));
-  assert.equal((await catalog.beginDelete(someId(1))).state, 'deleting');
-  assert.equal((await catalog.beginDelete(someId(1))).state, 'deleting');
+  const version = (await catalog.findImage('base'))?.version ?? 0;
+  assert.equal(await catalog.beginDelete(someId(1), version + 1), undefined);
+  assert.equal((await catalog.findImage('base'))?.state, 'ready');
+  assert.equal((await catalog.beginDelete(someId(1), version))?.state, 'deleting');
+  assert.equal((await catalog.beginDelete(someId(1)))?.state, 'deleting');
 });
 
 test('an image that is still being made is not deleted', async () => {

@@ -21,6 +21,22 @@ async function namesOf(query: string): Promise<readonly string[]> {
   return (answer.body as { items: ImageBody[] }).items.map(({ name }) => name);
 }
 
+describe('deleting an image', () => {
+  test('of the version that is meant, and of no other', async () => {
+    const { version } = await service.create({ name: 'd1', virtualSize: MiB });
+    const path = '/v1/images/d1';
+    const stale = await service.delete(path).set('If-Match', `"${version - 1}"`);
+    assert.deepEqual([stale.status, codeOf(stale)], [412, 'precondition-failed']);
+    assert.equal((stale.body as { version: number }).version, version);
+    assert.equal((await service.delete(path).set('If-None-Match', '*')).status, 412);
+    await service.patch(path, { protected: true }).expect(200);
+    const kept = await service.delete(path).set('If-Match', '"0"');
+    assert.equal(codeOf(kept), 'image-protected', 'the state comes before the condition');
+    const free = await service.patch(path, { protected: false }).expect(200);
+    await service.delete(path).set('If-Match', String(free.headers['etag'])).expect(204);
+  });
+});
+
 describe('changing what is said of an image', () => {
   test('merges what was sent and leaves the rest', async () => {
     const made = await service.create({ name: 'u1', virtualSize: MiB, description: 'old', labels: { a: '1', b: '2' } });
