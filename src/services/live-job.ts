@@ -140,20 +140,23 @@ export class LiveJob {
 
   /** The work goes on in another life: the row stays as it is. */
   leave(): void {
-    this.#admitted.resolve(undefined);
-    this.#begun.resolve(undefined);
-    this.#over.resolve(undefined);
+    this.#settle();
   }
 
   async end(end: WorkEnd): Promise<void> {
     this.#moveToEnd(end);
-    this.#admitted.resolve(undefined);
-    this.#begun.resolve(undefined);
     try {
       await this.#save();
     } finally {
-      this.#over.resolve(undefined);
+      this.#settle();
     }
+  }
+
+  /** `over` is first: who waits to be admitted and is refused hears that it is over, and makes no job of it. */
+  #settle(): void {
+    this.#over.resolve(undefined);
+    this.#admitted.resolve(undefined);
+    this.#begun.resolve(undefined);
   }
 
   #moveToEnd(end: WorkEnd): void {

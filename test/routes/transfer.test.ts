@@ -158,6 +158,17 @@ describe('an imported file', () => {
     assert.doesNotMatch(answer.text, /100 Continue/);
   });
 
+  test('that is refused is no job, wanted at once or not', async () => {
+    const taken = service.put('/v1/imports/source?format=raw').set('Prefer', 'respond-async').send(content);
+    assert.equal(codeOf(await taken), 'name-conflict');
+    const head = 'PUT /v1/imports/left?format=raw HTTP/1.1\r\nHost: localhost\r\nPrefer: respond-async\r\n';
+    const body = `Content-Length: ${size}\r\n\r\n${'x'.repeat(65_536)}`;
+    await exchange(service.application.server.server, head + body, { waitMs: 500 });
+    while ((await service.get('/v1/images/left')).status !== 404) await new Promise(setImmediate);
+    const jobs = (await service.get('/v1/jobs').expect(200)).body as { items: readonly object[] };
+    assert.deepEqual(jobs.items, []);
+  });
+
   test('that breaks off leaves nothing', async () => {
     const head = 'PUT /v1/imports/broken HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n';
     await exchange(service.application.server.server, head + file.subarray(0, 1000).toString('latin1'), {
