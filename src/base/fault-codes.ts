@@ -62,7 +62,7 @@ export const faultCodes = {
   'refcount-entry-invalid': { kind: 'corrupt', title: 'A refcount table entry is not aligned to a cluster' },
   'snapshot-table-invalid': { kind: 'corrupt', title: 'The snapshot table breaks its limits' },
   'bitmap-directory-invalid': { kind: 'corrupt', title: 'The bitmap directory breaks its limits' },
-  'virtual-size-too-large': { kind: 'unsupported', title: 'The virtual size is above 8 PiB' },
+  'virtual-size-too-large': { kind: 'unsupported', title: 'The virtual size is 8 PiB or more' },
   'host-offset-invalid': { kind: 'corrupt', title: 'An offset points outside the places where clusters may be' },
   'compressed-data-invalid': { kind: 'corrupt', title: 'A compressed cluster cannot be unpacked' },
 

@@ -49,7 +49,7 @@ const flushEvery = 256 * MiB;
 const sizeFirst = 1 * GiB;
 
 /** Virtual sizes above are refused (the limit of the format's tables). */
-const sizeMax = 8 * PiB;
+const sizeMax = 8 * PiB - sectorSize;
 
 /** Faults `unsupported-option`: what is to be preallocated must be known. */
 export function requireKnownSize(create: RawImportFormat, bodyLength: number | undefined): void {

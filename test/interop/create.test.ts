@@ -97,8 +97,8 @@ describe('an image that we make (OPS-06)', () => {
 describe('a large image that we make', () => {
   const large: readonly Partial<CreateSpec>[] = [
     { virtualSize: 256 * GiB, preallocation: 'metadata' },
-    { virtualSize: 8 * PiB, clusterSize: 2 * MiB },
-    { virtualSize: 8 * PiB, clusterSize: 2 * MiB, extendedL2: true, refcountBits: 64 },
+    { virtualSize: 8 * PiB - 512, clusterSize: 2 * MiB },
+    { virtualSize: 8 * PiB - 512, clusterSize: 2 * MiB, extendedL2: true, refcountBits: 64 },
     { virtualSize: 2 * PiB },
     { virtualSize: 128 * GiB, clusterSize: 512, refcountBits: 1 },
     { virtualSize: 128 * GiB, clusterSize: 512, refcountBits: 64 },

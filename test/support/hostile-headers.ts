@@ -82,10 +82,10 @@ const fields: readonly HostileImage[] = [
     [21, undefined],
   ]),
   ...field64('size', 24, [
-    [2n ** 53n + 1n, 'virtual-size-too-large'],
+    [2n ** 53n, 'virtual-size-too-large'],
     [2n ** 63n, 'virtual-size-too-large'],
     [top, 'virtual-size-too-large'],
-    [2n ** 53n, 'l1-table-too-small'],
+    [2n ** 53n - 1n, 'l1-table-too-small'],
     [2n ** 21n + 512n, 'l1-table-too-small'],
     [1n, undefined],
     [0n, undefined],

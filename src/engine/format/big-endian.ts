@@ -18,12 +18,12 @@ export function readUint64(view: DataView, at: number, field: string): number {
   return joinHalves(high, view.getUint32(at + 4));
 }
 
-/** Reads the size of a disk in bytes, up to 8 PiB = 2^53; more is the fault `virtual-size-too-large`. */
+/** Reads the size of a disk in bytes, below 8 PiB = 2^53; more is the fault `virtual-size-too-large`. */
 export function readVirtualSize(view: DataView, at: number): number {
   const high = view.getUint32(at);
   const low = view.getUint32(at + 4);
   const size = joinHalves(high, low);
-  if (size > virtualSizeMax || (size === virtualSizeMax && low !== 0)) {
+  if (!Number.isSafeInteger(size)) {
     throw new Fault('virtual-size-too-large', { size: decimalOf(high, low), sizeMax: virtualSizeMax });
   }
   return size;
@@ -39,9 +39,9 @@ export function writeUint64(view: DataView, at: number, value: number): void {
   writeHalves(view, at, value);
 }
 
-/** Writes the size of a disk in bytes, up to 8 PiB = 2^53. */
+/** Writes the size of a disk in bytes, below 8 PiB = 2^53. */
 export function writeVirtualSize(view: DataView, at: number, size: number): void {
-  assert(Number.isInteger(size) && size >= 0 && size <= virtualSizeMax, 'a disk has at most 8 PiB');
+  assert(Number.isSafeInteger(size) && size >= 0, 'a disk has less than 8 PiB');
   writeHalves(view, at, size);
 }
 

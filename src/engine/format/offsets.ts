@@ -4,10 +4,13 @@ import { assert } from '../../base/assert.ts';
 import type { Brand } from '../../base/brand.ts';
 import { PiB } from '../../base/units.ts';
 
-/** The largest virtual disk here, and so the end of the last guest byte: 2^53, still an exact number. */
-export const virtualSizeMax = 8 * PiB;
+/** Where the last cluster of the largest disk ends: 2^53, still an exact number. */
+const guestOffsetMax = 8 * PiB;
 
-/** A byte position on the virtual disk; its end may be {@link virtualSizeMax}. */
+/** The largest virtual disk here: whole sectors, and a safe number, as sizes are in JSON. */
+export const virtualSizeMax = guestOffsetMax - 512;
+
+/** A byte position on the virtual disk, or where a cluster of it ends. */
 export type GuestOffset = Brand<number, 'GuestOffset'>;
 
 /** A byte position in the image file. */
@@ -17,7 +20,7 @@ export type HostOffset = Brand<number, 'HostOffset'>;
 export type HostCluster = Brand<number, 'HostCluster'>;
 
 export function guestOffset(value: number): GuestOffset {
-  assert(Number.isInteger(value) && value <= virtualSizeMax, 'a guest offset is a whole number up to 8 PiB');
+  assert(Number.isInteger(value) && value <= guestOffsetMax, 'a guest offset is a whole number up to 8 PiB');
   assert(value >= 0, 'a guest offset is not negative');
   return value as GuestOffset;
 }

@@ -57,14 +57,14 @@ test('reads numbers below 2^53 exactly and names the field of a larger one', () 
   }
 });
 
-test('reads and writes disk sizes up to 8 PiB and not a byte more', () => {
+test('reads and writes disk sizes below 8 PiB and no others', () => {
   const view = viewOf(new Uint8Array(8));
-  for (const size of [0, 512, 2 ** 53 - 512, 2 ** 53]) {
+  for (const size of [0, 512, 2 ** 53 - 512]) {
     writeVirtualSize(view, 0, size);
     assert.equal(view.getBigUint64(0), BigInt(size));
     assert.equal(readVirtualSize(view, 0), size);
   }
-  for (const size of [2n ** 53n + 1n, 2n ** 53n + 512n, 2n ** 64n - 1n]) {
+  for (const size of [2n ** 53n, 2n ** 53n + 1n, 2n ** 53n + 512n, 2n ** 64n - 1n]) {
     view.setBigUint64(0, size);
     assert.equal(
       faultCodeOf(() => readVirtualSize(view, 0)),
@@ -72,7 +72,7 @@ test('reads and writes disk sizes up to 8 PiB and not a byte more', () => {
     );
   }
   assert.throws(() => {
-    writeVirtualSize(view, 0, 2 ** 53 + 512);
+    writeVirtualSize(view, 0, 2 ** 53);
   }, BrokenAssertion);
 });
 

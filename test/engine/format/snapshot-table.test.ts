@@ -51,7 +51,7 @@ function withExtra(extraLength: number): Uint8Array {
 
 test('decodes what it encodes, with names in every script', () => {
   for (const name of ['abc', '', 'снимок 雪 🎞', 'x'.repeat(65_535)]) {
-    const record = someRecord({ name, vmStateSize: 2 ** 40, virtualSize: 2 ** 53, icount: icountUnknown });
+    const record = someRecord({ name, vmStateSize: 2 ** 40, virtualSize: 2 ** 53 - 512, icount: icountUnknown });
     assert.deepEqual(decodeSnapshotEntry(encodeSnapshotEntry(record, currentSize)), record);
   }
 });

@@ -173,12 +173,7 @@ describe('a snapshot entry', () => {
       { diskSize: 8n * 2n ** 40n + 1n },
       invalid,
     ],
-    [
-      'a disk of a size that is safe (LIM-05)',
-      { diskSize: 0n },
-      { diskSize: 2n ** 53n + 1n },
-      'virtual-size-too-large',
-    ],
+    ['a disk of a size that is safe (LIM-05)', { diskSize: 0n }, { diskSize: 2n ** 53n }, 'virtual-size-too-large'],
     [
       'a VM state of a size that is safe (LIM-11)',
       { vmStateSize: 2n ** 53n - 1n },

@@ -163,7 +163,7 @@ describe('a spec', () => {
     [{ compat: '0.10', compressionType: 'zstd' }, 'unsupported-option', 'compressionType'],
     [{ virtualSize: -512 }, 'invalid-geometry', 'virtualSize'],
     [{ virtualSize: 0.5 }, 'invalid-geometry', 'virtualSize'],
-    [{ virtualSize: 8 * PiB + 512, clusterSize: 2 * MiB }, 'invalid-geometry', 'virtualSize'],
+    [{ virtualSize: 8 * PiB, clusterSize: 2 * MiB }, 'invalid-geometry', 'virtualSize'],
     [{ virtualSize: 2 * PiB + 1 }, 'invalid-geometry', 'virtualSize'],
     [{ virtualSize: 1 * PiB + 1, extendedL2: true }, 'invalid-geometry', 'virtualSize'],
     [
@@ -171,7 +171,11 @@ describe('a spec', () => {
       'invalid-geometry',
       'preallocation',
     ],
-    [{ virtualSize: 8 * PiB, clusterSize: 2 * MiB, preallocation: 'metadata' }, 'invalid-geometry', 'preallocation'],
+    [
+      { virtualSize: 8 * PiB - 512, clusterSize: 2 * MiB, preallocation: 'metadata' },
+      'invalid-geometry',
+      'preallocation',
+    ],
     [{ preallocation: 'full', backing: { fileName: 'a', format: 'raw' } }, 'unsupported-option', 'preallocation'],
     [{ backing: { fileName: '', format: 'raw' } }, 'invalid-geometry', 'backing'],
     [{ backing: { fileName: 'ä'.repeat(512), format: 'raw' } }, 'invalid-geometry', 'backing'],
@@ -192,7 +196,7 @@ describe('a spec', () => {
   }
 
   it('may ask for the largest disk and the longest names', () => {
-    assert.equal(headerOf(made({ virtualSize: 8 * PiB, clusterSize: 2 * MiB })).size, 8 * PiB);
+    assert.equal(headerOf(made({ virtualSize: 8 * PiB - 512, clusterSize: 2 * MiB })).size, 8 * PiB - 512);
     assert.equal(headerOf(made({ virtualSize: 2 * PiB })).l1Entries, 4_194_304);
     const fileName = 'a'.repeat(376);
     const tight = made({ clusterSize: 512, backing: { fileName, format: 'raw' } });
