@@ -46,6 +46,19 @@ export class CheckLog {
   }
 
   #find(kind: CheckFinding['kind'], maker: FindingMaker): void {
-    if (this.#findings.length < findingsMax) this.#findings.push({ kind, ...maker() });
+    if (this.#findings.length >= findingsMax) return;
+    const { guestOffset, hostOffset, message } = maker();
+    this.#findings.push({ kind, ...exact({ guestOffset, hostOffset }), message });
   }
+}
+
+/** The offsets that are told: a broken field may hold one of 2^53 or more, which a plain number holds about only. */
+function exact(
+  offsets: Readonly<Record<'guestOffset' | 'hostOffset', number | undefined>>,
+): Pick<CheckFinding, 'guestOffset' | 'hostOffset'> {
+  const { guestOffset, hostOffset } = offsets;
+  return {
+    ...(guestOffset !== undefined && Number.isSafeInteger(guestOffset) ? { guestOffset } : {}),
+    ...(hostOffset !== undefined && Number.isSafeInteger(hostOffset) ? { hostOffset } : {}),
+  };
 }

@@ -1,6 +1,6 @@
 // What a check found: qemu-img's words and counters (CHK-01, CHK-15).
 
-/** One finding; `message` is a sentence for a person. Offsets in bytes. */
+/** One finding; `message` is a sentence for a person. Offsets in bytes, left out from 2^53 on. */
 export interface CheckFinding {
   readonly kind: 'corruption' | 'leak' | 'check-error';
   readonly guestOffset?: number;

@@ -49,6 +49,14 @@ describe('a check', () => {
     assert.equal(checked(imageWithSnapshot()).clean, true);
   });
 
+  test('tells no place that a number does not hold exactly', () => {
+    const image = imageWithSnapshot();
+    image.setU64(image.snapshotAt(0), 2n ** 63n);
+    const [finding] = checked(image).findings;
+    assert.equal(finding?.kind, 'corruption');
+    assert.equal(finding.hostOffset, undefined);
+  });
+
   test('tells a leak with its place', () => {
     const image = soundImage();
     const place = image.target(image.l2At(3));
