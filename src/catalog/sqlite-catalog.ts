@@ -24,6 +24,7 @@ import { DiskReserve, orFault } from './disk-reserve.ts';
 import { changesMetadata, selectChain, selectImages, toFactsRow, toImageRecord } from './image-records.ts';
 import type { ImageRow } from './image-records.ts';
 import { migrate } from './migrate.ts';
+import { keepPrivate } from './private-file.ts';
 import { SqliteIdempotency } from './sqlite-idempotency.ts';
 import { SqliteJobs } from './sqlite-jobs.ts';
 import { SqliteLeases } from './sqlite-leases.ts';
@@ -53,6 +54,7 @@ export class SqliteCatalog implements Catalog {
 
   /** Opens the file, makes it if needed, and brings its schema up to date. `:memory:` is one that nobody keeps. */
   static open(path: string): SqliteCatalog {
+    if (path !== ':memory:') keepPrivate(path);
     const database = new Sqlite(path);
     try {
       database.pragma('journal_mode = WAL');

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { chmodSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
@@ -208,6 +209,19 @@ test('a failed image says why', async () => {
   await catalog.failImage(someId(1), { reason: 'the file is missing', nowMs: 9_000 });
   const failed = await catalog.findImage('vm1');
   assert.deepEqual([failed?.state, failed?.stateReason], ['failed', 'the file is missing']);
+});
+
+test('only the user of the service may read the catalog, one of an earlier day too', async () => {
+  using folder = tempFolder();
+  const path = join(folder.path, 'catalog.sqlite');
+  const modes = (): readonly number[] => ['', '-wal', '-shm'].map((part) => statSync(path + part).mode & 0o777);
+  const catalog = SqliteCatalog.open(path);
+  assert.deepEqual(modes(), [0o600, 0o600, 0o600]);
+  await catalog.close();
+  chmodSync(path, 0o644);
+  const again = SqliteCatalog.open(path);
+  assert.deepEqual(modes(), [0o600, 0o600, 0o600]);
+  await again.close();
 });
 
 test('everything is there when the catalog is opened again, and a later schema is refused', async () => {
