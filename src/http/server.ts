@@ -266,7 +266,7 @@ function judgeEncoding(request: FastifyRequest): Fault | undefined {
 /** What a route of the API does not name in its schema it does not take: an option in the wrong place is not ignored. */
 function refuseUnasked(request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void {
   const { schema, url } = request.routeOptions;
-  if (schema === undefined || url?.startsWith('/v1/') !== true) {
+  if (schema === undefined || url === undefined || !/^\/v1(?:\/|$)/.test(url)) {
     done(judgeEncoding(request));
     return;
   }

@@ -19,6 +19,7 @@ describe('an option in the wrong place', () => {
   test('is refused in the query of a route that takes none', async () => {
     for (const answer of [
       await service.post('/v1/images/vm/check?repair=all', undefined),
+      await service.get('/v1?repair=all'),
       await service.get('/v1/images/vm?repair=all'),
       await service.get('/v1/images/vm/info?repair=all'),
       await service.delete('/v1/images/vm?repair=all'),
