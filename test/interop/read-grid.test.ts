@@ -4,6 +4,6 @@
 
 import { everySecond } from '../support/every-second.ts';
 import { gridImages } from '../support/image-matrix-grid.ts';
-import { testReading } from '../support/read-judge.ts';
+import { readingAlone, testReading } from '../support/read-judge.ts';
 
-testReading(everySecond(gridImages));
+testReading(everySecond(gridImages), readingAlone);

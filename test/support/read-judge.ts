@@ -15,10 +15,19 @@ import { tempFolder } from './temp-folder.ts';
 /** Items of one page of extents: few, so that every image has several pages. */
 const pageLimit = 5;
 
-/** Registers the tests: bytes, extents, snapshots, what is told of it, and a file that reading leaves as it was. */
-export function testReading(images: readonly ImageRecipe[]): void {
+/** For images of which nothing else is judged. */
+export const readingAlone = { verbs: 'reads', judgeMore: (): void => undefined };
+
+/**
+ * Registers the tests: bytes, extents, snapshots, what is told of it, and a file that reading leaves as it was. Making an
+ * image takes longer than judging it: `judgeMore` is given its path in the end.
+ */
+export function testReading(
+  images: readonly ImageRecipe[],
+  { verbs, judgeMore }: { readonly verbs: string; readonly judgeMore: (path: string) => void },
+): void {
   for (const image of images) {
-    test(`reads ${image.id} as QEMU does`, () => {
+    test(`${verbs} ${image.id} as QEMU does`, () => {
       using folder = tempFolder();
       const path = cook(image, folder.path);
       const before = statSync(path);
@@ -38,6 +47,7 @@ export function testReading(images: readonly ImageRecipe[]): void {
       }
       const after = statSync(path);
       assert.deepEqual([after.size, after.mtimeMs], [before.size, before.mtimeMs], 'reading changes nothing');
+      judgeMore(path);
     });
   }
 }

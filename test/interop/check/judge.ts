@@ -52,6 +52,11 @@ export function judgeLikeQemu(damages: readonly Damage[]): void {
   }
 }
 
+/** Judges an image as it is, without repairs. */
+export function checkLikeQemu(path: string): void {
+  compareVerdicts(ours(path, 'none'), theirs(path, 'none'), undefined);
+}
+
 function judge(case_: {
   readonly damage: Damage;
   readonly base: string;
