@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
 import { Fault } from '../../src/base/fault.ts';
+import { MiB } from '../../src/base/units.ts';
 import type { Engine } from '../../src/pool/engine.ts';
 import type { WriteOptions } from '../../src/services/services.ts';
 import { brakedEngine } from '../support/braked-service.ts';
@@ -21,6 +22,9 @@ const unflushed: WriteOptions = {
   sha256: undefined,
   expected: undefined,
 };
+
+/** A job at once. */
+const asked = { waitMs: 0, requestId: 'one', key: undefined, claim: undefined } as const;
 
 async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 5));
@@ -70,7 +74,6 @@ describe('the begin of a stop', { timeout: 60_000 }, () => {
     const { services } = house;
     for (const name of ['vm1', 'vm2']) await services.images.create(newImage({ name }));
     brake.held = true;
-    const asked = { waitMs: 0, requestId: 'one', key: undefined, claim: undefined } as const;
     const check = { ...asked, kind: 'check', image: 'vm1', options: { repair: 'none' }, waitsFrom: 'now' } as const;
     const outcome = await services.jobs.perform(check, (control) =>
       services.images.check('vm1', { repair: 'none' }, control),
@@ -88,6 +91,24 @@ describe('the begin of a stop', { timeout: 60_000 }, () => {
     // The next process begins it again.
     const { state, endedAtMs } = (await house.catalog.jobs.find(outcome.job.id)) ?? {};
     assert.deepEqual([state, endedAtMs], ['running', undefined]);
+    assert.deepEqual(house.failures, []);
+  });
+
+  test('has what it cut undone, so that the next start has nothing to repair', async () => {
+    const brake: Brake = { held: false };
+    await using house = await openHouse({ engine: brakedEngine(brake) });
+    const { services, catalog } = house;
+    const { id } = await services.images.create(newImage({ name: 'vm1' }));
+    brake.held = true;
+    const options = { virtualSize: 2 * MiB, allowShrink: false, preallocation: 'off' } as const;
+    const resize = { ...asked, kind: 'resize', image: 'vm1', options, waitsFrom: 'now' } as const;
+    const outcome = await services.jobs.perform(resize, (control) => services.images.resize('vm1', options, control));
+    assert.ok(outcome.kind === 'job');
+    assert.equal((await catalog.findImage(id))?.structural, 'resize');
+    services.prepareToStop();
+    await until(async () => (await catalog.findImage(id))?.structural === undefined);
+    await services.stop();
+    assert.equal((await catalog.findImage(id))?.settled, true);
     assert.deepEqual(house.failures, []);
   });
 });

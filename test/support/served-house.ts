@@ -40,7 +40,7 @@ export async function serveHouse(house: ServiceHouse, isDraining: () => boolean 
     server: server.server,
     ...requestsTo(server.server),
     [Symbol.asyncDispose]: async () => {
-      house.services.jobs.letGo();
+      house.services.prepareToStop();
       await server.close();
       await house[Symbol.asyncDispose]();
     },
