@@ -9,6 +9,7 @@ export class AbsentVerbs extends PlainImage {
   readonly commit = notHere;
   readonly digest = notHere;
   readonly compareWith = notHere;
+  readonly setRuntime = notHere;
   readonly bitmaps = notHere;
   readonly bitmap = notHere;
   readonly dirtyExtents = notHere;

@@ -177,7 +177,6 @@ class MemoryImage extends AbsentVerbs implements EngineImage {
   }
 
   readonly inspect = inspection;
-  readonly setRuntime = noVmState;
   readonly settle = (): void => this.flush();
 
   *resize(options: { virtualSize: number; allowShrink: boolean }): Steps<void> {
