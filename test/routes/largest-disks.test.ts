@@ -5,12 +5,14 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import { MiB, PiB } from '../../src/base/units.ts';
+import { KiB, MiB, PiB } from '../../src/base/units.ts';
 import { ImageBytes } from '../support/image-bytes.ts';
 import { codeOf, startTestService } from '../support/test-service.ts';
 import type { ImageBody, TestService } from '../support/test-service.ts';
 
 const clusterSizes = Array.from({ length: 13 }, (_, index) => 512 << index);
+/** Those that are made as large: both ends, and the two between which the limit of the format becomes ours. */
+const madeLarge = [512, 64 * KiB, 128 * KiB, 2 * MiB];
 const largest = 8 * PiB - 512;
 /** In the header of the file. */
 const sizeAt = 24;
@@ -23,13 +25,14 @@ after(async () => service[Symbol.asyncDispose]());
 
 describe('the largest disk', () => {
   for (const clusterSize of clusterSizes) {
-    test(`with clusters of ${clusterSize} bytes is what info says, and can be made`, async () => {
+    test(`with clusters of ${clusterSize} bytes is what info says`, async () => {
       const name = `small-${clusterSize}`;
       await service.create({ name, virtualSize: MiB, clusterSize });
       const answer = await service.get(`/v1/images/${name}/info`).expect(200);
       const { limits } = answer.body as { readonly limits: { readonly virtualSizeMax: number } };
       const virtualSize = limits.virtualSizeMax;
       assert.equal(virtualSize, Math.min(largest, (clusterSize ** 2 / 8) * 4_194_304));
+      if (!madeLarge.includes(clusterSize)) return;
       const made = await service.create({ name: `large-${clusterSize}`, virtualSize, clusterSize });
       assert.equal(made.virtualSize, virtualSize);
       const more = { name: 'more', virtualSize: virtualSize + 512, clusterSize };
