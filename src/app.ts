@@ -3,6 +3,8 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { Server as TlsServer } from 'node:https';
 
+import { pino } from 'pino';
+
 import { documentHead } from '../routes/document.ts';
 import { allRoutes } from '../routes/index.ts';
 import type { ProcessFigures } from '../routes/route-parts.ts';
@@ -16,7 +18,7 @@ import { Entrance } from './entrance.ts';
 import { RequestMetrics } from './http/request-metrics.ts';
 import type { App } from './http/schema.ts';
 import { createServer } from './http/server.ts';
-import type { ServerOptions } from './http/server.ts';
+import type { Log, ServerOptions } from './http/server.ts';
 import type { EnginePool } from './pool/engine-pool.ts';
 import { InlinePool } from './pool/inline-pool.ts';
 import { poolLimits } from './pool/limits.ts';
@@ -39,6 +41,7 @@ export interface ApplicationOptions {
 /** The service, made and ready to be asked, not listening yet. */
 export interface Application {
   readonly server: App;
+  readonly log: Log;
   /** Binds the address of the settings; returns the URL that was bound. */
   listen(): Promise<string>;
   /** Reads the files of tokens and certificate again; what was known before stays when they cannot be used. */
@@ -82,25 +85,27 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
       entropy: randomBytes,
     });
     const metrics = new RequestMetrics();
+    const log = pino({ level: config.log.level });
     const server = await dressServer({
-      logLevel: config.log.level,
+      log,
       newRequestId: randomUUID,
       hosts: config.http.hosts,
       tokens: entrance.tokens,
       demandOf,
       tls: entrance.certificate,
       metrics,
+      clock: () => performance.now(),
       isDraining: () => state.draining,
       document: documentHead(options.identity.version),
     });
     report = ({ doing, imageId, error }) => {
-      server.log.error({ err: error, doing, imageId }, 'failed in the background');
+      log.error({ err: error, doing, imageId }, 'failed in the background');
     };
     early.forEach(report);
-    if (warning !== undefined) server.log.warn(warning);
-    if (hostCopies) server.log.info('data goes from file to file by the file system itself');
+    if (warning !== undefined) log.warn(warning);
+    if (hostCopies) log.info('data goes from file to file by the file system itself');
     if (entrance.adminTokenPath !== undefined) {
-      server.log.warn({ path: entrance.adminTokenPath }, 'asking for the admin token that is kept in this file');
+      log.warn({ path: entrance.adminTokenPath }, 'asking for the admin token that is kept in this file');
     }
     const ids = new IdSource({ clock: Date.now, entropy: randomBytes });
     const services = createServices({
@@ -153,7 +158,7 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
       const certificate = await entrance.rereadCertificate();
       if (certificate !== undefined && server.server instanceof TlsServer) server.server.setSecureContext(certificate);
     };
-    return { server, listen, reload, stop };
+    return { server, log, listen, reload, stop };
   } catch (error) {
     await stop();
     throw error;

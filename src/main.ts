@@ -26,7 +26,7 @@ async function main(): Promise<void> {
   if (config.http.tokensFile !== undefined || config.http.tls !== undefined) reloadOnHangUp(application);
   try {
     const url = await application.listen();
-    application.server.log.info({ url, dataDirectory: config.data.directory }, 'ready');
+    application.log.info({ url, dataDirectory: config.data.directory }, 'ready');
     // Whoever starts the service learns where it is, whatever the log leaves out.
     process.stderr.write(`qcowd: listening on ${url}, data in ${config.data.directory}\n`);
     // Where NODE_COMPILE_CACHE says so, what was compiled is kept now: a killed process would keep nothing.
@@ -50,7 +50,7 @@ const oneWishMs = 1_000;
 
 /** The first signal ends in order; a later one, when somebody does not want to wait, at once. */
 function endOnSignals(application: Application): { readonly isAsked: () => boolean } {
-  const { log } = application.server;
+  const { log } = application;
   let askedAtMs: number | undefined;
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
@@ -75,7 +75,7 @@ function endOnSignals(application: Application): { readonly isAsked: () => boole
 
 /** Without files to read again, a hang-up means what it means to every process. */
 function reloadOnHangUp(application: Application): void {
-  const { log } = application.server;
+  const { log } = application;
   process.on('SIGHUP', () => {
     application.reload().then(
       () => log.info('read the tokens and the certificate again'),

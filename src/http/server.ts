@@ -5,7 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import { fastify, LogController } from 'fastify';
-import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 
 import type { FaultCode } from '../base/fault-codes.ts';
 import { Fault } from '../base/fault.ts';
@@ -44,7 +44,8 @@ export interface DocumentHead {
 }
 
 export interface ServerOptions {
-  readonly logLevel: LogLevel;
+  /** Where lines go. Fastify's own logger would listen for the end of every answer, that of short reads too. */
+  readonly log: Log;
   /** A new id for a request that brings none. */
   readonly newRequestId: () => string;
   /** Names besides loopback that the service is reached by; asked about where there are no tokens. */
@@ -57,6 +58,8 @@ export interface ServerOptions {
   readonly tls: TlsFiles | undefined;
   /** Told of every answer and every connection. */
   readonly metrics: RequestMetrics;
+  /** Milliseconds that only go on. */
+  readonly clock: () => number;
   /** True from the moment on when no new work is taken. */
   readonly isDraining: () => boolean;
   readonly document: DocumentHead;
@@ -68,7 +71,8 @@ export interface TlsFiles {
   readonly key: Buffer;
 }
 
-export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
+/** Takes what is worth a line. */
+export type Log = FastifyBaseLogger;
 
 /** The request line and the headers together, in bytes. */
 const headerLengthMax = 32 * KiB;
@@ -84,10 +88,10 @@ const keepAliveTimeoutMs = 72_000;
 /** An instance without routes. Register them, then `ready()`. */
 export async function createServer(options: ServerOptions): Promise<App> {
   const app = fastify({
-    logger: options.logLevel === 'silent' ? false : { level: options.logLevel },
+    logger: false,
     logController: new LogController({ disableRequestLogging: true }),
     // A logger of its own for each request costs more than naming the request in the few lines that there are.
-    childLoggerFactory: (logger) => logger,
+    childLoggerFactory: () => options.log,
     genReqId: (request) => requestIdOf(request, options.newRequestId),
     ...listenerOptions(options.tls),
     requestTimeout: 0,
@@ -112,7 +116,6 @@ export async function createServer(options: ServerOptions): Promise<App> {
   preparePrincipals(app);
   app.addHook('onRequest', judgeRequest(options));
   app.addHook('preValidation', refuseUnasked);
-  app.addHook('onResponse', countAnswer(options.metrics));
   options.metrics.watch(app.server, options.tls === undefined ? 'connection' : 'secureConnection');
   answerUnknownRoutes(app);
   admitBodiesOnDemand(app);
@@ -200,12 +203,16 @@ function requestIdOf(request: IncomingMessage, newRequestId: () => string): stri
 /** The one hook that every request passes; data requests too, so it does little. */
 function judgeRequest(options: ServerOptions) {
   return (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void => {
+    // Asked for once: what a route is, is put together anew each time.
+    const { config, schema } = request.routeOptions as { config?: RouteConfig; schema?: { operationId?: string } };
+    const operation = schema?.operationId;
+    countAnswer(reply.raw, operation, options);
     void reply.header('request-id', request.id);
     if (request.raw.url !== undefined && request.raw.url.length > urlLengthMax) {
       done(new Fault('uri-too-long', {}));
       return;
     }
-    const demand = demandOf(request, options);
+    const demand = config?.isFree === true ? 'free' : options.demandOf(operation);
     const stranger =
       options.tokens === undefined || demand === 'free' ? undefined : authenticate(request, options.tokens);
     if (stranger !== undefined) {
@@ -223,7 +230,7 @@ function judgeRequest(options: ServerOptions) {
     }
     if (options.isDraining()) {
       void reply.header('connection', 'close');
-      if (!answersWhileDraining(request)) {
+      if (config?.whileDraining !== true) {
         done(new Fault('draining', {}));
         return;
       }
@@ -280,12 +287,12 @@ function refuseUnasked(request: FastifyRequest, _reply: FastifyReply, done: (err
   done(member === undefined ? judgeEncoding(request) : invalidRequest({ pointer: `/${member}`, in: 'body', message }));
 }
 
-function countAnswer(metrics: RequestMetrics) {
-  return (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
-    const operation = request.routeOptions.schema?.operationId ?? 'none';
-    metrics.count(operation, { status: reply.statusCode, ms: reply.elapsedTime });
-    done();
-  };
+/** By a listener of its own: the hook for it would have Fastify bring two more, and take them away again. */
+function countAnswer(raw: ServerResponse, operation: string | undefined, { metrics, clock }: ServerOptions): void {
+  const beganAt = clock();
+  raw.on('finish', () => {
+    metrics.count(operation ?? 'none', { status: raw.statusCode, ms: clock() - beganAt });
+  });
 }
 
 /** What a route's `config` may say. */
@@ -294,17 +301,6 @@ export interface RouteConfig {
   readonly whileDraining?: true;
   /** Part of a page that has no operation and is for everybody. */
   readonly isFree?: true;
-}
-
-function demandOf(request: FastifyRequest, options: ServerOptions): Demand {
-  const config = request.routeOptions.config as RouteConfig | undefined;
-  if (config?.isFree === true) return 'free';
-  return options.demandOf(request.routeOptions.schema?.operationId);
-}
-
-function answersWhileDraining(request: FastifyRequest): boolean {
-  const config = request.routeOptions.config as RouteConfig;
-  return config.whileDraining === true;
 }
 
 /** The access log: a hook for every route but those that move image bytes. */

@@ -6,30 +6,19 @@ import request from 'supertest';
 import { Fault } from '../../src/base/fault.ts';
 import { answerBytes, rangeOf } from '../../src/http/byte-answer.ts';
 import { conditionsOf } from '../../src/http/conditional.ts';
-import { RequestMetrics } from '../../src/http/request-metrics.ts';
 import type { App } from '../../src/http/schema.ts';
 import { createServer } from '../../src/http/server.ts';
+import { bareServer } from '../support/bare-server.ts';
 
 const sizeBefore = 3_000;
 /** What everybody believes until the first read. */
 const known = { size: sizeBefore, generation: 1 };
 /** What is the case. */
 const real = { size: sizeBefore, generation: 1 };
-const noFacts = { contractOf: () => undefined, headerProblems: {}, problemMembers: {}, problemMemberSchemas: {} };
 let app: App;
 
 before(async () => {
-  app = await createServer({
-    logLevel: 'silent',
-    newRequestId: () => 'made',
-    hosts: [],
-    tokens: undefined,
-    demandOf: () => 'read',
-    tls: undefined,
-    metrics: new RequestMetrics(),
-    isDraining: () => false,
-    document: { title: 'test', version: '1', description: 'a test', tags: [], facts: noFacts },
-  });
+  app = await createServer(bareServer());
   app.get('/bytes', async (asked, reply) => {
     void reply.header('content-type', 'application/octet-stream');
     return await answerBytes(asked, reply, {

@@ -9,29 +9,17 @@ import { Fault } from '../../src/base/fault.ts';
 import { answerBytes, rangeOf } from '../../src/http/byte-answer.ts';
 import { conditionsOf } from '../../src/http/conditional.ts';
 import { bodyOf, bodyPatience } from '../../src/http/request-body.ts';
-import { RequestMetrics } from '../../src/http/request-metrics.ts';
 import type { App } from '../../src/http/schema.ts';
 import { createServer } from '../../src/http/server.ts';
+import { bareServer } from '../support/bare-server.ts';
 import { exchange } from '../support/raw-http.ts';
 
 const content = Buffer.from(Array.from({ length: 3_000_000 }, (_, index) => index % 251));
 const state = { draining: false, generation: 1, generationOfBytes: 1, failAt: Infinity, sentLength: 0 };
 let app: App;
 
-const noFacts = { contractOf: () => undefined, headerProblems: {}, problemMembers: {}, problemMemberSchemas: {} };
-
 before(async () => {
-  app = await createServer({
-    logLevel: 'silent',
-    newRequestId: () => 'made',
-    hosts: [],
-    tokens: undefined,
-    demandOf: () => 'read',
-    tls: undefined,
-    metrics: new RequestMetrics(),
-    isDraining: () => state.draining,
-    document: { title: 'test', version: '1', description: 'a test', tags: [], facts: noFacts },
-  });
+  app = await createServer({ ...bareServer(), isDraining: () => state.draining });
   app.post(
     '/things',
     {

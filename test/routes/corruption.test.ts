@@ -26,7 +26,7 @@ test('a write that would hit a table fails, is logged, marks the image, and nobo
   image.write(path);
   await service.post('/v1/images/vm/attach', {}).expect(200);
 
-  const logged = mock.method(service.application.server.log, 'error');
+  const logged = mock.method(service.application.log, 'error');
   const put = (offset: number) =>
     service
       .put('/v1/images/vm/data')

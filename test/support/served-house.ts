@@ -7,6 +7,7 @@ import { allRoutes } from '../../routes/index.ts';
 import { demandOf } from '../../routes/operation-scopes.ts';
 import { RequestMetrics } from '../../src/http/request-metrics.ts';
 import { createServer } from '../../src/http/server.ts';
+import { bareServer } from './bare-server.ts';
 import { requestsTo } from './http-client.ts';
 import type { HttpClient } from './http-client.ts';
 import type { ServiceHouse } from './service-house.ts';
@@ -20,12 +21,9 @@ export interface ServedHouse extends AsyncDisposable, HttpClient {
 export async function serveHouse(house: ServiceHouse, isDraining: () => boolean = () => false): Promise<ServedHouse> {
   const metrics = new RequestMetrics();
   const server = await createServer({
-    logLevel: 'silent',
+    ...bareServer(),
     newRequestId: () => 'request',
-    hosts: [],
-    tokens: undefined,
     demandOf,
-    tls: undefined,
     metrics,
     isDraining,
     document: documentHead('0.0.0-test'),
