@@ -7,7 +7,8 @@ import { Dispatcher } from './dispatcher.ts';
 import type { Engine } from './engine.ts';
 import { deriveAside } from './key-desk.ts';
 import type { PoolLimits } from './limits.ts';
-import type { Message } from './messages.ts';
+import { fullMessage, shortAnswer } from './short-forms.ts';
+import type { SentMessage } from './short-forms.ts';
 
 /** What a thread is started with. */
 export interface EngineThreadData {
@@ -30,9 +31,9 @@ export function serveEngine(parts: {
     engine,
     limits: data.limits,
     clock,
-    send: (answers, transfer) => port.postMessage(answers, transfer),
+    send: (answers, transfer) => port.postMessage(answers.map(shortAnswer), transfer),
     deriveKey: deriveAside,
   });
-  port.on('message', (messages: readonly Message[]) => dispatcher.receive(messages));
+  port.on('message', (messages: readonly SentMessage[]) => dispatcher.receive(messages.map(fullMessage)));
   port.once('close', () => dispatcher.abandon());
 }

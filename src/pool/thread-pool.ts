@@ -8,7 +8,8 @@ import type { EngineThreadData } from './engine-thread.ts';
 import { LanePool } from './lane-pool.ts';
 import type { PoolOptions } from './lane-pool.ts';
 import type { Connection, ConnectionEvents } from './lane.ts';
-import type { Answer } from './messages.ts';
+import { fullAnswer, shortMessage } from './short-forms.ts';
+import type { SentAnswer } from './short-forms.ts';
 import { ThreadCodecs } from './thread-codecs.ts';
 
 export interface ThreadPoolOptions extends PoolOptions {
@@ -78,7 +79,7 @@ function startThread(options: ThreadPoolOptions, events: ConnectionEvents): Conn
   const workerData: EngineThreadData = { limits, locks, hostCopies, cacheBytes: Math.floor(cacheBytes / threads) };
   const worker = new Worker(options.entry, { workerData, name: 'engine' });
   let reason = 'the engine thread has ended';
-  worker.on('message', (answers: readonly Answer[]) => events.receive(answers));
+  worker.on('message', (answers: readonly SentAnswer[]) => events.receive(answers.map(fullAnswer)));
   worker.on('error', (error: unknown) => {
     reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
   });
@@ -88,7 +89,7 @@ function startThread(options: ThreadPoolOptions, events: ConnectionEvents): Conn
   });
   worker.on('exit', () => events.exit(reason));
   return {
-    send: (messages, transfer) => worker.postMessage(messages, transfer),
+    send: (messages, transfer) => worker.postMessage(messages.map(shortMessage), transfer),
     end: async () => {
       await worker.terminate();
     },
