@@ -1,6 +1,6 @@
 // The composition root: every object of the service is made here, once, in order, and ended in the reverse order.
 
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { Server as TlsServer } from 'node:https';
 
 import { pino } from 'pino';
@@ -16,6 +16,7 @@ import { SqliteCatalog } from './catalog/sqlite-catalog.ts';
 import type { Config } from './config.ts';
 import { Entrance } from './entrance.ts';
 import { RequestMetrics } from './http/request-metrics.ts';
+import { requestNames } from './http/request-names.ts';
 import type { App } from './http/schema.ts';
 import { createServer } from './http/server.ts';
 import type { Log, ServerOptions } from './http/server.ts';
@@ -88,7 +89,7 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
     const log = pino({ level: config.log.level });
     const server = await dressServer({
       log,
-      newRequestId: randomUUID,
+      newRequestId: requestNames(randomBytes(processChanceLength)),
       hosts: config.http.hosts,
       tokens: entrance.tokens,
       demandOf,
@@ -164,6 +165,9 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
     throw error;
   }
 }
+
+/** In bytes: two processes are not told apart by less. */
+const processChanceLength = 9;
 
 /** What this process takes of the machine. */
 function processFigures(): ProcessFigures {

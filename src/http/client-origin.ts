@@ -6,11 +6,28 @@ import { Fault } from '../base/fault.ts';
 import { isLoopback } from '../base/loopback.ts';
 
 /**
+ * The judge for a service with these names, see {@link judgeOrigin}. Nearly all requests come under one name, and the one
+ * that was ours last is not taken apart again.
+ */
+export function originJudge(
+  hosts: readonly string[],
+): (headers: IncomingHttpHeaders, authority: string | undefined) => Fault | undefined {
+  let ours: string | undefined;
+  return (headers, authority) => {
+    const isPlain = headers.origin === undefined && headers['sec-fetch-site'] === undefined;
+    if (isPlain && authority !== undefined && authority === ours) return undefined;
+    const fault = judgeOrigin(headers, { authority, hosts });
+    if (fault === undefined) ours = authority;
+    return fault;
+  };
+}
+
+/**
  * The fault of a request that came under a foreign name (so that no page can point its own name at us) or from a
  * foreign page (`Origin`, `Sec-Fetch-Site`), or undefined. `authority` is whom the request is meant for; `hosts` are
  * names that are ours too.
  */
-export function judgeOrigin(
+function judgeOrigin(
   headers: IncomingHttpHeaders,
   { authority: host, hosts }: { readonly authority: string | undefined; readonly hosts: readonly string[] },
 ): Fault | undefined {

@@ -12,7 +12,7 @@ import { Fault } from '../base/fault.ts';
 import { KiB } from '../base/units.ts';
 import { authenticate, judgeScope, preparePrincipals, principalOf } from './authentication.ts';
 import type { Demand, TokenFinder } from './authentication.ts';
-import { judgeOrigin } from './client-origin.ts';
+import { originJudge } from './client-origin.ts';
 import { ClientGone } from './disconnect.ts';
 import { readJson, readNoForm } from './json-body.ts';
 import { KnownPaths } from './known-paths.ts';
@@ -202,6 +202,7 @@ function requestIdOf(request: IncomingMessage, newRequestId: () => string): stri
 
 /** The one hook that every request passes; data requests too, so it does little. */
 function judgeRequest(options: ServerOptions) {
+  const judgeOrigin = originJudge(options.hosts);
   return (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void => {
     // Asked for once: what a route is, is put together anew each time.
     const { config, schema } = request.routeOptions as { config?: RouteConfig; schema?: { operationId?: string } };
@@ -244,7 +245,7 @@ function judgeRequest(options: ServerOptions) {
       done(judgeScope(request, demand));
       return;
     }
-    done(judgeOrigin(request.headers, { authority: authorityOf(request.raw), hosts: options.hosts }));
+    done(judgeOrigin(request.headers, authorityOf(request.raw)));
   };
 }
 
