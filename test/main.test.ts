@@ -47,10 +47,14 @@ describe('the process', () => {
   });
 
   test('says that its data directory cannot be made and exits 1', watchdog, async () => {
-    const { code, stderr } = await failToStart({ QCOWD_DATA_DIR: '/dev/null', QCOWD_PORT: '0' });
-    assert.equal(code, 1);
-    assert.match(stderr, /^qcowd: QCOWD_DATA_DIR: the folder cannot be made or used \(E/m);
-    assert.doesNotMatch(stderr, /\n {4}at /);
+    // No folder, and one that is there and takes none.
+    const paths = ['/dev/null', '/proc/data'];
+    const endings = await Promise.all(paths.map((path) => failToStart({ QCOWD_DATA_DIR: path, QCOWD_PORT: '0' })));
+    for (const { code, stderr } of endings) {
+      assert.equal(code, 1);
+      assert.match(stderr, /^qcowd: QCOWD_DATA_DIR: the folder cannot be made or used \(E/m);
+      assert.doesNotMatch(stderr, /\n {4}at /);
+    }
   });
 
   test('says that another process owns its data directory and exits 1', watchdog, async () => {

@@ -9,7 +9,7 @@
 import { constants } from 'node:fs';
 import type { Stats } from 'node:fs';
 import { mkdir, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 import { assert } from '../base/assert.ts';
 import type { FileIdentity } from '../base/file-identity.ts';
@@ -40,7 +40,7 @@ export class DataDirectory {
   /** Makes the folders that are missing, for this user only. */
   static async open(path: string): Promise<DataDirectory> {
     for (const folder of [path, join(path, 'images'), join(path, 'staging')]) {
-      await mkdir(folder, { recursive: true, mode: folderMode });
+      await makeFolder(folder);
     }
     await syncPath(path);
     return new DataDirectory(path);
@@ -196,6 +196,31 @@ async function statOf(path: string): Promise<Stats | undefined> {
 }
 
 const folderMode = 0o700;
+
+/**
+ * Makes a folder where there is none, and those above it. Not by `recursive`: below a folder that takes no new ones, as
+ * /proc, Node 24 tries that for ever.
+ */
+async function makeFolder(path: string): Promise<void> {
+  if (await isFolder(path)) return;
+  const parent = dirname(path);
+  if (parent !== path) await makeFolder(parent);
+  try {
+    await mkdir(path, { mode: folderMode });
+  } catch (error) {
+    // Somebody else may have made it meanwhile.
+    if (!(await isFolder(path))) throw error;
+  }
+}
+
+/** What cannot be looked at is none: making it says why. */
+async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+}
+
 const idPattern = /^img_[0-9a-f-]{36}$/;
 
 /** Makes a file's bytes, or a folder's names, survive a crash. */

@@ -61,9 +61,15 @@ export async function startService(
   };
 }
 
-/** Runs the service with settings that it cannot start with. */
+/** Runs the service with settings that it cannot start with. One that does not end by itself is killed: its code is null. */
 export async function failToStart(settings: Readonly<Record<string, string>>): Promise<Ending> {
-  return gather(launch(settings, unlimited));
+  const child = launch(settings, unlimited);
+  const watchdog = setTimeout(() => child.kill('SIGKILL'), startMsMax);
+  try {
+    return await gather(child);
+  } finally {
+    clearTimeout(watchdog);
+  }
 }
 
 /** Runs shell lines; any that fails ends them. */
