@@ -2,12 +2,22 @@
 
 import { sendAnswer } from '../src/http/answer.ts';
 import { answerOnce } from '../src/http/idempotency.ts';
+import { pageCursors } from '../src/http/page-cursor.ts';
 import type { Services } from '../src/services/services.ts';
 import { grantedAnswer } from './answers.ts';
 import { madeAnswer } from './made-answers.ts';
 import type { Routes } from './route-parts.ts';
-import { ImageParams } from './schemas/common.ts';
-import { AcquireLease, BreakLease, Lease, LeasePage, LeaseParams, printLease, printLeases } from './schemas/leases.ts';
+import { ImageParams, limitDefault } from './schemas/common.ts';
+import {
+  AcquireLease,
+  BreakLease,
+  Lease,
+  LeasePage,
+  LeaseParams,
+  ListLeasesQuery,
+  printLease,
+  printLeases,
+} from './schemas/leases.ts';
 import { json, problemResponse } from './schemas/problem.ts';
 
 export function leaseRoutes(services: Services): Routes {
@@ -43,10 +53,18 @@ export function leaseRoutes(services: Services): Routes {
           tags: ['leases'],
           summary: 'Who has claimed an image',
           params: ImageParams,
-          response: { 200: json('All leases of the image', LeasePage), ...problemResponse() },
+          querystring: ListLeasesQuery,
+          response: { 200: json('One page', LeasePage), ...problemResponse() },
         },
       },
-      async (request) => printLeases(await services.leases.list(request.params.image)),
+      async (request) => {
+        const { limit, cursor } = request.query;
+        const { image } = request.params;
+        const cursors = pageCursors('leases', { image });
+        const query = { limit: limit ?? limitDefault, after: cursors.parse(cursor) };
+        const { items, next } = await services.leases.list(image, query);
+        return printLeases(items, { nextCursor: cursors.print(next) });
+      },
     );
 
     app.post(
@@ -93,14 +111,14 @@ export function leaseRoutes(services: Services): Routes {
           summary: 'End every lease of an image, at once or after a grace',
           params: ImageParams,
           body: BreakLease.optional(),
-          response: { 202: json('The leases that still hold for their grace', LeasePage), ...problemResponse() },
+          response: { 202: json('All leases that still hold for their grace', LeasePage), ...problemResponse() },
         },
       },
       async (request, reply) => {
         const graceMs = (request.body?.graceSeconds ?? 0) * 1000;
         const left = await services.leases.break(request.params.image, { graceMs });
         void reply.code(202);
-        return printLeases(left);
+        return printLeases(left, { nextCursor: null });
       },
     );
   };

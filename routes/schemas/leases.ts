@@ -3,7 +3,7 @@
 import { z } from 'zod';
 
 import type { Lease as LeaseValue, LeaseView } from '../../src/services/services.ts';
-import { ImageKey, printTime, Size, Time } from './common.ts';
+import { Cursor, ImageKey, Limit, printTime, Size, Time } from './common.ts';
 
 export const LeaseMode = z.enum(['exclusive', 'shared']);
 
@@ -32,8 +32,10 @@ export const Lease = z
 export const HeldLease = z.object(lease).meta({ id: 'HeldLease' });
 
 export const LeasePage = z
-  .object({ items: z.array(HeldLease), nextCursor: z.null() })
+  .object({ items: z.array(HeldLease), nextCursor: z.string().nullable() })
   .meta({ id: 'LeasePage', description: 'The leases of an image, without their ids, the oldest first' });
+
+export const ListLeasesQuery = z.strictObject({ limit: Limit, cursor: Cursor });
 
 const ttlSecondsMin = 5;
 const ttlSecondsMax = 86_400;
@@ -79,8 +81,11 @@ export function printLease(held: LeaseValue): z.input<typeof Lease> {
   return { id: held.id, ...printHeldLease(held) };
 }
 
-export function printLeases(leases: readonly LeaseView[]): z.input<typeof LeasePage> {
-  return { items: leases.map(printHeldLease), nextCursor: null };
+export function printLeases(
+  leases: readonly LeaseView[],
+  { nextCursor }: { readonly nextCursor: string | null },
+): z.input<typeof LeasePage> {
+  return { items: leases.map(printHeldLease), nextCursor };
 }
 
 export function printHolder(held: LeaseView): z.input<typeof LeaseHolder> {

@@ -22,6 +22,13 @@ export interface LeaseView {
   readonly expiresAtMs: number;
 }
 
+/** A stretch of the leases of an image. */
+export interface LeaseList {
+  readonly items: readonly LeaseView[];
+  /** What the next stretch comes after; undefined at the end. */
+  readonly next: string | undefined;
+}
+
 /** A lease that holds. */
 export interface HeldLease {
   readonly record: LeaseRecord;
@@ -138,6 +145,18 @@ export class LeaseBook {
   /** The leases of an image, the oldest first. */
   list(imageId: string): readonly LeaseView[] {
     return this.#live(imageId).map((lease) => this.view(lease));
+  }
+
+  /** Some of them, in the same order. Those that end between two stretches move no other from one to the next. */
+  page(imageId: string, query: { readonly limit: number; readonly after: string | undefined }): LeaseList {
+    const { limit, after = '' } = query;
+    const rest = this.#live(imageId)
+      .map((lease) => ({ lease, place: placeOf(lease.record) }))
+      .filter(({ place }) => place > after)
+      .toSorted((one, other) => (one.place < other.place ? -1 : 1));
+    const page = rest.slice(0, limit);
+    const next = rest.length > limit ? page.at(-1)?.place : undefined;
+    return { items: page.map(({ lease }) => this.view(lease)), next };
   }
 
   /** The lease of an image that ends last. */
@@ -300,6 +319,14 @@ const storesPerPeriod = 4;
 
 /** Nobody has ever leased the image. */
 const free: Admission = { epoch: 0, lease: undefined };
+
+/** Sorts as the leases do, by age and then by key; the same after a restart. */
+function placeOf({ acquiredAtMs, key }: LeaseRecord): string {
+  return `${String(acquiredAtMs).padStart(placeDigits, '0')}:${key}`;
+}
+
+/** Of the largest number that is exact. */
+const placeDigits = 16;
 
 function lastToEnd(leases: readonly HeldLease[]): HeldLease | undefined {
   return leases.toSorted((one, other) => other.endsAtMs - one.endsAtMs)[0];

@@ -3,7 +3,7 @@
 import type { LeaseMode } from '../catalog/catalog.ts';
 import type { ImageAccess } from './image-access.ts';
 import { keyOf } from './lease-book.ts';
-import type { LeaseBook, LeaseView } from './lease-book.ts';
+import type { LeaseBook, LeaseList, LeaseView } from './lease-book.ts';
 import type { ServiceParts } from './service-parts.ts';
 import { TurnsByImage } from './turns-by-image.ts';
 
@@ -95,9 +95,10 @@ export class Leases {
     });
   }
 
-  async list(image: string): Promise<readonly LeaseView[]> {
+  /** The oldest first; `after` is the `next` of the stretch before. */
+  async list(image: string, query: { readonly limit: number; readonly after: string | undefined }): Promise<LeaseList> {
     const { access, book } = this.#parts;
-    return book.list((await access.find(image)).id);
+    return book.page((await access.find(image)).id, query);
   }
 
   /** Faults `lease-lost`. */

@@ -213,6 +213,32 @@ describe('a shared lease', () => {
   });
 });
 
+describe('the list', () => {
+  test('goes page by page, the oldest first, also when the lease at which a page ended is over', async () => {
+    const image = await newImage();
+    const leases = new Map<string, string>();
+    for (const owner of ['a', 'b', 'c', 'd', 'e'])
+      leases.set(owner, (await acquire(image, { mode: 'shared', owner })).id);
+    const at = `/v1/images/${image}/leases`;
+    const list = async (query: string): Promise<{ items: LeaseBody[]; nextCursor: string | null }> =>
+      (await service.get(`${at}${query}`).expect(200)).body as { items: LeaseBody[]; nextCursor: string | null };
+    const all = await list('');
+    assert.deepEqual([all.items.length, all.nextCursor], [5, null]);
+    assert.deepEqual(await list('?limit=5'), { items: all.items, nextCursor: null });
+    const walked: (string | null)[] = [];
+    for (let cursor: string | null = ''; cursor !== null;) {
+      const page = await list(`?limit=2${cursor === '' ? '' : `&cursor=${cursor}`}`);
+      walked.push(...page.items.map(({ owner }) => owner));
+      cursor = page.nextCursor;
+      await service.delete(`${at}/${leases.get(walked.at(-1) ?? '') ?? ''}`).expect(204);
+    }
+    assert.deepEqual(
+      walked,
+      all.items.map(({ owner }) => owner),
+    );
+  });
+});
+
 describe('a fencing token', () => {
   test('grows by one with every exclusive lease, and with no shared one', async () => {
     const image = await newImage();

@@ -75,6 +75,7 @@ describe('a cursor', () => {
       `/v1/images/vm/snapshots?cursor=${images}`,
       `/v1/images/second/snapshots?cursor=${snapshots}`,
       `/v1/images/vm/extents?cursor=${images}`,
+      `/v1/images/vm/leases?cursor=${images}`,
     ]) {
       const answer = await service.get(path);
       assert.equal(answer.status, 400, `${path}: ${answer.text}`);
