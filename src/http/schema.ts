@@ -90,6 +90,6 @@ function toFault(error: z.ZodError, place: RequestError['in']): Fault {
 }
 
 /** RFC 6901. */
-function pointerTo(path: readonly PropertyKey[]): string {
+export function pointerTo(path: readonly PropertyKey[]): string {
   return path.map((key) => `/${String(key).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
 }

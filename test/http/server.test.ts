@@ -134,9 +134,19 @@ describe('a request', () => {
   });
 
   test('with JSON that is none, or that reaches for a prototype, is refused', async () => {
-    for (const text of ['{', '{"size":1,"__proto__":{}}']) {
+    for (const [text, pointer] of [
+      ['{', ''],
+      ['{"size":1,"__proto__":{}}', '/__proto__'],
+      ['{"size":1,"labels":{"a":"b","__proto__":"x"}}', '/labels/__proto__'],
+      ['{"a/b":[null,{"\\u005f_proto__":1}]}', '/a~1b/1/__proto__'],
+    ] as const) {
       const answer = await request(app.server).post('/things').set('content-type', 'application/json').send(text);
       assert.equal(answer.status, 400, text);
+      const { errors } = answer.body as { errors: { pointer: string; in: string }[] };
+      assert.deepEqual(
+        errors.map((error) => [error.pointer, error.in]),
+        [[pointer, 'body']],
+      );
     }
   });
 
