@@ -1,8 +1,9 @@
 // Reads the snapshot table for a check: tolerant where a check reports or a repair mends (CHK-12, SNT-01…SNT-05).
 
-import { alignUp } from '../../base/integers.ts';
+import { alignUp, isSafePair, joinHalves } from '../../base/integers.ts';
 import { FileWindow } from '../file/file-window.ts';
-import { snapshotCountMax } from '../format/header.ts';
+import { l1EntriesFor } from '../format/geometry.ts';
+import { l1EntriesMax, snapshotCountMax } from '../format/header.ts';
 import {
   extraLengthMax,
   extraLengthMinV3,
@@ -97,10 +98,31 @@ function walkEntries(
         message: `Snapshot table entry ${index} does not say how large the disk was.`,
       }));
     }
-    places.add(hostOffset, window.view, at);
+    const unreadable = unreadableSizeOf(subject, window, hostOffset);
+    if (unreadable !== undefined) {
+      log.error(1, () => ({ hostOffset, message: `Snapshot table entry ${index} ${unreadable}` }));
+    }
+    places.add(hostOffset, window.view, window.seek(hostOffset, snapshotFixedLength));
     end = entryEnd;
   }
   return places;
+}
+
+/**
+ * What QEMU reads and we do not (LIM-05): such an image is sound, and no repair makes it smaller. The end of a sentence
+ * about the entry at `entryAt`; undefined for one that can be read.
+ */
+function unreadableSizeOf({ geometry }: CheckSubject, window: FileWindow, entryAt: number): string | undefined {
+  const { view } = window;
+  const at = window.seek(entryAt, snapshotFixedLength + extraLengthMinV3);
+  const extraLength = view.getUint32(at + 36);
+  if (extraLength >= 8 && !isSafePair(view.getUint32(at + 40))) {
+    return 'has a VM state of 8 PiB or more, which this service does not read: it refuses the image. Delete the snapshot with QEMU.';
+  }
+  if (extraLength < extraLengthMinV3) return undefined;
+  const size = joinHalves(view.getUint32(at + 48), view.getUint32(at + 52));
+  if (Number.isSafeInteger(size) && l1EntriesFor(geometry, size) <= l1EntriesMax) return undefined;
+  return 'is of a disk larger than this service reads: it refuses the image. Delete the snapshot with QEMU.';
 }
 
 /** Dropped at once by the repair that asked for it: fixed, not standing. */

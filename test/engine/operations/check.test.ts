@@ -5,6 +5,7 @@ import { MemoryFile } from '../../../src/engine/file/memory-file.ts';
 import { findingsMax } from '../../../src/engine/operations/check-report.ts';
 import type { CheckReport } from '../../../src/engine/operations/check-report.ts';
 import { check } from '../../../src/engine/operations/check.ts';
+import { repair } from '../../../src/engine/operations/repair.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import {
   clusterSize,
@@ -55,6 +56,29 @@ describe('a check', () => {
     const [finding] = checked(image).findings;
     assert.equal(finding?.kind, 'corruption');
     assert.equal(finding.hostOffset, undefined);
+  });
+
+  test('tells a snapshot whose sizes are beyond our limits, and no repair touches it (LIM-05)', () => {
+    for (const [field, value, message] of [
+      [40, 2n ** 53n, /^Snapshot table entry 0 has a VM state of 8 PiB or more/],
+      [48, 2n ** 53n, /^Snapshot table entry 0 is of a disk larger than/],
+      [48, 2n ** 53n - 1n, /^Snapshot table entry 0 is of a disk larger than/],
+    ] as const) {
+      const image = imageWithSnapshot();
+      image.setU64(image.snapshotAt(0) + field, value);
+      const { checkErrors, corruptions, clean, findings } = checked(image);
+      assert.deepEqual([checkErrors, corruptions, clean], [1, 0, false]);
+      assert.match(findings[0]?.message ?? '', message);
+      for (const mode of ['leaks', 'all'] as const) {
+        const file = new JournalFile(image.bytes);
+        const report = runToEnd(repair(file, mode));
+        assert.deepEqual([report.checkErrors, report.corruptionsFixed, report.leaksFixed], [1, 0, 0]);
+        assert.deepEqual(file.journal, [], 'a repair writes nothing');
+      }
+    }
+    const image = imageWithSnapshot();
+    image.setU64(image.snapshotAt(0) + 40, 2n ** 53n - 1n);
+    assert.equal(checked(image).clean, true);
   });
 
   test('tells a leak with its place', () => {

@@ -152,6 +152,23 @@ export const structureDamages: readonly Damage[] = [
       image.setRefcount(image.cluster(image.target(image.l2At(12))), 2);
     },
   },
+  ...(
+    [
+      ['VM state', 40],
+      ['disk', 48],
+    ] as const
+  ).map(([what, field]): Damage => ({
+    title: `a snapshot entry tells a ${what} beyond our limits (LIM-05)`,
+    bases: ['v3'],
+    damage: (image) => image.setU64(image.snapshotAt(0) + field, 2n ** 53n),
+    difference: {
+      row: 'LIM-05',
+      reason: 'QEMU reads such images, and we refuse them: the check says so.',
+      none: { checkErrors: 1 },
+      leaks: { checkErrors: 1 },
+      all: { checkErrors: 1 },
+    },
+  })),
   {
     title: 'the header counts one snapshot too many',
     bases: ['v2'],
