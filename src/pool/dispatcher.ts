@@ -151,7 +151,8 @@ export class Dispatcher {
       this.#fail(undefined, id, { code: 'image-failed', context: {} });
       return;
     }
-    const deadlineMs = body.kind === 'run' ? Infinity : this.#clock() + this.#limits.gateWaitMs;
+    const isPatient = body.kind === 'run' || (body.kind === 'call' && body.patient === true);
+    const deadlineMs = isPatient ? Infinity : this.#clock() + this.#limits.gateWaitMs;
     const entry = entryOf(image, body, { id, deadlineMs });
     // Whoever was let in later may come before the news that its epoch has begun.
     if (entry.epoch !== undefined) this.#beginEpoch(image, entry.epoch);

@@ -36,6 +36,8 @@ export interface CallOptions {
    * is none, what the image is unlocked with counts.
    */
   readonly keys?: VolumeKeys | undefined;
+  /** Whether a call waits for a run on the image until that is over; left out, it is `engine-busy` after some seconds. */
+  readonly patient?: boolean;
 }
 
 export interface RunOptions extends CallOptions {

@@ -12,7 +12,7 @@ export interface PoolLimits {
   readonly queueBytesMax: number;
   /** Planned exports of one image. */
   readonly exportPlansMax: number;
-  /** How long a call waits for a run on the same image, in milliseconds; another run waits until it is cancelled. */
+  /** How long a call waits for a run on the same image, in milliseconds; another run, and a job's call, wait until it is over. */
   readonly gateWaitMs: number;
   /** How long a thread may take to answer a ping, in milliseconds: many times the longest step of a run. */
   readonly pingWaitMs: number;

@@ -64,6 +64,8 @@ export type RequestBody =
       readonly into: ArrayBuffer | undefined;
       readonly epoch: number | undefined;
       readonly keys: OwnKeys;
+      /** Whether it waits for a run until that is over. */
+      readonly patient?: boolean;
     }
   | {
       readonly kind: 'plan';

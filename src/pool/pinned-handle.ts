@@ -68,7 +68,8 @@ export class PinnedHandle implements EngineHandle {
     const { call, into, buffer, bytes } = prepare(asked, this.#parts.spares);
     const { epoch, keys } = options;
     const body = { kind: 'call', image: this.#pin.number, call, into, epoch, keys } as const;
-    const answer = this.#request(body, { signal, onProgress: undefined, buffer, bytes });
+    const asking = options.patient === true ? { ...body, patient: true } : body;
+    const answer = this.#request(asking, { signal, onProgress: undefined, buffer, bytes });
     return answer as Promise<EngineCalls[Name]['result']>;
   }
 

@@ -10,7 +10,6 @@ import type { ImageKeys } from './image-keys.ts';
 import type { Images } from './images.ts';
 import { imagesBelow } from './new-images.ts';
 import { requireUnprotected, sourceOf } from './opening.ts';
-import type { Passphrases } from './passphrases.ts';
 import type { ServiceParts } from './service-parts.ts';
 import type { Marked } from './structural-mark.ts';
 import { whileSynced } from './synced-run.ts';
@@ -142,7 +141,8 @@ export class Chains {
     const passphrases = control?.passphrases;
     const work = async (visit: Visit): Promise<Comparison> => {
       // Opening it proves that it can be used, and mends what a crash has left of it.
-      using beside = await access.enter(other, { changes: false, signal: control?.signal, passphrases });
+      const visitor = { changes: false, passphrases, patience: control };
+      using beside = await access.enter(other, { ...visitor, signal: control?.signal });
       if (beside.imageId === visit.imageId) return { identical: true, firstDifference: undefined };
       return await access.keepStill(beside, () => this.#compare(visit, { beside, strict }, control));
     };
@@ -183,7 +183,7 @@ export class Chains {
   ): Promise<void> {
     const { catalog, clock, keys } = this.#parts;
     const { backingId, mode } = wish;
-    const images = backingId === undefined ? [] : await this.#reserve(visit, backingId, control?.passphrases);
+    const images = backingId === undefined ? [] : await this.#reserve(visit, backingId, control);
     const chain = images.map((image) => sourceOf(this.#parts, image));
     const ids = images.map(({ id }) => id);
     visit.use(keys.ofImages(ids));
@@ -199,14 +199,11 @@ export class Chains {
   }
 
   /** The chain that begins with the other image, nearest first; the passphrases that are left are its. */
-  async #reserve(
-    image: Visit,
-    backingId: string,
-    passphrases: Passphrases | undefined,
-  ): Promise<readonly ImageRecord[]> {
+  async #reserve(image: Visit, backingId: string, control: WorkControl | undefined): Promise<readonly ImageRecord[]> {
     const { access, catalog } = this.#parts;
     // Opening it proves that it can be used, and mends what a crash has left of it.
-    using visit = await access.enter(backingId, { changes: false, signal: undefined, passphrases });
+    const visitor = { changes: false, passphrases: control?.passphrases, patience: control };
+    using visit = await access.enter(backingId, { ...visitor, signal: undefined });
     image.use(visit.copyKeys());
     return await access.stillWithin(visit, async () => {
       const chain = await imagesBelow(this.#parts, backingId);

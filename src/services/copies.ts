@@ -58,8 +58,8 @@ export class Copies {
   }
 
   /**
-   * A full copy is of one moment: changes of the source wait until it is made, and are `engine-busy` when that takes too
-   * long. Faults of create, `snapshot-not-found`, `passphrase-required`.
+   * A full copy is of one moment: changes of the source wait until it is made, and those that a request waits for are
+   * `engine-busy` when that takes too long. Faults of create, `snapshot-not-found`, `passphrase-required`.
    */
   async copy(image: string, options: CopyOptions, control?: WorkControl): Promise<Image> {
     if (options.mode === 'linked') return this.#link(image, options, control);

@@ -11,6 +11,7 @@ import { deletionOf, detachmentOf } from './image-retirement.ts';
 import type { Retirement } from './image-retirement.ts';
 import type { ImageKeys } from './image-keys.ts';
 import type { LeaseBook, LeaseClaim } from './lease-book.ts';
+import { patiently } from './job-patience.ts';
 import { requireUsable } from './opening.ts';
 import type { Opening, OpeningParts } from './opening.ts';
 import { whileMarked } from './structural-mark.ts';
@@ -63,6 +64,11 @@ export class ImageAccess {
    * {@link LeaseBook.admit}.
    */
   async enter(image: string, visitor: VisitorOptions): Promise<Visit> {
+    // Each time from the beginning: an image that nobody got into is forgotten.
+    return patiently(visitor.patience, () => this.#enter(image, visitor));
+  }
+
+  async #enter(image: string, visitor: VisitorOptions): Promise<Visit> {
     const known = this.#images.get(image) ?? this.#keep(await this.find(image));
     const { leases, keys } = this.#parts;
     const visit = new Visit(known, { record: await known.enter(visitor), visitor, leases });
@@ -82,7 +88,8 @@ export class ImageAccess {
     work: (visit: Visit) => Promise<Result>,
     control?: WorkControl,
   ): Promise<Result> {
-    using visit = await this.enter(image, { passphrases: control?.passphrases, ...options, signal: undefined });
+    const visitor = { passphrases: control?.passphrases, patience: control, ...options };
+    using visit = await this.enter(image, { ...visitor, signal: undefined });
     control?.admitted(visit.imageId);
     control?.started();
     return await work(visit);
@@ -100,7 +107,8 @@ export class ImageAccess {
     control?: WorkControl,
   ): Promise<Result> {
     const { claim, passphrases } = control ?? {};
-    using visit = await this.enter(image, { changes: true, signal: undefined, claim, passphrases });
+    const visitor = { changes: true, claim, passphrases, patience: control };
+    using visit = await this.enter(image, { ...visitor, signal: undefined });
     control?.admitted(visit.imageId);
     const one = this.#inUse(visit);
     return await one.structural.take(async () => {

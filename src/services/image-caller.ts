@@ -2,6 +2,7 @@
 
 import type { CallOptions, RunOptions } from '../pool/engine-pool.ts';
 import type { RunName, VolumeKeys } from '../pool/protocol.ts';
+import type { Patience } from './job-patience.ts';
 import type { LeaseClaim } from './lease-book.ts';
 import type { Passphrases } from './passphrases.ts';
 import type { WorkControl } from './work-control.ts';
@@ -15,6 +16,8 @@ export interface VisitorOptions {
   readonly claim?: LeaseClaim | undefined;
   /** The caller's own way to the guest data of encrypted images. */
   readonly passphrases?: Passphrases | undefined;
+  /** Left out by requests that somebody waits for. */
+  readonly patience?: Patience | undefined;
 }
 
 /** On which terms a client asks to change what is said of an image, or to delete it. */
@@ -26,7 +29,7 @@ export interface EditTerms {
 }
 
 /** For whom a call is made. */
-export interface CallerOptions extends Pick<VisitorOptions, 'changes' | 'signal'> {
+export interface CallerOptions extends Pick<VisitorOptions, 'changes' | 'signal' | 'patience'> {
   /** The epoch of the image in which the caller was let in to change it; left out for whoever only reads. */
   readonly epoch?: number;
   /** What the caller's own passphrases open; where there is none, what the image is unlocked with counts. */
@@ -47,8 +50,13 @@ export interface ImagePulse {
 }
 
 /** What the pool is told of a caller. */
-export function callOptionsOf({ signal, epoch, keys }: CallerOptions): CallOptions {
-  return { signal, ...(epoch === undefined ? {} : { epoch }), ...(keys === undefined ? {} : { keys }) };
+export function callOptionsOf({ signal, epoch, keys, patience }: CallerOptions): CallOptions {
+  return {
+    signal,
+    ...(epoch === undefined ? {} : { epoch }),
+    ...(keys === undefined ? {} : { keys }),
+    ...(patience?.accepted() === true ? { patient: true } : {}),
+  };
 }
 
 /** The same for a run, which ends when the caller, whoever watches it, or `cut` wants it to. */

@@ -11,6 +11,7 @@ import type { ImageInUseParts } from './image-in-use-parts.ts';
 import { IdleWatch } from './idle-watch.ts';
 import { countDoubt, doubtAfterClose, leavesImageUnknown, recordAfter, settleLoss } from './image-failures.ts';
 import type { Retirement } from './image-retirement.ts';
+import { patiently } from './job-patience.ts';
 import { abandonImage, closeImage, learn, requireDetached, requireUsable } from './opening.ts';
 import type { Opening } from './opening.ts';
 import { openWithRoom } from './opening-with-room.ts';
@@ -125,22 +126,24 @@ export class ImageInUse {
     this.#opening = { ...this.#opening, record: { ...this.#opening.record, name } };
   }
 
-  /** Does a work with the open image: at once while it is open, otherwise in turn. */
-  async during<Result>(
+  /** Does a work with the open image: at once while it is open, otherwise in turn; for a job, when nothing is busy. */
+  during<Result>(
     caller: CallerOptions,
     work: (opening: Opening) => Promise<Result>,
     verb: { readonly changes: boolean },
   ): Promise<Result> {
-    const opening = this.#admits(caller.changes) ? this.#begin() : await this.#beginInTurn(caller);
-    try {
-      return await work(opening);
-    } catch (error) {
-      this.#judge(error, verb);
-      this.#put(opening.handle, await recordAfter(this.#parts, opening, error));
-      throw await explainStorage(this.#parts.directory, error);
-    } finally {
-      this.#calls.leave();
-    }
+    return patiently(caller.patience, async () => {
+      const opening = this.#admits(caller.changes) ? this.#begin() : await this.#beginInTurn(caller);
+      try {
+        return await work(opening);
+      } catch (error) {
+        this.#judge(error, verb);
+        this.#put(opening.handle, await recordAfter(this.#parts, opening, error));
+        throw await explainStorage(this.#parts.directory, error);
+      } finally {
+        this.#calls.leave();
+      }
+    });
   }
 
   /** Whether the handle is one of those that the image is open with. */

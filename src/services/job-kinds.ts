@@ -21,6 +21,7 @@ import { snapshotWithId } from './snapshot-lookup.ts';
 import type { Chains, CommitOptions, CompareOptions } from './chains.ts';
 import type { ImageAccess } from './image-access.ts';
 import type { Images } from './images.ts';
+import type { Patience } from './job-patience.ts';
 import type { WorkControl } from './work-control.ts';
 import type { WriteReceipt } from './write-session.ts';
 import type { Visit } from './visit.ts';
@@ -178,6 +179,9 @@ export const jobKinds: { readonly [Kind in JobKind]: JobKindRow } = {
   },
 };
 
+/** The first request waits for what has become of the jobs. */
+const endless: Patience = { signal: new AbortController().signal, accepted: () => true };
+
 const undone: AfterCrash = { kind: 'undone', outcome: 'The image is as it was before.' };
 const partly: AfterCrash = { kind: 'undone', outcome: 'A part of the span may be done.' };
 const nothingMade: AfterCrash = { kind: 'undone', outcome: 'Nothing is left of the new image.' };
@@ -204,7 +208,7 @@ async function look(
 ): Promise<AfterCrash> {
   if (job.imageId === undefined) return undone;
   try {
-    return await access.use(job.imageId, { changes: false }, judge);
+    return await access.use(job.imageId, { changes: false, patience: endless }, judge);
   } catch (error) {
     if (error instanceof Fault) return unreadable;
     throw error;

@@ -98,6 +98,7 @@ export class Jobs {
       if (isWaitedFor)
         return { kind: 'over', value: end.value as JobResults[Kind], imageId: live.record.imageId ?? '' };
     }
+    live.accept();
     await live.keep(live.record.imageId ?? (image === undefined ? undefined : await this.#idOf(image)));
     if (this.#cutting !== undefined) live.cut(this.#cutting);
     return { kind: 'job', job: this.#show(live.record) };

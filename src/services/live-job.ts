@@ -49,6 +49,7 @@ export class LiveJob {
   readonly #over = Promise.withResolvers<undefined>();
   #record: JobRecord;
   #kept: boolean;
+  #accepted: boolean;
   #cancelled = false;
   #storedAtMs = 0;
   #saving: Promise<void> = Promise.resolve();
@@ -65,6 +66,7 @@ export class LiveJob {
     this.#parts = parts;
     this.#record = record;
     this.#kept = options.kept;
+    this.#accepted = options.kept;
     this.#key = options.key;
     this.#claim = options.claim;
   }
@@ -105,6 +107,7 @@ export class LiveJob {
   get control(): WorkControl {
     return {
       signal: this.#stopping.signal,
+      accepted: () => this.#accepted,
       key: this.#key,
       claim: this.#claim,
       onProgress: (done, total) => this.#progress(done, total),
@@ -115,6 +118,11 @@ export class LiveJob {
       started: () => this.#start(),
       note: (trace) => this.#note(trace),
     };
+  }
+
+  /** From now on nobody waits for the end: it is about to get its row. */
+  accept(): void {
+    this.#accepted = true;
   }
 
   /** Gives the job its row, so that it outlives its request. */

@@ -110,7 +110,8 @@ export class NewImages {
     }
     const { access } = this.#parts;
     // Opening the base proves that it can be used, and mends what a crash has left of it.
-    using visit = await access.enter(options.backing, { changes: false, signal: options.signal });
+    const { signal, control: patience } = options;
+    using visit = await access.enter(options.backing, { changes: false, signal, patience });
     const chain = await access.still(visit, async () => {
       const found = (await imagesBelow(this.#parts, visit.imageId)).map((image) => sourceOf(this.#parts, image));
       await this.#reserveRow(id, options, visit.imageId);

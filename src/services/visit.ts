@@ -29,13 +29,13 @@ export class Visit implements Disposable {
     image: ImageInUse,
     options: { readonly record: ImageRecord; readonly visitor: VisitorOptions; readonly leases: LeaseBook },
   ) {
-    const { changes, signal, claim } = options.visitor;
+    const { changes, signal, claim, patience } = options.visitor;
     this.imageId = image.id;
     this.record = options.record;
     this.#image = image;
     this.#leases = options.leases;
     this.#claim = claim;
-    this.#caller = { changes, signal };
+    this.#caller = { changes, signal, patience };
   }
 
   /** Judges the caller's claim against the leases of now; a lease that it has is renewed. See {@link LeaseBook.admit}. */
@@ -115,10 +115,10 @@ export class Visit implements Disposable {
   /** Does a work that only reads with the handle that the image has now; it may be another one the next time. */
   async during<Result>(work: (handle: EngineHandle, options: CallOptions) => Promise<Result>): Promise<Result> {
     this.admit();
-    const { signal, keys } = this.#caller;
+    const { signal, keys, patience } = this.#caller;
     return this.#image.during(
       this.#caller,
-      ({ handle }) => work(handle, callOptionsOf({ changes: false, signal, keys })),
+      ({ handle }) => work(handle, callOptionsOf({ changes: false, signal, keys, patience })),
       {
         changes: false,
       },
@@ -137,9 +137,9 @@ export class Visit implements Disposable {
 
   /** Makes everything durable that was answered so far. What is not open for writing was flushed when it was closed. */
   async flush(): Promise<void> {
-    const { signal } = this.#caller;
+    const { signal, patience } = this.#caller;
     const work = async ({ handle, writable }: Opening): Promise<void> => {
-      if (writable) await handle.call('flush', {}, { signal });
+      if (writable) await handle.call('flush', {}, callOptionsOf({ changes: true, signal, patience }));
     };
     await this.#image.during(this.#caller, work, { changes: true });
   }

@@ -215,6 +215,7 @@ class Reading implements VmStateReading {
 function unwatched(brought: Pick<IncomingVmState, 'claim' | 'passphrases'>): WorkControl {
   return {
     signal: new AbortController().signal,
+    accepted: () => false,
     onProgress: () => undefined,
     ...brought,
     key: undefined,

@@ -8,6 +8,8 @@ import type { Passphrases } from './passphrases.ts';
 export interface WorkControl {
   /** Asks the work to stop at its next step; it undoes what it must, and fails with the signal's reason. */
   readonly signal: AbortSignal;
+  /** Whether it is a job by now: then it waits for what is busy, and is not refused. See {@link Patience}. */
+  readonly accepted: () => boolean;
   readonly onProgress: ProgressListener;
   /** The lease that the work is done with, if any. */
   readonly claim: LeaseClaim | undefined;

@@ -135,20 +135,23 @@ describe('the order of requests on one image', { timeout: 60_000 }, () => {
     await assert.rejects(run, { message: 'enough' });
   });
 
-  it('lets no call wait for a run for ever, and other runs as long as they want', async () => {
+  it('lets no call wait for a run for ever, and other runs and patient calls as long as they want', async () => {
     await using at = await bench(startEndless, { limits: { gateWaitMs: 50 } });
     const handle = await openOne(at);
     const controller = new AbortController();
     const run = handle.run('check', {}, { signal: controller.signal, onProgress: undefined });
     const busy = { code: 'engine-busy', context: { waitedMs: 50 } };
-    const patient = handle.run('zero', { offset: 0, length: 1, unmap: false }, noRun);
+    const patient = [
+      handle.run('zero', { offset: 0, length: 1, unmap: false }, noRun),
+      handle.call('write', write(0, bytesOf(2, 1)), { ...none, patient: true }),
+    ];
     for (let count = 0; count < 2; count += 1) {
       await assert.rejects(handle.call('write', write(0, bytesOf(1, 1)), none), busy);
     }
     assert.equal((await handle.call('read', { offset: 0, length: 1 }, none)).generation, 100);
     controller.abort();
     await assert.rejects(run);
-    await patient;
+    await Promise.all(patient);
     await handle.call('write', write(0, bytesOf(1, 1)), none);
   });
 

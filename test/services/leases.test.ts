@@ -65,6 +65,7 @@ async function write(services: Services, claim: LeaseClaim | undefined): Promise
 function controlWith(claim: LeaseClaim): WorkControl {
   return {
     signal: new AbortController().signal,
+    accepted: () => false,
     claim,
     key: undefined,
     onProgress: () => undefined,

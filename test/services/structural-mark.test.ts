@@ -13,6 +13,7 @@ import { newImage, openHouse, readAll, writeAt } from '../support/service-house.
 function controlWith(claim: WorkControl['claim']): WorkControl {
   return {
     signal: new AbortController().signal,
+    accepted: () => false,
     onProgress: () => undefined,
     claim,
     key: undefined,

@@ -225,6 +225,7 @@ async function use(
 function controlWith(claim: LeaseClaim | undefined): WorkControl {
   return {
     signal: new AbortController().signal,
+    accepted: () => false,
     claim,
     key: undefined,
     onProgress: () => undefined,
