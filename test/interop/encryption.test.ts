@@ -1,7 +1,8 @@
 // Encrypted images between QEMU and us, in both directions: what one writes the other reads (ENC-01…ENC-04, T74).
 
 import assert from 'node:assert/strict';
-import { copyFileSync, readFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 
@@ -9,6 +10,7 @@ import { guestOffset } from '../../src/engine/format/offsets.ts';
 import { Image } from '../../src/engine/image.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { deriveHere } from '../../src/engine/transform/key-derivation.ts';
+import { chanceLength } from '../../src/engine/transform/new-luks.ts';
 import {
   checkEncrypted,
   createEncrypted,
@@ -209,6 +211,33 @@ describe('encrypted images', () => {
       assert.equal(checkEncrypted(path), 0);
       assertSame(diskOfQemu(path), new Uint8Array(5120 * kib));
     }
+  });
+
+  it('are read whatever their UUID is, and keep it when key slots change', () => {
+    const path = fresh('LUKS xts-plain64, extended L2 entries', 'uuid.qcow2');
+    qemuIoEncrypted(path, ['write -P 9 0 100k']);
+    const uuid = Buffer.alloc(40, '\xff\n\x00no text', 'latin1');
+    const bytes = readFileSync(path);
+    const at = bytes.indexOf(Buffer.from('LUKS\xba\xbe', 'latin1')) + 168;
+    uuid.copy(bytes, at);
+    writeFileSync(path, bytes);
+    const expected = new Uint8Array(4096 * kib).fill(9, 0, 100 * kib);
+    assertSame(diskOfQemu(path), expected);
+    {
+      using image = closing(openUnlocked(path, { writable: true, backing: [] }));
+      assertSame(diskOf(image, expected.length), expected);
+      const second = { newPassphrase: Buffer.from('second'), iterations: 1000, chance: randomBytes(chanceLength) };
+      const wish = {
+        state: 'active',
+        slot: 1,
+        passphrase: undefined,
+        volumeKey: volumeKeyOf(image),
+        ...second,
+      } as const;
+      image.changeKeySlots(deriveHere(image.planKeySlots(wish)));
+    }
+    assert.deepEqual(readFileSync(path).subarray(at, at + uuid.length), uuid);
+    assertSame(diskOfQemu(path), expected);
   });
 
   it('serve as backing files to who has their key', () => {

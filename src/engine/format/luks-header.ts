@@ -4,7 +4,7 @@ import { assert } from '../../base/assert.ts';
 import { Fault } from '../../base/fault.ts';
 import { sectorSize } from '../../base/units.ts';
 import { viewOf } from './big-endian.ts';
-import { bytesOf } from './header-extensions.ts';
+import { bytesOf, textOf } from './header-extensions.ts';
 
 /** `LUKS\xba\xbe`. */
 const luksMagic = Uint8Array.of(0x4c, 0x55, 0x4b, 0x53, 0xba, 0xbe);
@@ -57,7 +57,8 @@ export interface LuksHeader {
   readonly digest: Uint8Array;
   readonly digestSalt: Uint8Array;
   readonly digestIterations: number;
-  readonly uuid: string;
+  /** Its bytes as stored: nobody reads them, so they may be anything. {@link uuidText} is for people. */
+  readonly uuidField: Uint8Array;
   readonly keySlots: readonly LuksKeySlot[];
 }
 
@@ -89,7 +90,7 @@ export function decodeLuksHeader(bytes: Uint8Array, areaLength: number): LuksHea
     digest: bytes.slice(112, 112 + digestLength),
     digestSalt: bytes.slice(132, 132 + saltLength),
     digestIterations: view.getUint32(164),
-    uuid: decodeText(bytes.subarray(uuidAt, uuidAt + uuidLength), 'uuid'),
+    uuidField: bytes.slice(uuidAt, uuidAt + uuidLength),
     keySlots: Array.from({ length: keySlotCount }, (_, index) => decodeKeySlot(bytes, index)),
   };
   judge(header, areaLength);
@@ -156,7 +157,8 @@ export function encodeLuksHeader(header: LuksHeader): Uint8Array {
   bytes.set(header.digest, 112);
   bytes.set(header.digestSalt, 132);
   view.setUint32(164, header.digestIterations);
-  bytes.set(encodeText(header.uuid, uuidLength), uuidAt);
+  assert(header.uuidField.length === uuidLength, 'a UUID has a field of 40 bytes');
+  bytes.set(header.uuidField, uuidAt);
   header.keySlots.forEach((slot, index) => {
     const at = keySlotsAt + index * keySlotLength;
     assert(slot.salt.length === saltLength, 'a salt has 32 bytes');
@@ -168,6 +170,19 @@ export function encodeLuksHeader(header: LuksHeader): Uint8Array {
     view.setUint32(at + 44, slot.stripes);
   });
   return bytes;
+}
+
+/** The UUID as it can be shown: up to its first zero byte, and with marks for what is no UTF-8. */
+export function uuidText({ uuidField }: LuksHeader): string {
+  const end = uuidField.indexOf(0);
+  return textOf(end < 0 ? uuidField : uuidField.subarray(0, end));
+}
+
+/** The field of a UUID in its text form. */
+export function encodeUuid(uuid: string): Uint8Array {
+  const field = new Uint8Array(uuidLength);
+  field.set(encodeText(uuid, uuidLength));
+  return field;
 }
 
 function encodeText(text: string, length: number): Uint8Array {

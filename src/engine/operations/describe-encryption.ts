@@ -1,6 +1,7 @@
 // How an image is encrypted, told without its passphrase.
 
 import { Fault } from '../../base/fault.ts';
+import { uuidText } from '../format/luks-header.ts';
 import type { LuksHeader } from '../format/luks-header.ts';
 import type { EncryptionDescription, LuksDescription } from './image-description.ts';
 import { parseCipherMode } from '../transform/cipher-choice.ts';
@@ -41,7 +42,7 @@ function toDescription(header: LuksHeader): LuksDescription {
     hashAlg: header.hash,
     payloadOffset: header.payloadOffset,
     masterKeyIters: header.digestIterations,
-    uuid: header.uuid,
+    uuid: uuidText(header),
     slots: header.keySlots.map(({ active, materialOffset, iterations, stripes }) => ({
       active,
       keyOffset: materialOffset,

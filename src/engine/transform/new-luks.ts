@@ -10,6 +10,7 @@ import { viewOf } from '../format/big-endian.ts';
 import {
   digestLength,
   encodeLuksHeader,
+  encodeUuid,
   keyMaterialLength,
   keySlotCount,
   luksIterationsMax,
@@ -164,7 +165,7 @@ export function* makeLuks(
     digest: new Uint8Array(digestLength),
     digestSalt: chance.take(saltLength),
     digestIterations: cost.digestIterations,
-    uuid: uuidOf(chance.take(uuidLength)),
+    uuidField: encodeUuid(uuidOf(chance.take(uuidLength))),
     keySlots: Array.from({ length: keySlotCount }, (_, index) =>
       emptySlot(alignment + index * slotLengthOf(keyLength)),
     ),

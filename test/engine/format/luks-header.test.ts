@@ -9,6 +9,7 @@ import {
   encodeLuksHeader,
   luksHeaderLength,
   luksIterationsMax,
+  uuidText,
 } from '../../../src/engine/format/luks-header.ts';
 import { Fault } from '../../../src/base/fault.ts';
 import { luksAreaLength, luksHeaderOfQemu } from '../../support/luks-values.ts';
@@ -37,7 +38,7 @@ describe('the LUKS header', () => {
     assert.equal(header.payloadOffset, 2_068_480);
     assert.equal(header.keyLength, 64);
     assert.equal(header.digestIterations, 8983);
-    assert.equal(header.uuid, '6c5a6ae8-57a6-4af0-a41e-6b57fa59d185');
+    assert.equal(uuidText(header), '6c5a6ae8-57a6-4af0-a41e-6b57fa59d185');
     assert.deepEqual(
       header.keySlots.map(({ active, iterations, materialOffset, stripes }) => [
         active,
@@ -57,6 +58,20 @@ describe('the LUKS header', () => {
   it('encodes to the same bytes', () => {
     const bytes = luksHeaderOfQemu();
     assert.deepEqual(encodeLuksHeader(decodeLuksHeader(bytes, luksAreaLength)), bytes);
+  });
+
+  it('takes any UUID, shows what can be shown, and keeps its bytes', () => {
+    for (const [field, shown] of [
+      [[0x41, 0xff, 0x0a, 0, 0x42], 'A\ufffd\n'],
+      [new Array<number>(40).fill(0x61), 'a'.repeat(40)],
+      [[0, 0x61], ''],
+    ] as const) {
+      const bytes = luksHeaderOfQemu();
+      bytes.set(field, 168);
+      const header = decodeLuksHeader(bytes, luksAreaLength);
+      assert.equal(uuidText(header), shown);
+      assert.deepEqual(encodeLuksHeader(header), bytes);
+    }
   });
 
   it('is refused when it is cut', () => {
