@@ -3,7 +3,7 @@
 
 import type { Answer, Message } from './messages.ts';
 
-/** Id, image, offset and length of a read that brings nothing along. */
+/** Id, image, offset and length of a read that brings nothing along, and waits no longer than others. */
 type ShortRead = readonly [number, number, number, number];
 
 /** Id, bytes and generation of a result that is nothing else. */
@@ -20,7 +20,7 @@ export function shortMessage(message: Message): SentMessage {
   if (body.kind !== 'call' || body.call.name !== 'read') return message;
   const { offset, length, digest } = body.call.args;
   const brings = body.into !== undefined || body.epoch !== undefined || body.keys !== undefined;
-  return brings || digest === true ? message : [id, body.image, offset, length];
+  return brings || body.patient === true || digest === true ? message : [id, body.image, offset, length];
 }
 
 export function fullMessage(sent: SentMessage): Message {

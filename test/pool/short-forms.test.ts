@@ -27,6 +27,7 @@ describe('what crosses over to a thread arrives as it was sent', () => {
     { id: 7, body: { ...read, call: { name: 'readSnapshot', args: { snapshot: '1', offset: 0, length: 1 } } } },
     { id: 8, body: { kind: 'cancel' } },
     { id: 9, body: { kind: 'close', image: 3 } },
+    { id: 10, body: { ...read, patient: true } },
   ];
   for (const message of messages) {
     test(`request ${message.id}`, () => {
