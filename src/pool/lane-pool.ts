@@ -4,6 +4,7 @@ import { present } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
 import type { Codecs } from './codecs.ts';
 import type { CallOptions, EngineHandle, EnginePool, PoolFigures, RunOptions } from './engine-pool.ts';
+import { closedFault } from './failures.ts';
 import { moveImage } from './image-move.ts';
 import { KeySearches } from './key-searches.ts';
 import { LaneBalance } from './lane-balance.ts';
@@ -26,6 +27,7 @@ import type {
   MeasureRequest,
   OpenRequest,
 } from './protocol.ts';
+import { StuckImages } from './stuck-images.ts';
 
 /** Something that went wrong while nobody was waiting for it: a thread died, our own code broke, an image could not be closed. */
 export interface PoolFailure {
@@ -55,8 +57,7 @@ export class LanePool implements EnginePool {
   /** Open images that nobody uses, the longest unused first, with the timers that close them. */
   readonly #idle = new Map<PinnedImage, NodeJS.Timeout>();
   readonly #losses = new Map<string, number>();
-  /** Images whose file is open on a thread that does not answer, by id, with what is the matter. */
-  readonly #stuck = new Map<string, string>();
+  readonly #stuck = new StuckImages();
   readonly #spares = new SpareBuffers();
   readonly #searches: KeySearches;
   readonly #balance = new LaneBalance();
@@ -119,12 +120,12 @@ export class LanePool implements EnginePool {
     request: AdmitRequest,
     options: RunOptions,
   ): Promise<{ description: ImageDescription; report: CheckReport }> {
-    return (await this.#runOnFile({ kind: 'admit', request }, options)) as Awaited<ReturnType<EnginePool['admit']>>;
+    const admitted = await this.#runOnFile({ kind: 'admit', request }, options);
+    return admitted as { description: ImageDescription; report: CheckReport };
   }
 
   requireUnstuck(imageId: string): void {
-    const reason = this.#stuck.get(imageId);
-    if (reason !== undefined) throw new Fault('engine-lost', { reason });
+    this.#stuck.requireFree(imageId);
   }
 
   async evict(imageId: string): Promise<void> {
@@ -171,7 +172,9 @@ export class LanePool implements EnginePool {
     await Promise.all(this.#crew.awake.map((lane) => patient(this.#crew.greet(lane), patience)));
   }
 
-  stopPacking = (): void => void this.#codecs.close();
+  stopPacking(): void {
+    void this.#codecs.close();
+  }
 
   async close(): Promise<void> {
     this.#closed = true;
@@ -374,8 +377,7 @@ export class LanePool implements EnginePool {
   /** The thread may still be in the middle of a write: until it has ended nobody else opens its files. */
   #giveUp(lane: Lane, reason: string, gone: Promise<void>): void {
     const held = [...this.#pins.values()].filter((pin) => pin.lane === lane).map(({ imageId }) => imageId);
-    for (const imageId of held) this.#stuck.set(imageId, reason);
-    void gone.finally(() => held.forEach((imageId) => this.#stuck.delete(imageId)));
+    this.#stuck.hold(held, { reason, gone });
     this.#bury(lane, reason);
   }
 
@@ -392,8 +394,4 @@ export class LanePool implements EnginePool {
     pin.lane.openImages -= 1;
     pin.fail(failure);
   }
-}
-
-function closedFault(): Fault {
-  return new Fault('engine-lost', { reason: 'closed' });
 }

@@ -2,6 +2,7 @@
 
 import { assert } from '../base/assert.ts';
 import { Fault } from '../base/fault.ts';
+import { closedFault } from './failures.ts';
 import { HeldRequests } from './held-requests.ts';
 import type { ImageNumber, RequestBody } from './messages.ts';
 import type { Lane, RequestOptions } from './lane.ts';
@@ -73,7 +74,7 @@ export class PinnedImage {
     const { failure } = this;
     if (failure !== undefined) return Promise.reject(failure);
     // Only a pool that ends closes what somebody still has; the thread would not know the image any more.
-    if (this.closing !== undefined) return Promise.reject(new Fault('engine-lost', { reason: 'closed' }));
+    if (this.closing !== undefined) return Promise.reject(closedFault());
     return this.#held === undefined ? this.#send(body, options) : this.#held.add(body, options);
   }
 

@@ -177,7 +177,10 @@ export class Images {
     return this.#edits.apply(image, change, terms);
   }
 
-  /** Readers get some seconds to finish; the terms are judged by the very version that goes. Faults `image-protected`, `image-has-dependents`, `image-in-use` while a run is under way. */
+  /**
+   * Readers get some seconds to finish; the terms are judged by the very version that goes. Faults `image-protected`,
+   * `image-has-dependents`, `image-in-use` while a run is under way.
+   */
   async delete(image: string, terms?: EditTerms): Promise<void> {
     await this.#access.delete(image, terms);
   }
