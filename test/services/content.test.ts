@@ -5,25 +5,25 @@ import { setImmediate as turn } from 'node:timers/promises';
 
 import { Fault } from '../../src/base/fault.ts';
 import { KiB, MiB } from '../../src/base/units.ts';
-import type { WriteOptions } from '../../src/services/services.ts';
 import { chunkLengthMax } from '../../src/services/services.ts';
 import { verifiedFirstMax } from '../../src/services/write-session.ts';
 import { brakedEngine } from '../support/braked-service.ts';
 import { Prng } from '../support/prng.ts';
 import { houseEngine } from '../support/service-engine.ts';
 import { faultOf } from '../support/service-faults.ts';
-import { bodyIn, brokenBody, gather, newImage, openHouse, readAll, writeAt } from '../support/service-house.ts';
+import {
+  bodyIn,
+  brokenBody,
+  gather,
+  newImage,
+  openHouse,
+  plainWrite,
+  readAll,
+  writeAt,
+} from '../support/service-house.ts';
 import type { ServiceHouse } from '../support/service-house.ts';
 
 const engine = houseEngine;
-const plain: WriteOptions = {
-  bodyLength: undefined,
-  flush: true,
-  detectZeroes: false,
-  compress: false,
-  sha256: undefined,
-  expected: undefined,
-};
 const live = { snapshot: undefined, signal: undefined };
 
 async function houseWith(virtualSize: number): Promise<ServiceHouse> {
@@ -110,7 +110,7 @@ describe('writing', () => {
     const bytes = new Prng(2).bytes(4 * MiB + 77);
     using session = await content.openWrite('vm1', { signal: undefined });
     const span = { offset: 12_345, length: bytes.length };
-    const receipt = await session.write(span, bodyIn(bytes, 70_001), { ...plain, bodyLength: bytes.length });
+    const receipt = await session.write(span, bodyIn(bytes, 70_001), { ...plainWrite, bodyLength: bytes.length });
     assert.ok(receipt.generation > session.generation, 'the generation has grown');
     const read = await readAll(house.services, 'vm1');
     assert.ok(read.subarray(span.offset, span.offset + span.length).equals(bytes), 'the body is there');
@@ -122,7 +122,7 @@ describe('writing', () => {
     await using house = await houseWith(MiB);
     using session = await house.services.content.openWrite('vm1', { signal: undefined });
     await assert.rejects(
-      session.write({ offset: MiB - 10, length: 11 }, untouchable(), plain),
+      session.write({ offset: MiB - 10, length: 11 }, untouchable(), plainWrite),
       faultOf('range-not-satisfiable', { size: MiB }),
     );
   });
@@ -131,7 +131,7 @@ describe('writing', () => {
     await using house = await houseWith(MiB);
     using session = await house.services.content.openWrite('vm1', { signal: undefined });
     await assert.rejects(
-      session.write({ offset: 0, length: 10 }, untouchable(), { ...plain, bodyLength: 11 }),
+      session.write({ offset: 0, length: 10 }, untouchable(), { ...plainWrite, bodyLength: 11 }),
       faultOf('content-range-mismatch', { expected: 10, received: 11, written: 0 }),
     );
   });
@@ -141,14 +141,14 @@ describe('writing', () => {
     const { content } = house.services;
     const bytes = new Prng(3).bytes(3 * MiB);
     using session = await content.openWrite('vm1', { signal: undefined });
-    const short = session.write({ offset: 0, length: 3 * MiB + 1 }, bodyIn(bytes, 60_000), plain);
+    const short = session.write({ offset: 0, length: 3 * MiB + 1 }, bodyIn(bytes, 60_000), plainWrite);
     await assert.rejects(
       short,
       faultOf('content-range-mismatch', { expected: 3 * MiB + 1, received: 3 * MiB, written: 3 * MiB }),
     );
     assert.ok((await readAll(house.services, 'vm1')).subarray(0, 3 * MiB).equals(bytes), 'the prefix is there');
 
-    const long = session.write({ offset: 0, length: 1000 }, bodyIn(new Uint8Array(2000).fill(9), 700), plain);
+    const long = session.write({ offset: 0, length: 1000 }, bodyIn(new Uint8Array(2000).fill(9), 700), plainWrite);
     await assert.rejects(long, faultOf('content-range-mismatch', { expected: 1000, written: 0 }));
     assert.ok((await readAll(house.services, 'vm1')).subarray(0, 3 * MiB).equals(bytes), 'nothing was overwritten');
   });
@@ -160,11 +160,11 @@ describe('writing', () => {
     const span = { offset: 0, length: 4 * MiB };
     const timeout = new Fault('request-timeout', {});
     await assert.rejects(
-      session.write(span, brokenBody(bytes, timeout), plain),
+      session.write(span, brokenBody(bytes, timeout), plainWrite),
       faultOf('request-timeout', { written: 2 * MiB }),
     );
     const reset = new Error('ECONNRESET');
-    await assert.rejects(session.write(span, brokenBody(bytes, reset), plain), reset);
+    await assert.rejects(session.write(span, brokenBody(bytes, reset), plainWrite), reset);
     assert.ok((await readAll(house.services, 'vm1')).subarray(0, 2 * MiB).equals(bytes.subarray(0, 2 * MiB)));
   });
 
@@ -174,11 +174,11 @@ describe('writing', () => {
     const bytes = new Prng(5).bytes(1000);
     const span = { offset: 0, length: 1000 };
     await assert.rejects(
-      session.write(span, bodyIn(bytes, 300), { ...plain, sha256: sha256Of(Buffer.from('another')) }),
+      session.write(span, bodyIn(bytes, 300), { ...plainWrite, sha256: sha256Of(Buffer.from('another')) }),
       faultOf('digest-mismatch', { written: 0 }),
     );
     assert.equal((await readAll(house.services, 'vm1'))[0], 0);
-    await session.write(span, bodyIn(bytes, 300), { ...plain, sha256: sha256Of(bytes) });
+    await session.write(span, bodyIn(bytes, 300), { ...plainWrite, sha256: sha256Of(bytes) });
     assert.ok((await readAll(house.services, 'vm1')).subarray(0, 1000).equals(bytes));
   });
 
@@ -189,32 +189,32 @@ describe('writing', () => {
     const bytes = new Prng(6).bytes(length);
     const span = { offset: 0, length };
     await assert.rejects(
-      session.write(span, bodyIn(bytes, MiB), { ...plain, sha256: sha256Of(Buffer.from('another')) }),
+      session.write(span, bodyIn(bytes, MiB), { ...plainWrite, sha256: sha256Of(Buffer.from('another')) }),
       faultOf('digest-mismatch', { written: length }),
     );
-    await session.write(span, bodyIn(bytes, MiB), { ...plain, sha256: sha256Of(bytes) });
+    await session.write(span, bodyIn(bytes, MiB), { ...plainWrite, sha256: sha256Of(bytes) });
   });
 
   test('replaces everything with a body of the same length only', async () => {
     await using house = await houseWith(64 * KiB);
     using session = await house.services.content.openWrite('vm1', { signal: undefined });
     const bytes = new Prng(8).bytes(64 * KiB);
-    await session.replace(bodyIn(bytes, 5000), plain);
+    await session.replace(bodyIn(bytes, 5000), plainWrite);
     assert.ok((await readAll(house.services, 'vm1')).equals(bytes));
     const sizes = { size: 64 * KiB };
     await assert.rejects(
-      session.replace(untouchable(), { ...plain, bodyLength: 64 * KiB + 1 }),
+      session.replace(untouchable(), { ...plainWrite, bodyLength: 64 * KiB + 1 }),
       faultOf('size-mismatch', { ...sizes, received: 64 * KiB + 1 }),
     );
-    await assert.rejects(session.replace(bodyIn(bytes.subarray(1), 5000), plain), faultOf('size-mismatch', sizes));
+    await assert.rejects(session.replace(bodyIn(bytes.subarray(1), 5000), plainWrite), faultOf('size-mismatch', sizes));
     const longer = Buffer.concat([bytes, bytes]);
-    await assert.rejects(session.replace(bodyIn(longer, 5000), plain), faultOf('size-mismatch', sizes));
+    await assert.rejects(session.replace(bodyIn(longer, 5000), plainWrite), faultOf('size-mismatch', sizes));
   });
 
   test('of an image without a byte takes a body without a byte', async () => {
     await using house = await houseWith(0);
     using session = await house.services.content.openWrite('vm1', { signal: undefined });
-    const receipt = await session.replace(bodyIn(new Uint8Array(0), 1), plain);
+    const receipt = await session.replace(bodyIn(new Uint8Array(0), 1), plainWrite);
     assert.equal(receipt.generation, session.generation);
   });
 });
@@ -258,7 +258,7 @@ describe('a flush', () => {
     const { content } = house.services;
     using session = await content.openWrite('vm1', { signal: undefined });
     const body = bodyIn(Buffer.from('soon durable'), 100);
-    const { writeEpoch } = await session.write({ offset: 0, length: 12 }, body, { ...plain, flush: false });
+    const { writeEpoch } = await session.write({ offset: 0, length: 12 }, body, { ...plainWrite, flush: false });
     assert.equal((await content.flush('vm1', { writeEpoch })).writeEpoch, writeEpoch);
     assert.equal((await content.flush('vm1', { writeEpoch: undefined })).writeEpoch, writeEpoch);
     await assert.rejects(

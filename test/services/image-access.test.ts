@@ -6,24 +6,15 @@ import { Fault } from '../../src/base/fault.ts';
 import { generationsReserved } from '../../src/catalog/catalog.ts';
 import type { Catalog } from '../../src/catalog/catalog.ts';
 import type { Engine, EngineImage } from '../../src/pool/engine.ts';
-import type { WriteOptions } from '../../src/services/services.ts';
 import { brakedEngine } from '../support/braked-service.ts';
 import type { Brake } from '../support/braked-service.ts';
 import { journalOf, markDirty, memoryEngine, traps } from '../support/memory-image.ts';
 import { faultOf } from '../support/service-faults.ts';
-import { bodyIn, newImage, openHouse, readAll, writeAt } from '../support/service-house.ts';
+import { bodyIn, newImage, openHouse, plainWrite, readAll, writeAt } from '../support/service-house.ts';
 import type { ServiceHouse } from '../support/service-house.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 const engine = memoryEngine;
-const plain: WriteOptions = {
-  bodyLength: undefined,
-  flush: true,
-  detectZeroes: false,
-  compress: false,
-  sha256: undefined,
-  expected: undefined,
-};
 const live = { snapshot: undefined, signal: undefined };
 
 async function houseWithImage(options: { readonly imageIdleMs?: number; readonly path?: string }): Promise<{
@@ -62,7 +53,7 @@ describe('an image that is in use', () => {
     using reader = await content.openRead('vm1', live);
     using writer = await content.openWrite('vm1', { signal: undefined });
     assert.equal(writer.generation, reader.generation);
-    await writer.write({ offset: 0, length: 3 }, bodyIn(Buffer.from('abc'), 3), plain);
+    await writer.write({ offset: 0, length: 3 }, bodyIn(Buffer.from('abc'), 3), plainWrite);
     assert.equal(Buffer.from((await reader.read({ offset: 0, length: 3 })).bytes).toString(), 'abc');
     assert.deepEqual(journalOf(path), ['open', 'close', 'open-writable', 'write', 'flush']);
   });
@@ -260,7 +251,7 @@ describe('a disk that fails a change', () => {
     const { id } = await services.images.create(newImage({ name: 'vm1' }));
     using session = await services.content.openWrite('vm1', { signal: undefined });
     const span = { offset: 0, length: 3 };
-    const unflushed = { ...plain, flush: false };
+    const unflushed = { ...plainWrite, flush: false };
     const { writeEpoch } = await session.write(span, bodyIn(Buffer.from('abc'), 3), unflushed);
     await assert.rejects(services.content.flush('vm1', { writeEpoch }), faultOf('io-error'));
     await assert.rejects(services.content.flush('vm1', { writeEpoch }), faultOf('writes-lost'));
@@ -284,7 +275,7 @@ describe('a disk that fails a change', () => {
     {
       using session = await services.content.openWrite('vm1', { signal: undefined });
       const body = bodyIn(Buffer.from('abc'), 3);
-      ({ writeEpoch } = await session.write({ offset: 0, length: 3 }, body, { ...plain, flush: false }));
+      ({ writeEpoch } = await session.write({ offset: 0, length: 3 }, body, { ...plainWrite, flush: false }));
     }
     await until(() => house.failures.some(({ doing, imageId }) => doing.startsWith('closing') && imageId === id));
     await assert.rejects(services.content.flush('vm1', { writeEpoch }), faultOf('writes-lost'));

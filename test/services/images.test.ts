@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { MiB, TiB } from '../../src/base/units.ts';
 import { faultOf } from '../support/service-faults.ts';
 import { houseEngine } from '../support/service-engine.ts';
-import { newImage, openHouse, readAll, writeAt } from '../support/service-house.ts';
+import { newImage, openHouse, plainWrite, readAll, writeAt } from '../support/service-house.ts';
 
 const engine = houseEngine;
 
@@ -130,14 +130,7 @@ describe('an overlay', () => {
     async function* body(): AsyncGenerator<Uint8Array> {
       yield Buffer.from('after');
     }
-    const options = {
-      bodyLength: 5,
-      flush: true,
-      detectZeroes: false,
-      compress: false,
-      sha256: undefined,
-      expected: undefined,
-    };
+    const options = { ...plainWrite, bodyLength: 5 };
     await assert.rejects(
       writer.write({ offset: 0, length: 5 }, body(), options),
       faultOf('image-has-dependents', { written: 0 }),

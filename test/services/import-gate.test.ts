@@ -13,6 +13,7 @@ import {
   newImage,
   newImport,
   openHouse,
+  plainWrite,
   qcow2Source,
   rawSource,
   readAll,
@@ -159,14 +160,7 @@ test('a killed process leaves what was flushed, another generation, and a sound 
   const { id } = await services.images.create(newImage({ name: 'vm1' }));
   await writeAt(services, 'vm1', 0, Buffer.from('flushed'));
   using writer = await services.content.openWrite('vm1', { signal: undefined });
-  const unflushed = {
-    bodyLength: undefined,
-    flush: false,
-    detectZeroes: false,
-    compress: false,
-    sha256: undefined,
-    expected: undefined,
-  };
+  const unflushed = { ...plainWrite, flush: false };
   const span = { offset: 512 * KiB, length: 100_000 };
   const receipt = await writer.write(span, bodyIn(new Prng(2).bytes(100_000), 10_000), unflushed);
   // The files as they are now, while everything is open.

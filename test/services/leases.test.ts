@@ -8,7 +8,7 @@ import type { Lease, LeaseClaim, LeaseView, Services, WorkControl } from '../../
 import { brakedEngine } from '../support/braked-service.ts';
 import type { Brake } from '../support/braked-service.ts';
 import { faultOf } from '../support/service-faults.ts';
-import { bodyIn, newImage, openHouse } from '../support/service-house.ts';
+import { bodyIn, newImage, openHouse, plainWrite } from '../support/service-house.ts';
 import type { ServiceHouse } from '../support/service-house.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
@@ -51,14 +51,7 @@ function claimOf(lease: Lease): LeaseClaim {
 
 async function write(services: Services, claim: LeaseClaim | undefined): Promise<void> {
   using session = await services.content.openWrite('vm', { signal: undefined, claim });
-  const options = {
-    bodyLength: 3,
-    flush: true,
-    detectZeroes: false,
-    compress: false,
-    sha256: undefined,
-    expected: undefined,
-  };
+  const options = { ...plainWrite, bodyLength: 3 };
   await session.write({ offset: 0, length: 3 }, bodyIn(Buffer.from('abc'), 3), options);
 }
 

@@ -6,22 +6,14 @@ import { describe, test } from 'node:test';
 import { Fault } from '../../src/base/fault.ts';
 import { MiB } from '../../src/base/units.ts';
 import type { Engine } from '../../src/pool/engine.ts';
-import type { WriteOptions } from '../../src/services/services.ts';
 import { brakedEngine } from '../support/braked-service.ts';
 import type { Brake } from '../support/braked-service.ts';
 import { journalOf, memoryEngine } from '../support/memory-image.ts';
 import { faultOf } from '../support/service-faults.ts';
-import { bodyIn, newImage, openHouse, writeAt } from '../support/service-house.ts';
+import { bodyIn, newImage, openHouse, plainWrite, writeAt } from '../support/service-house.ts';
 
 /** Written, and not flushed. */
-const unflushed: WriteOptions = {
-  bodyLength: undefined,
-  flush: false,
-  detectZeroes: false,
-  compress: false,
-  sha256: undefined,
-  expected: undefined,
-};
+const unflushed = { ...plainWrite, flush: false };
 
 /** A job at once. */
 const asked = { waitMs: 0, requestId: 'one', key: undefined, claim: undefined } as const;

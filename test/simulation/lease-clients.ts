@@ -5,7 +5,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { Fault } from '../../src/base/fault.ts';
 import type { FaultCode } from '../../src/base/fault-codes.ts';
 import type { LeaseClaim, Services, WorkControl } from '../../src/services/services.ts';
-import { bodyIn, newImage } from '../support/service-house.ts';
+import { bodyIn, newImage, plainWrite } from '../support/service-house.ts';
 import type { Prng } from '../support/prng.ts';
 import type { ImageWatch } from './lease-engine.ts';
 import { numberLength } from './lease-engine.ts';
@@ -194,14 +194,7 @@ async function use(
       using session = await services.content.openWrite(image, { signal: undefined, claim });
       const bytes = Buffer.alloc(512);
       bytes.writeUInt32LE(id, 0);
-      const options = {
-        bodyLength: 512,
-        flush: false,
-        detectZeroes: false,
-        compress: false,
-        sha256: undefined,
-        expected: undefined,
-      };
+      const options = { ...plainWrite, bodyLength: 512, flush: false };
       const offset = (id % clusterCount) * clusterLength;
       await session.write({ offset, length: bytes.length }, bodyIn(bytes, bytes.length), options);
       return;

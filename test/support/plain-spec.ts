@@ -3,8 +3,8 @@
 import { KiB, MiB } from '../../src/base/units.ts';
 import type { CreateSpec } from '../../src/engine/image.ts';
 
-export const plainSpec: CreateSpec = {
-  virtualSize: 1 * MiB,
+/** The form of a file, whatever the size of its disk and whatever it stands on. */
+export const plainForm = {
   clusterSize: 64 * KiB,
   compat: '1.1',
   refcountBits: 16,
@@ -12,8 +12,9 @@ export const plainSpec: CreateSpec = {
   extendedL2: false,
   compressionType: 'zlib',
   preallocation: 'off',
-  backing: undefined,
-};
+} as const;
+
+export const plainSpec: CreateSpec = { virtualSize: 1 * MiB, ...plainForm, backing: undefined };
 
 /** With clusters so small that a little data fills many of them. */
 export const smallSpec: CreateSpec = { ...plainSpec, clusterSize: 4 * KiB };

@@ -16,8 +16,9 @@ import { ThreadPool } from '../../src/pool/thread-pool.ts';
 import type { CreateOptions } from '../../src/services/images.ts';
 import type { ImportOptions } from '../../src/services/imports.ts';
 import { createServices } from '../../src/services/services.ts';
-import type { BackgroundFailure, Services } from '../../src/services/services.ts';
+import type { BackgroundFailure, Services, WriteOptions } from '../../src/services/services.ts';
 import { DataDirectory } from '../../src/store/data-directory.ts';
+import { plainForm } from './plain-spec.ts';
 import { tempFolder } from './temp-folder.ts';
 
 /** One life of the services. Ends with them: images closed, pool and catalog too. */
@@ -116,13 +117,7 @@ export function newImage(change: Partial<CreateOptions> & { readonly name: strin
     description: '',
     labels: {},
     virtualSize: 1024 * 1024,
-    clusterSize: 65_536,
-    compat: '1.1',
-    refcountBits: 16,
-    lazyRefcounts: false,
-    extendedL2: false,
-    compressionType: 'zlib',
-    preallocation: 'off',
+    ...plainForm,
     backing: undefined,
     ...change,
   };
@@ -136,15 +131,7 @@ export function newImport(change: Partial<ImportOptions> & Pick<ImportOptions, '
 export const rawSource: Extract<ImportOptions['source'], { format: 'raw' }> = {
   format: 'raw',
   compress: false,
-  create: {
-    clusterSize: 65_536,
-    compat: '1.1',
-    refcountBits: 16,
-    lazyRefcounts: false,
-    extendedL2: false,
-    compressionType: 'zlib',
-    preallocation: 'off',
-  },
+  create: plainForm,
   dataFile: undefined,
   encryption: undefined,
 };
@@ -178,16 +165,18 @@ export async function readAll(services: Services, image: string, snapshot?: stri
   return await gather(session.chunks({ offset: 0, length: session.size }));
 }
 
+/** How bytes are written, unless a test says otherwise: durable when answered. */
+export const plainWrite: WriteOptions = {
+  bodyLength: undefined,
+  flush: true,
+  detectZeroes: false,
+  compress: false,
+  sha256: undefined,
+  expected: undefined,
+};
+
 /** Writes bytes at an offset, durable when answered. */
 export async function writeAt(services: Services, image: string, offset: number, bytes: Uint8Array): Promise<void> {
   using session = await services.content.openWrite(image, { signal: undefined });
-  const options = {
-    bodyLength: undefined,
-    flush: true,
-    detectZeroes: false,
-    compress: false,
-    sha256: undefined,
-    expected: undefined,
-  };
-  await session.write({ offset, length: bytes.length }, bodyIn(bytes, 100_000), options);
+  await session.write({ offset, length: bytes.length }, bodyIn(bytes, 100_000), plainWrite);
 }
