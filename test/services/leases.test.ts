@@ -80,6 +80,9 @@ describe('the end of a lease', () => {
       const [shown] = await leasesOf(services);
       assert.equal(shown?.expiresAtMs, clocks.wallMs + ttlMs);
     }
+    const [before] = await leasesOf(services);
+    clocks.wallMs += 1;
+    assert.deepEqual(await leasesOf(services), [before], 'a lease says the same end each time it is asked');
     clocks.steadyMs += ttlMs - 1;
     await assert.rejects(write(services, undefined), faultOf('image-locked'));
     clocks.steadyMs += 1;
