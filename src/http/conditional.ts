@@ -96,9 +96,12 @@ function namesStrongly(header: string, etag: string): boolean {
 
 /** Weak comparison: `W/"x"` names `"x"` too. */
 function namesWeakly(header: string, etag: string): boolean {
-  return header.trim() === '*' || tagsOf(header).some((tag) => tag.replace(/^W\//, '') === etag);
+  return header.trim() === '*' || tagsOf(header).some((tag) => (tag.startsWith('W/') ? tag.slice(2) : tag) === etag);
 }
 
+/** Mostly there is one strong tag, and it is known at a glance. */
 function tagsOf(header: string): readonly string[] {
+  const isOne = header.startsWith('"') && header.indexOf('"', 1) === header.length - 1;
+  if (isOne) return [header];
   return header.match(/(?:W\/)?"[^"]*"/g) ?? [];
 }

@@ -6,8 +6,8 @@ const sha256Length = 32;
 
 /** Whether a request would like the SHA-256 of the answer's content (Want-Content-Digest); 0 stands for no. */
 export function wantsSha256(header: string | string[] | undefined): boolean {
-  const text = Array.isArray(header) ? header.join(',') : header;
-  return text?.split(',').some((part) => /^\s*sha-256\s*(=\s*([1-9]|10))?\s*$/i.test(part)) ?? false;
+  if (header === undefined) return false;
+  return /(?:^|,)\s*sha-256\s*(?:=\s*(?:[1-9]|10)\s*)?(?:,|$)/i.test(String(header));
 }
 
 /** The header for a SHA-256 in base64. */

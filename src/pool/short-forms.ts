@@ -3,11 +3,11 @@
 
 import type { Answer, Message } from './messages.ts';
 
-/** Id, image, offset and length of a read that brings nothing along, and waits no longer than others. */
-type ShortRead = readonly [number, number, number, number];
+/** Id, image, offset and length of a read that brings nothing along, and waits no longer than others; and whether it sums. */
+type ShortRead = readonly [number, number, number, number, true?];
 
-/** Id, bytes and generation of a result that is nothing else. */
-type ShortResult = readonly [number, Uint8Array, number];
+/** Id, bytes and generation of a result that is nothing else, or has their SHA-256 besides. */
+type ShortResult = readonly [number, Uint8Array, number, string?];
 
 /** A message on its way to a thread. */
 export type SentMessage = Message | ShortRead;
@@ -20,25 +20,28 @@ export function shortMessage(message: Message): SentMessage {
   if (body.kind !== 'call' || body.call.name !== 'read') return message;
   const { offset, length, digest } = body.call.args;
   const brings = body.into !== undefined || body.epoch !== undefined || body.keys !== undefined;
-  return brings || body.patient === true || digest === true ? message : [id, body.image, offset, length];
+  if (brings || body.patient === true) return message;
+  return digest === true ? [id, body.image, offset, length, digest] : [id, body.image, offset, length];
 }
 
 export function fullMessage(sent: SentMessage): Message {
   if (!isList(sent)) return sent;
-  const [id, image, offset, length] = sent;
-  const call = { name: 'read', args: { offset, length } } as const;
+  const [id, image, offset, length, digest] = sent;
+  const args = digest === true ? { offset, length, digest } : { offset, length };
+  const call = { name: 'read', args } as const;
   return { id, body: { kind: 'call', image, call, into: undefined, epoch: undefined, keys: undefined } };
 }
 
 export function shortAnswer(answer: Answer): SentAnswer {
   if (answer.kind !== 'result' || !isBytesOfGeneration(answer.result)) return answer;
-  return [answer.id, answer.result.bytes, answer.result.generation];
+  const { bytes, generation, sha256 } = answer.result;
+  return sha256 === undefined ? [answer.id, bytes, generation] : [answer.id, bytes, generation, sha256];
 }
 
 export function fullAnswer(sent: SentAnswer): Answer {
   if (!isList(sent)) return sent;
-  const [id, bytes, generation] = sent;
-  return { kind: 'result', id, result: { bytes, generation } };
+  const [id, bytes, generation, sha256] = sent;
+  return { kind: 'result', id, result: sha256 === undefined ? { bytes, generation } : { bytes, generation, sha256 } };
 }
 
 function isList<List extends readonly unknown[]>(sent: List | object): sent is List {
@@ -48,10 +51,11 @@ function isList<List extends readonly unknown[]>(sent: List | object): sent is L
 interface BytesOfGeneration {
   readonly bytes: Uint8Array;
   readonly generation: number;
+  readonly sha256?: string;
 }
 
-/** Whether a result has these two members and no other. */
+/** Whether a result has these members and no other. */
 function isBytesOfGeneration(result: unknown): result is BytesOfGeneration {
   if (typeof result !== 'object' || result === null || !('bytes' in result && 'generation' in result)) return false;
-  return Object.keys(result).length === 2;
+  return Object.keys(result).length === ('sha256' in result ? 3 : 2);
 }

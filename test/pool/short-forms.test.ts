@@ -28,6 +28,7 @@ describe('what crosses over to a thread arrives as it was sent', () => {
     { id: 8, body: { kind: 'cancel' } },
     { id: 9, body: { kind: 'close', image: 3 } },
     { id: 10, body: { ...read, patient: true } },
+    { id: 11, body: { ...read, patient: true, call: { name: 'read', args: { offset: 0, length: 1, digest: true } } } },
   ];
   for (const message of messages) {
     test(`request ${message.id}`, () => {
@@ -42,6 +43,8 @@ describe('what crosses over to a thread arrives as it was sent', () => {
     { kind: 'result', id: 4, result: { generation: 1 } },
     { kind: 'result', id: 5, result: undefined },
     { kind: 'result', id: 6, result: null },
+    { kind: 'result', id: 9, result: { bytes, generation: 1, other: 2 } },
+    { kind: 'result', id: 10, result: { bytes, generation: 1, sha256: 'x', other: 2 } },
     { kind: 'fault', id: 7, code: 'engine-busy', context: {} },
     { kind: 'cancelled', id: 8 },
   ];
@@ -53,6 +56,10 @@ describe('what crosses over to a thread arrives as it was sent', () => {
 
   test('a plain read and its bytes as lists', () => {
     assert.deepEqual(shortMessage({ id: 1, body: read }), [1, 3, 2 ** 52, 4096]);
+    const summed: Call = { ...read, call: { name: 'read', args: { offset: 0, length: 1, digest: true } } };
+    assert.deepEqual(shortMessage({ id: 1, body: summed }), [1, 3, 0, 1, true]);
     assert.deepEqual(shortAnswer({ kind: 'result', id: 1, result: { bytes, generation: 5 } }), [1, bytes, 5]);
+    const result = { bytes, generation: 5, sha256: 'x' };
+    assert.deepEqual(shortAnswer({ kind: 'result', id: 1, result }), [1, bytes, 5, 'x']);
   });
 });
