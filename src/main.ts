@@ -10,6 +10,8 @@ import { StartError } from './base/start-error.ts';
 import { ConfigError, loadConfig } from './config.ts';
 import type { Config } from './config.ts';
 
+const endingSignals = ['SIGTERM', 'SIGINT'] as const;
+
 try {
   await main();
 } catch (error) {
@@ -19,7 +21,9 @@ try {
 
 async function main(): Promise<void> {
   const config = loadConfig(process.env, { cores: availableParallelism() });
+  const started = endAtOnceOnSignals();
   const application = await createApplication({ config, identity: readIdentity(), engine: 'threads' });
+  started();
   const ending = endOnSignals(application);
   // A file that may not grow (RLIMIT_FSIZE) is answered as a full disk, and ends nothing.
   process.on('SIGXFSZ', () => undefined);
@@ -45,6 +49,21 @@ function readIdentity(): { readonly name: string; readonly version: string } {
   return { name, version };
 }
 
+/**
+ * Nobody has been served yet, and what the start repairs may be cut as by a crash: the next start goes on with it. The
+ * first process of a container is ended by no signal that it does not take. Returns how this ends.
+ */
+function endAtOnceOnSignals(): () => void {
+  const end = (): void => {
+    process.stderr.write('qcowd: stopped before it was ready. The next start repairs what is left to repair.\n');
+    process.exit(0);
+  };
+  for (const signal of endingSignals) process.on(signal, end);
+  return () => {
+    for (const signal of endingSignals) process.off(signal, end);
+  };
+}
+
 /** npm passes on the signal that its whole group gets, so that one wish comes twice. */
 const oneWishMs = 1_000;
 
@@ -52,7 +71,7 @@ const oneWishMs = 1_000;
 function endOnSignals(application: Application): { readonly isAsked: () => boolean } {
   const { log } = application;
   let askedAtMs: number | undefined;
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  for (const signal of endingSignals) {
     process.on(signal, () => {
       if (askedAtMs !== undefined) {
         if (performance.now() - askedAtMs > oneWishMs) process.exit(1);

@@ -1,9 +1,16 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 
+import { present } from '../src/base/assert.ts';
 import { failToStart, startService } from './support/service-process.ts';
 import { tempFolder } from './support/temp-folder.ts';
 
@@ -12,6 +19,19 @@ const watchdog = { timeout: 120_000 };
 function post(url: string, body: object): Promise<Response> {
   const headers = { 'content-type': 'application/json', 'prefer': 'respond-async' };
   return fetch(url, { method: 'POST', headers, body: JSON.stringify(body) });
+}
+
+/** Opens a pipe for writing as soon as the process has begun to read it. */
+async function openRead(path: string, reader: ChildProcess): Promise<FileHandle> {
+  for (;;) {
+    assert.equal(reader.exitCode ?? reader.signalCode, null, 'the process reads the pipe before it ends');
+    try {
+      return await open(path, constants.O_WRONLY | constants.O_NONBLOCK);
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ENXIO')) throw error;
+    }
+    await pause(20);
+  }
 }
 
 describe('the process', () => {
@@ -80,6 +100,24 @@ describe('the process', () => {
     using folder = tempFolder();
     await using service = await startService({ QCOWD_DATA_DIR: folder.path, QCOWD_LOG_LEVEL: 'silent' });
     assert.equal((await fetch(`${service.url}/readyz`)).status, 200);
+  });
+
+  test('ends at once at a signal while it starts', watchdog, async () => {
+    using folder = tempFolder();
+    const list = join(folder.path, 'tokens');
+    execFileSync('mkfifo', [list]);
+    const settings = { QCOWD_DATA_DIR: join(folder.path, 'data'), QCOWD_TOKENS_FILE: list, QCOWD_PORT: '0' };
+    const { code, stderr } = await failToStart(settings, async (child) => {
+      // It waits for a list of tokens that never comes.
+      const writer = await openRead(list, child);
+      const over = once(child, 'exit');
+      child.kill('SIGTERM');
+      // A read that is under way holds the process until its end.
+      await Promise.race([over, once(present(child.stderr, 'its words are read'), 'data')]);
+      await writer.close();
+    });
+    assert.equal(code, 0);
+    assert.match(stderr, /^qcowd: stopped before it was ready\./);
   });
 
   test('ends in order at a signal with jobs under way, and the next one says how they ended', watchdog, async () => {

@@ -61,12 +61,19 @@ export async function startService(
   };
 }
 
-/** Runs the service with settings that it cannot start with. One that does not end by itself is killed: its code is null. */
-export async function failToStart(settings: Readonly<Record<string, string>>): Promise<Ending> {
+/**
+ * Runs the service with settings that it cannot start with, or with somebody who ends it `meanwhile`. One that does not
+ * end by itself is killed: its code is null.
+ */
+export async function failToStart(
+  settings: Readonly<Record<string, string>>,
+  meanwhile?: (child: ChildProcess) => Promise<void>,
+): Promise<Ending> {
   const child = launch(settings, unlimited);
   const watchdog = setTimeout(() => child.kill('SIGKILL'), startMsMax);
   try {
-    return await gather(child);
+    const [ending] = await Promise.all([gather(child), meanwhile?.(child)]);
+    return ending;
   } finally {
     clearTimeout(watchdog);
   }
