@@ -17,3 +17,11 @@ export function claimOf({ headers }: Pick<FastifyRequest, 'headers'>): LeaseClai
   }
   return { leaseId, fencingToken: token === undefined ? undefined : Number(token) };
 }
+
+/** Where an image is made that stands on none, no lease counts. Faults `invalid-request` for a request that brings one. */
+export function refuseClaim({ headers }: Pick<FastifyRequest, 'headers'>): void {
+  const header = ['lease-id', 'fencing-token'].find((name) => headers[name] !== undefined);
+  if (header === undefined) return;
+  const message = 'a lease is one on the image below the new one, and this request names none: leave the header out';
+  throw invalidRequest({ pointer: `/${header}`, in: 'header', message });
+}

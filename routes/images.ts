@@ -11,7 +11,7 @@ import { readJson } from '../src/http/json-body.ts';
 import { pageCursors } from '../src/http/page-cursor.ts';
 import type { CreateOptions, LeaseClaim, Services } from '../src/services/services.ts';
 import { answerImage, imageTag, versionTag } from './answers.ts';
-import { claimOf } from './claims.ts';
+import { claimOf, refuseClaim } from './claims.ts';
 import { jobResponse, performWork } from './long-work.ts';
 import { madeAnswer } from './made-answers.ts';
 import type { Routes } from './route-parts.ts';
@@ -39,6 +39,7 @@ export function imageRoutes(services: Services): Routes {
           operationId: 'createImage',
           tags: ['images'],
           summary: 'Make an empty image, or an overlay over another one',
+          headers: ClaimHeaders,
           body: CreateImage,
           response: {
             201: json('The new image; `Location` names it', Image),
@@ -49,6 +50,7 @@ export function imageRoutes(services: Services): Routes {
       },
       async (request, reply) => {
         const options = toCreateOptions(request.body);
+        if (options.backing === undefined) refuseClaim(request);
         const answer = await answerOnce(services.idempotency, request, {
           told: withoutPassphrase(request.body),
           make: (key) =>

@@ -10,11 +10,13 @@ import { bodyLengthOf, bodyOf, bodyPatience } from '../src/http/request-body.ts'
 import { invalidRequest } from '../src/http/schema.ts';
 import type { CreateOptions, ImportOptions, Services } from '../src/services/services.ts';
 import { takeAnyBody } from './byte-bodies.ts';
+import { refuseClaim } from './claims.ts';
 import { jobResponse, performWork } from './long-work.ts';
 import { passphrasesOf } from './passphrases.ts';
 import type { Routes } from './route-parts.ts';
 import { toEncryption } from './schemas/encryption.ts';
 import { Image } from './schemas/images.ts';
+import { ClaimHeaders } from './schemas/leases.ts';
 import { bytesBody, json, problemResponse } from './schemas/problem.ts';
 import { ImportParams, ImportQuery } from './schemas/transfer.ts';
 
@@ -30,6 +32,7 @@ export function importRoutes(services: Services): Routes {
           summary: 'Bring a qcow2 or raw file in as a new image',
           params: ImportParams,
           querystring: ImportQuery,
+          headers: ClaimHeaders,
           body: bytesBody,
           response: {
             201: json('The new image; `Location` names it', Image),
@@ -40,6 +43,7 @@ export function importRoutes(services: Services): Routes {
       },
       async (request, reply) => {
         refusePart(request);
+        if (request.query.backing === undefined) refuseClaim(request);
         const options: ImportOptions = {
           name: request.params.name,
           ...toImportOptions(request),

@@ -51,6 +51,7 @@ const changeProblems = [
 /** A file is made. */
 const makeProblems = [
   'name-conflict',
+  'image-locked',
   'image-not-found',
   'image-not-ready',
   'image-detached',
@@ -149,7 +150,7 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
     {
       takes: ['Idempotency-Key', 'Prefer', 'Image-Passphrase'],
       sends: { 201: ['Location', 'ETag', 'Preference-Applied?'], 202: jobHeaders },
-      problems: [...bodyProblems, ...makeProblems, 'invalid-geometry', 'snapshot-not-found', 'image-locked'],
+      problems: [...bodyProblems, ...makeProblems, 'invalid-geometry', 'snapshot-not-found'],
     },
   ],
   ['listImages', shows('image-not-found')],

@@ -139,14 +139,15 @@ export const problemTexts = {
   },
   'image-locked': {
     cause:
-      'A lease is held on the image. An exclusive one keeps out every change without its Lease-Id and every other lease; a shared one keeps out all changes and exclusive leases. Reads go on.',
-    cure: 'Wait until `holder.expiresAt` and try again; the holder sends its `Lease-Id` with the change, renews with POST /v1/images/{image}/leases/{lease}/renew, or releases the lease; POST /v1/images/{image}/leases/break ends leases that nobody gives back.',
+      'A lease is held on the image. An exclusive one keeps out every change without its Lease-Id, every new overlay on the image, which would make it immutable for its holder, and every other lease; a shared one keeps out all changes and exclusive leases. Reads go on.',
+    cure: 'Wait until `holder.expiresAt` and try again; the holder sends its `Lease-Id` with the change, renews with POST /v1/images/{image}/leases/{lease}/renew, or releases the lease (rebase and commit take the Lease-Id of the image in their path, so the images below must be released first); POST /v1/images/{image}/leases/break ends leases that nobody gives back.',
     members: ['holder', 'written'],
     detail: (context) => {
       const { holder } = context as { readonly holder?: { mode: string; owner: string | null; expiresAt: string } };
       if (holder === undefined) return undefined;
       const whom = holder.owner === null ? '' : ` by ${holder.owner}`;
-      return `The image is leased ${holder.mode === 'shared' ? 'shared, so that nothing changes,' : 'exclusively'}${whom} until ${holder.expiresAt}.`;
+      const image = context['overlays'] === true ? 'The image that is to be the backing image' : 'The image';
+      return `${image} is leased ${holder.mode === 'shared' ? 'shared, so that nothing changes,' : 'exclusively'}${whom} until ${holder.expiresAt}.`;
     },
   },
   'lease-lost': {

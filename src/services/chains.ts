@@ -69,8 +69,8 @@ export class Chains {
 
   /**
    * Puts an image on another one, or on none. Faults `image-has-dependents`, `snapshots-need-backing`, `header-full`; of
-   * the other one `image-not-found`, `image-not-ready`, `image-in-use`, `chain-too-deep`, and in `safe` mode
-   * `passphrase-required` {other} when it is locked.
+   * the other one `image-not-found`, `image-not-ready`, `image-locked`, `image-in-use`, `chain-too-deep`, and in `safe`
+   * mode `passphrase-required` {other} when it is locked.
    */
   async rebase(image: string, options: RebaseOptions, control?: WorkControl): Promise<Image> {
     const { access, images } = this.#parts;
@@ -198,14 +198,19 @@ export class Chains {
     await catalog.settleBacking(visit.imageId, { backingId, nowMs: clock() });
   }
 
-  /** The chain that begins with the other image, nearest first; the passphrases that are left are its. */
+  /**
+   * The chain that begins with the other image, nearest first; the passphrases that are left are its. The claim of the
+   * request is one on the image itself, so nobody may hold the other one exclusively.
+   */
   async #reserve(image: Visit, backingId: string, control: WorkControl | undefined): Promise<readonly ImageRecord[]> {
     const { access, catalog } = this.#parts;
     // Opening it proves that it can be used, and mends what a crash has left of it.
-    const visitor = { changes: false, passphrases: control?.passphrases, patience: control };
+    const visitor = { changes: false, overlays: true, passphrases: control?.passphrases, patience: control };
     using visit = await access.enter(backingId, { ...visitor, signal: undefined });
     image.use(visit.copyKeys());
     return await access.stillWithin(visit, async () => {
+      // Somebody may have got a lease meanwhile.
+      visit.admit();
       const chain = await imagesBelow(this.#parts, backingId);
       await catalog.reserveBacking(image.imageId, backingId);
       return chain;

@@ -11,6 +11,8 @@ import type { WorkControl } from './work-control.ts';
 export interface VisitorOptions {
   /** Whether the caller came to change the image. */
   readonly changes: boolean;
+  /** Whether an overlay is to be put on the image: its leases are asked. */
+  readonly overlays?: boolean | undefined;
   readonly signal: AbortSignal | undefined;
   /** The lease that the caller has, if any; left out it has none. */
   readonly claim?: LeaseClaim | undefined;

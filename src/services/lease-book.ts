@@ -3,6 +3,7 @@
 import { hash } from 'node:crypto';
 
 import { Fault } from '../base/fault.ts';
+import type { FaultContext } from '../base/fault.ts';
 import type { FencingToken, LeaseMode, LeaseRecord } from '../catalog/catalog.ts';
 
 /** What a request says of itself. */
@@ -42,6 +43,13 @@ export interface HeldLease {
   storedAtMs: number;
   /** Long work under way with it; it does not expire meanwhile. */
   runs: number;
+}
+
+/** What a request is about to do with an image. */
+export interface LeasedUse {
+  readonly changes: boolean;
+  /** It puts an overlay on the image, which nobody changes from then on, not even the holder of a lease. */
+  readonly overlays?: boolean | undefined;
 }
 
 /** A request that was let in: what it does is done in this epoch of the image. */
@@ -100,9 +108,10 @@ export class LeaseBook {
 
   /**
    * Judges a request, and renews the lease that it uses. Faults `invalid-request` for a token that was never given out;
-   * `image-locked` {holder} for a change that a lease forbids; `lease-lost`; `fencing-token-stale` {fencingToken}.
+   * `image-locked` {holder} for a change that a lease forbids, and for an overlay on what somebody else holds exclusively;
+   * `lease-lost`; `fencing-token-stale` {fencingToken}.
    */
-  admit(imageId: string, claim: LeaseClaim | undefined, use: { readonly changes: boolean }): Admission {
+  admit(imageId: string, claim: LeaseClaim | undefined, use: LeasedUse): Admission {
     const image = this.#images.get(imageId);
     const named = claim?.leaseId ?? claim?.leaseKey;
     if (image === undefined && named === undefined && claim?.fencingToken === undefined) return free;
@@ -113,6 +122,7 @@ export class LeaseBook {
     const lease = image === undefined || claim === undefined ? undefined : this.#claimed(image, claim);
     if (named !== undefined && lease === undefined) throw new Fault('lease-lost', {});
     if (use.changes) this.#requireUnblocked(imageId, (held) => held.record.mode === 'shared' || held !== lease);
+    else if (use.overlays === true) this.#requireUncovered(imageId, lease);
     if (token < current) throw new Fault('fencing-token-stale', { fencingToken: current });
     if (lease !== undefined) this.#touch(lease);
     return { epoch: image?.epoch ?? 0, lease };
@@ -310,12 +320,17 @@ export class LeaseBook {
     this.#listener?.used(lease);
   }
 
-  #requireUnblocked(imageId: string, blocks: (lease: HeldLease) => boolean): void {
+  /** A shared lease is for whoever reads, as an overlay does. */
+  #requireUncovered(imageId: string, own: HeldLease | undefined): void {
+    this.#requireUnblocked(imageId, (held) => held.record.mode === 'exclusive' && held !== own, { overlays: true });
+  }
+
+  #requireUnblocked(imageId: string, blocks: (lease: HeldLease) => boolean, facts?: FaultContext): void {
     const blocker = lastToEnd(this.#live(imageId).filter(blocks));
     if (blocker === undefined) return;
     const { mode, owner, expiresAtMs } = this.view(blocker);
     const holder = { mode, owner: owner ?? null, expiresAt: new Date(expiresAtMs).toISOString() };
-    throw new Fault('image-locked', { imageId, holder });
+    throw new Fault('image-locked', { imageId, holder, ...facts });
   }
 }
 

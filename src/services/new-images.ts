@@ -71,7 +71,8 @@ export class NewImages {
 
   /**
    * Takes the name, has the file made and publishes it. When anything fails, file and row are taken away again. Faults
-   * `name-conflict`; of the base `image-not-found`, `image-not-ready`, `image-in-use`, `chain-too-deep`.
+   * `name-conflict`; of the base `image-not-found`, `image-not-ready`, `image-in-use`, `chain-too-deep`, and
+   * those of its leases, which are asked with the claim of the request: see {@link LeaseBook.admit}.
    */
   async make(options: NewImageOptions, makeFile: (draft: Draft) => Promise<MadeFile>): Promise<Image> {
     this.#stopping.signal.throwIfAborted();
@@ -111,8 +112,11 @@ export class NewImages {
     const { access } = this.#parts;
     // Opening the base proves that it can be used, and mends what a crash has left of it.
     const { signal, control: patience } = options;
-    using visit = await access.enter(options.backing, { changes: false, signal, patience });
+    const visitor = { changes: false, overlays: true, claim: patience?.claim, signal, patience };
+    using visit = await access.enter(options.backing, visitor);
     const chain = await access.still(visit, async () => {
+      // Somebody may have got a lease meanwhile.
+      visit.admit();
       const found = (await imagesBelow(this.#parts, visit.imageId)).map((image) => sourceOf(this.#parts, image));
       await this.#reserveRow(id, options, visit.imageId);
       return found;

@@ -21,6 +21,7 @@ export class Visit implements Disposable {
   readonly #image: ImageInUse;
   readonly #leases: LeaseBook;
   readonly #claim: LeaseClaim | undefined;
+  readonly #overlays: boolean;
   #caller: CallerOptions;
   #lease: HeldLease | undefined;
   #inside = true;
@@ -29,20 +30,22 @@ export class Visit implements Disposable {
     image: ImageInUse,
     options: { readonly record: ImageRecord; readonly visitor: VisitorOptions; readonly leases: LeaseBook },
   ) {
-    const { changes, signal, claim, patience } = options.visitor;
+    const { changes, overlays, signal, claim, patience } = options.visitor;
     this.imageId = image.id;
     this.record = options.record;
     this.#image = image;
     this.#leases = options.leases;
     this.#claim = claim;
+    this.#overlays = overlays === true;
     this.#caller = { changes, signal, patience };
   }
 
   /** Judges the caller's claim against the leases of now; a lease that it has is renewed. See {@link LeaseBook.admit}. */
   admit(): void {
     const { changes } = this.#caller;
-    if (!changes && this.#claim === undefined) return;
-    const { epoch, lease } = this.#leases.admit(this.imageId, this.#claim, { changes });
+    const overlays = this.#overlays;
+    if (!changes && !overlays && this.#claim === undefined) return;
+    const { epoch, lease } = this.#leases.admit(this.imageId, this.#claim, { changes, overlays });
     this.#lease = lease;
     if (changes && this.#caller.epoch !== epoch) this.#caller = { ...this.#caller, epoch };
   }

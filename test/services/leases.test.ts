@@ -196,6 +196,30 @@ describe('a break', () => {
   });
 });
 
+describe('an overlay that waits for its base', () => {
+  test('is refused when somebody has got an exclusive lease meanwhile', async () => {
+    await using lived = await live();
+    const { services, brake } = lived;
+    await services.images.create(newImage({ name: 'upper' }));
+    brake.held = true;
+    const snapshot = services.snapshots.create('vm', { name: 's1' });
+    await untilRuns(lived);
+    const overlays = [
+      services.images.create(newImage({ name: 'over', virtualSize: undefined, backing: 'vm' })),
+      services.chains.rebase('upper', { backing: 'vm', mode: 'safe' }),
+    ];
+    const outcomes = Promise.allSettled([snapshot, ...overlays]);
+    for (let turns = 0; turns < 50; turns += 1) await turn();
+    await acquire(services);
+    brake.held = false;
+    for (const outcome of await outcomes) {
+      assert.equal(outcome.status, 'rejected');
+      assert.ok(faultOf('image-locked')(outcome.reason), String(outcome.reason));
+    }
+    assert.equal((await services.images.show('vm')).dependentCount, 0);
+  });
+});
+
 describe('a restart', () => {
   test('gives every lease one full period, a broken one its grace, and nobody else the image before', async () => {
     using folder = tempFolder();
