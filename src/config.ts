@@ -86,9 +86,7 @@ const Settings = z.strictObject({
   QCOWD_IMAGE_IDLE_MS: wholeNumber({ min: 0, max: idleMsMax }).default(10_000),
   QCOWD_CACHE_BYTES: wholeNumber({ min: cacheBytesMin, max: cacheBytesMax }).default(cacheBytesDefault),
   QCOWD_L2_CACHE_BYTES: wholeNumber({ min: cacheEntriesMin * entryBytesMin, max: cacheBytesMax }).optional(),
-  QCOWD_L2_CACHE_ENTRY_BYTES: wholeNumber({ min: entryBytesMin, max: entryBytesMax })
-    .refine(isPowerOfTwo, { error: `a power of two from ${entryBytesMin} to ${entryBytesMax}` })
-    .optional(),
+  QCOWD_L2_CACHE_ENTRY_BYTES: powerOfTwo({ min: entryBytesMin, max: entryBytesMax }).optional(),
   QCOWD_REFCOUNT_CACHE_BYTES: wholeNumber({ min: cacheEntriesMin * entryBytesDefault, max: cacheBytesMax }).optional(),
   QCOWD_IMAGE_CACHE_BYTES: wholeNumber({ min: imageCacheBytesMin, max: cacheBytesMax }).optional(),
   QCOWD_CACHE_CLEAN_SECONDS: wholeNumber({ min: 0, max: cleanSecondsMax }).optional(),
@@ -199,13 +197,29 @@ function tlsOf({ certFile, keyFile }: { readonly certFile: string | undefined; r
   throw new ConfigError('QCOWD_TLS_CERT_FILE and QCOWD_TLS_KEY_FILE go together: set both, or none.');
 }
 
-function wholeNumber(bounds: { readonly min: number; readonly max: number }): z.ZodType<number, string> {
-  const error = `a whole number from ${bounds.min} to ${bounds.max}`;
+interface Bounds {
+  readonly min: number;
+  readonly max: number;
+}
+
+function wholeNumber({ min, max }: Bounds): z.ZodType<number, string> {
+  return numberThat(`a whole number from ${min} to ${max}`, (value) => value >= min && value <= max);
+}
+
+function powerOfTwo({ min, max }: Bounds): z.ZodType<number, string> {
+  return numberThat(
+    `a power of two from ${min} to ${max}`,
+    (value) => value >= min && value <= max && isPowerOfTwo(value),
+  );
+}
+
+/** One sentence for whatever is wrong with it. */
+function numberThat(error: string, isGood: (value: number) => boolean): z.ZodType<number, string> {
   return z
     .string()
     .regex(/^\d{1,16}$/, { error })
     .transform(Number)
-    .pipe(z.number().min(bounds.min, { error }).max(bounds.max, { error }));
+    .refine(isGood, { error });
 }
 
 /** `QCOWD_PORT=tcp://…`, `QCOWD_PORT_80_TCP…`, `QCOWD_SERVICE_HOST` … */

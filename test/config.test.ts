@@ -78,7 +78,10 @@ describe('the settings', () => {
     });
     const tooFew = { QCOWD_L2_CACHE_BYTES: '1048575', QCOWD_L2_CACHE_ENTRY_BYTES: '65536' };
     assert.throws(() => loadConfig(tooFew, machine), /QCOWD_L2_CACHE_BYTES: at least 1048576/);
-    assert.throws(() => loadConfig({ QCOWD_L2_CACHE_ENTRY_BYTES: '5000' }, machine), /a power of two from 512/);
+    for (const length of ['5', '5000', '4194304', '4k']) {
+      const message = /^QCOWD_L2_CACHE_ENTRY_BYTES: a power of two from 512 to 2097152\.$/;
+      assert.throws(() => loadConfig({ QCOWD_L2_CACHE_ENTRY_BYTES: length }, machine), { message });
+    }
     const total = { QCOWD_IMAGE_CACHE_BYTES: '1048576' };
     assert.equal(
       loadConfig({ ...total, QCOWD_L2_CACHE_BYTES: '1048576' }, machine).images.runtime.cacheBytes,
