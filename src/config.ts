@@ -90,8 +90,8 @@ const Settings = z.strictObject({
   QCOWD_REFCOUNT_CACHE_BYTES: wholeNumber({ min: cacheEntriesMin * entryBytesDefault, max: cacheBytesMax }).optional(),
   QCOWD_IMAGE_CACHE_BYTES: wholeNumber({ min: imageCacheBytesMin, max: cacheBytesMax }).optional(),
   QCOWD_CACHE_CLEAN_SECONDS: wholeNumber({ min: 0, max: cleanSecondsMax }).optional(),
-  QCOWD_QEMU_LOCKS: z.enum(['on', 'off']).default('on'),
-  QCOWD_HOST_COPY: z.enum(['auto', 'always', 'never']).default('auto'),
+  QCOWD_QEMU_LOCKS: oneOf(['on', 'off']).default('on'),
+  QCOWD_HOST_COPY: oneOf(['auto', 'always', 'never']).default('auto'),
   QCOWD_HOSTS: z
     .string()
     .default('')
@@ -109,7 +109,7 @@ const Settings = z.strictObject({
   QCOWD_TOKENS_FILE: z.string().optional(),
   QCOWD_TLS_CERT_FILE: z.string().optional(),
   QCOWD_TLS_KEY_FILE: z.string().optional(),
-  QCOWD_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
+  QCOWD_LOG_LEVEL: oneOf(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
 });
 
 /**
@@ -123,8 +123,11 @@ export function loadConfig(
   const ours = Object.entries(environment).filter(
     ([key, value]) => key.startsWith(prefix) && value !== undefined && value !== '' && !isInjected(key, value),
   );
-  const result = Settings.safeParse(Object.fromEntries(ours));
-  if (!result.success) throw new ConfigError(result.error.issues.flatMap(explainIssue).join('\n'));
+  const given = Object.fromEntries(ours);
+  const result = Settings.safeParse(given);
+  if (!result.success) {
+    throw new ConfigError(result.error.issues.flatMap((issue) => explainIssue(issue, given)).join('\n'));
+  }
   const settings = result.data;
   return Object.freeze({
     http: Object.freeze({
@@ -197,6 +200,10 @@ function tlsOf({ certFile, keyFile }: { readonly certFile: string | undefined; r
   throw new ConfigError('QCOWD_TLS_CERT_FILE and QCOWD_TLS_KEY_FILE go together: set both, or none.');
 }
 
+function oneOf<const Values extends readonly string[]>(values: Values): z.ZodType<Values[number], string> {
+  return z.enum(values, { error: `one of ${values.join(', ')}` });
+}
+
 interface Bounds {
   readonly min: number;
   readonly max: number;
@@ -228,10 +235,12 @@ function isInjected(key: string, value: string): boolean {
   return key.startsWith('QCOWD_PORT_') || key.startsWith('QCOWD_SERVICE_');
 }
 
-function explainIssue(issue: z.core.$ZodIssue): readonly string[] {
+/** The setting, what it may be, and what it is. */
+function explainIssue(issue: z.core.$ZodIssue, given: Readonly<Record<string, string | undefined>>): readonly string[] {
   if (issue.code === 'unrecognized_keys') {
     const known = Object.keys(Settings.shape).join(', ');
     return issue.keys.map((key) => `${key} is no setting. There are: ${known}.`);
   }
-  return [`${issue.path.join('.')}: ${issue.message}.`];
+  const name = issue.path.join('.');
+  return [`${name}: ${issue.message}, not ${JSON.stringify(given[name])}.`];
 }

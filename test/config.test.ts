@@ -53,6 +53,19 @@ describe('the settings', () => {
     );
   });
 
+  test('say what they may be, and what they were', () => {
+    const levels = 'trace, debug, info, warn, error, fatal, silent';
+    for (const [name, value, told] of [
+      ['QCOWD_LOG_LEVEL', 'loud', `one of ${levels}, not "loud"`],
+      ['QCOWD_QEMU_LOCKS', 'ON', 'one of on, off, not "ON"'],
+      ['QCOWD_HOST_COPY', 'yes', 'one of auto, always, never, not "yes"'],
+      ['QCOWD_PORT', '99999', 'a whole number from 0 to 65535, not "99999"'],
+      ['QCOWD_PORT', 'x"', 'a whole number from 0 to 65535, not "x\\""'],
+    ] as const) {
+      assert.throws(() => loadConfig({ [name]: value }, machine), { message: `${name}: ${told}.` });
+    }
+  });
+
   test('tell an address that only this machine can reach', () => {
     assert.equal(loadConfig({ QCOWD_HOST: '0.0.0.0' }, machine).http.isLoopback, false);
     assert.equal(loadConfig({ QCOWD_HOST: '::1' }, machine).http.isLoopback, true);
@@ -79,7 +92,7 @@ describe('the settings', () => {
     const tooFew = { QCOWD_L2_CACHE_BYTES: '1048575', QCOWD_L2_CACHE_ENTRY_BYTES: '65536' };
     assert.throws(() => loadConfig(tooFew, machine), /QCOWD_L2_CACHE_BYTES: at least 1048576/);
     for (const length of ['5', '5000', '4194304', '4k']) {
-      const message = /^QCOWD_L2_CACHE_ENTRY_BYTES: a power of two from 512 to 2097152\.$/;
+      const message = /^QCOWD_L2_CACHE_ENTRY_BYTES: a power of two from 512 to 2097152, not "[^"]+"\.$/;
       assert.throws(() => loadConfig({ QCOWD_L2_CACHE_ENTRY_BYTES: length }, machine), { message });
     }
     const total = { QCOWD_IMAGE_CACHE_BYTES: '1048576' };
