@@ -29,7 +29,10 @@ export function answerParserError(error: ParserError, socket: Socket, options: {
   answerOnSocket(faultOf(error), socket, options);
 }
 
-/** There is nothing to connect to behind this service. */
+/**
+ * There is nothing to connect to behind this service: what CONNECT names has no method at all, which an empty Allow says
+ * (RFC 9110 §10.2.1, §15.5.6).
+ */
 export function refuseTunnels(server: Server, newRequestId: () => string): void {
   server.on('connect', (_request: IncomingMessage, socket: Socket) => {
     answerOnSocket(new Fault('method-not-allowed', { allow: [] }), socket, { requestId: newRequestId() });
@@ -45,6 +48,7 @@ function answerOnSocket(fault: Fault, socket: Socket, options: { readonly reques
     `Content-Type: ${problemMediaType}`,
     `Content-Length: ${body.length}`,
     `Request-Id: ${options.requestId}`,
+    ...Object.entries(problem.headers).map(([name, value]) => `${name}: ${value}`),
     'Connection: close',
     '',
     '',

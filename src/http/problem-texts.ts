@@ -102,10 +102,13 @@ export const problemTexts = {
     detail: undefined,
   },
   'method-not-allowed': {
-    cause: 'The path exists, but not with this method.',
-    cure: 'Use one of the methods that the Allow header names.',
+    cause: 'The path exists, but not with this method; or the method is CONNECT, and this service opens no tunnels.',
+    cure: 'Use one of the methods that the Allow header names; where it is empty there is none.',
     members: [],
-    detail: (context) => `Allowed: ${listOf(context, 'allow').join(', ')}.`,
+    detail: (context) => {
+      const allow = listOf(context, 'allow');
+      return allow.length === 0 ? 'This service opens no tunnels.' : `Allowed: ${allow.join(', ')}.`;
+    },
   },
   'request-timeout': {
     cause: 'The request, or the next part of its body, did not arrive in time.',

@@ -239,7 +239,15 @@ describe('what the parser refuses', () => {
     for (const line of ['GET /things/1 HTTP/2.0', 'GET /things/%zz HTTP/1.1']) {
       await expectProblem(`${line}\r\nHost: localhost\r\nConnection: close\r\n\r\n`, 400, 'invalid-request');
     }
-    await expectProblem('CONNECT a.example:1 HTTP/1.1\r\nHost: a.example:1\r\n\r\n', 405, 'method-not-allowed');
+  });
+
+  test('for a tunnel is that there is none, with the Allow header that 405 asks for', async () => {
+    const text = 'CONNECT a.example:1 HTTP/1.1\r\nHost: a.example:1\r\n\r\n';
+    const answer = await exchange(app.server, text, { waitMs: 5_000 });
+    const told = JSON.parse(answer.body) as { readonly code: string; readonly detail: string };
+    assert.deepEqual([answer.status, told.code], [405, 'method-not-allowed']);
+    assert.equal(answer.headers.get('allow'), '');
+    assert.match(told.detail, /^This service opens no tunnels\. /);
   });
 });
 
