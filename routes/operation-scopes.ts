@@ -12,6 +12,8 @@ const read = [
   'getImage',
   'getImageInfo',
   'getChain',
+  // A repair asks for more: see its route.
+  'checkImage',
   'compareImages',
   'measureImage',
   'readImageData',
@@ -39,7 +41,6 @@ const write = [
   'updateImage',
   'deleteImage',
   'resizeImage',
-  'checkImage',
   'amendImage',
   'emptyImage',
   'commitImage',

@@ -1,6 +1,7 @@
 // Upkeep of an image: resize, check and repair, amending, emptying, and what it tells of itself.
 
 import { sendAnswer } from '../src/http/answer.ts';
+import { judgeScope } from '../src/http/authentication.ts';
 import type { Services } from '../src/services/services.ts';
 import { claimOf } from './claims.ts';
 import { answerWork, longVerb, performWork } from './long-work.ts';
@@ -47,6 +48,8 @@ export function upkeepRoutes(services: Services): Routes {
       async (request, reply) => {
         const options = { repair: request.body?.repair ?? 'none' };
         const kind = options.repair === 'none' ? 'check' : 'repair';
+        const refusal = kind === 'repair' ? judgeScope(request, 'write') : undefined;
+        if (refusal !== undefined) throw refusal;
         return answerWork(
           services,
           { request, reply },

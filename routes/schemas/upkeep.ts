@@ -12,7 +12,12 @@ import { EncryptionInfo, printEncryption } from './encryption.ts';
 import { Compat, CompressionType } from './images.ts';
 
 export const CheckImage = z
-  .strictObject({ repair: z.enum(['none', 'leaks', 'all']).default('none') })
+  .strictObject({
+    repair: z
+      .enum(['none', 'leaks', 'all'])
+      .default('none')
+      .meta({ description: 'All but `none` asks for the scope `write`' }),
+  })
   .meta({ id: 'CheckImage' });
 
 export const CheckFinding = z

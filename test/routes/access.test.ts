@@ -63,6 +63,21 @@ describe('a service with tokens', () => {
     assert.equal(misfit.status, 403);
   });
 
+  test('lets whoever looks check an image, but not repair it', async () => {
+    const check = (name: string, body?: object) =>
+      service.post('/v1/images/checked/check', body).set('Authorization', bearer(name));
+    await service.post('/v1/images', { name: 'checked', virtualSize: 512 }).set('Authorization', bearer('writer'));
+    for (const body of [undefined, {}, { repair: 'none' }]) {
+      assert.equal(((await check('looker', body).expect(200)).body as { clean: boolean }).clean, true);
+    }
+    for (const repair of ['leaks', 'all']) {
+      const refused = await check('looker', { repair }).expect(403);
+      assert.equal(codeOf(refused), 'forbidden');
+      assert.match((refused.body as { detail: string }).detail, /write/);
+      await check('writer', { repair }).expect(200);
+    }
+  });
+
   test('keeps what everybody may see free', async () => {
     for (const path of [
       '/',
