@@ -245,14 +245,7 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
     { takes: [], sends: { 200: ['ETag'] }, problems: [...openProblems, ...bodyProblems, 'image-locked'] },
   ],
 
-  [
-    'readImageData',
-    {
-      takes: readTakes,
-      sends: contentAnswers(),
-      problems: [...openProblems],
-    },
-  ],
+  ['readImageData', { takes: readTakes, sends: contentAnswers(), problems: openProblems }],
   [
     'writeImageData',
     {
@@ -363,7 +356,14 @@ const contracts: ReadonlyMap<string, OperationContract> = new Map<string, Operat
     {
       takes: ['Idempotency-Key'],
       sends: {},
-      problems: [...bodyProblems, 'image-not-found', 'image-not-ready', 'image-detached', 'image-locked'],
+      problems: [
+        ...bodyProblems,
+        'image-not-found',
+        'image-not-ready',
+        'image-detached',
+        'image-locked',
+        'too-many-leases',
+      ],
     },
   ],
   ['listLeases', shows('image-not-found')],

@@ -8,7 +8,7 @@ import { rangesMax } from '../src/http/byte-range.ts';
 import { jsonLengthMax } from '../src/http/json-body.ts';
 import { explainProblems, findProblem } from '../src/http/problem.ts';
 import type { RouteConfig } from '../src/http/server.ts';
-import { chainDepthMax } from '../src/services/services.ts';
+import { chainDepthMax, leasesMax } from '../src/services/services.ts';
 import type { HealthReport } from '../src/services/services.ts';
 import type { RouteParts, Routes } from './route-parts.ts';
 import { limitMax } from './schemas/common.ts';
@@ -172,6 +172,7 @@ const limits = {
   clusterSizeMin: sectorSize,
   clusterSizeMax: 2 * MiB,
   chainDepthMax,
+  leasesMax,
   listLimitMax: limitMax,
   rangesMax,
   jsonBodyMax: jsonLengthMax,

@@ -46,6 +46,7 @@ export const problemMembers: ProblemMembers = {
     schema: { $ref: '#/components/schemas/LeaseHolder' },
     example: { mode: 'exclusive', owner: 'backup-7', expiresAt: '2026-11-29T12:00:00.000Z' },
   },
+  'leasesMax': { schema: { ...wholeNumber, description: 'Leases that an image has at most' }, example: 128 },
   'fencingToken': { schema: { ...wholeNumber, description: 'The current one' }, example: 4 },
   'writeEpoch': { schema: { ...text, description: 'The current one' }, example: 'kQ2v0b7Jm3xYt1Zr' },
   'generation': { schema: { ...wholeNumber, description: 'Of the content as it is' }, example: 8 },

@@ -35,6 +35,7 @@ export const ServiceLimits = z
     clusterSizeMin: Size,
     clusterSizeMax: Size,
     chainDepthMax: Size.meta({ description: 'How many images may stand on one another' }),
+    leasesMax: Size.meta({ description: 'How many leases an image has at most' }),
     listLimitMax: Size,
     rangesMax: Size,
     jsonBodyMax: Size,

@@ -117,6 +117,7 @@ export const faultCodes = {
   'content-range-mismatch': { kind: 'invalid', title: 'The body is not as long as its Content-Range says' },
   'digest-mismatch': { kind: 'invalid', title: 'The body does not have the digest that was announced' },
   'image-locked': { kind: 'locked', title: 'Somebody holds a lease on the image' },
+  'too-many-leases': { kind: 'conflict', title: 'The image has as many leases as it may have' },
   'lease-lost': { kind: 'precondition', title: 'The lease does not hold any more' },
   'fencing-token-stale': { kind: 'precondition', title: 'The fencing token is not the current one' },
   'job-not-found': { kind: 'not_found', title: 'No such job' },

@@ -153,6 +153,12 @@ export const problemTexts = {
       return `${image} is leased ${holder.mode === 'shared' ? 'shared, so that nothing changes,' : 'exclusively'}${whom} until ${holder.expiresAt}.`;
     },
   },
+  'too-many-leases': {
+    cause: 'The image has as many shared leases at the same time as an image may have.',
+    cure: 'Release leases that nobody needs any more, or wait until one ends (GET /v1/images/{image}/leases shows when); readers that share a process can share a lease, and reads need none.',
+    members: ['leasesMax'],
+    detail: (context) => `There are ${textOf(context, 'leasesMax')}.`,
+  },
   'lease-lost': {
     cause:
       'The Lease-Id is not that of a live lease of this image: the lease was released or broken, was not used for its whole period, or never was.',

@@ -128,9 +128,10 @@ export class LeaseBook {
     return { epoch: image?.epoch ?? 0, lease };
   }
 
-  /** Faults `image-locked` {holder} when a lease of this mode cannot be granted now. */
+  /** Faults `image-locked` {holder} and `too-many-leases` {leasesMax} when a lease of this mode cannot be granted now. */
   requireGrantable(imageId: string, mode: LeaseMode): void {
     this.#requireUnblocked(imageId, (held) => mode === 'exclusive' || held.record.mode === 'exclusive');
+    if (this.#live(imageId).length >= leasesMax) throw new Fault('too-many-leases', { imageId, leasesMax });
   }
 
   /** Keeps a lease from expiring while long work is under way with it; afterwards it has a full period. */
@@ -333,6 +334,9 @@ export class LeaseBook {
     throw new Fault('image-locked', { imageId, holder, ...facts });
   }
 }
+
+/** How many leases an image may have: each is kept in memory, and asked whether it is over by every request with one. */
+export const leasesMax = 128;
 
 /** How often in one period the catalog is told, at most, that a lease is used. */
 const storesPerPeriod = 4;

@@ -63,7 +63,7 @@ export class Leases {
     clearTimeout(this.#timer);
   }
 
-  /** Faults `image-not-ready`, `image-locked` {holder}. When it answers, nothing that was let in before changes the image. */
+  /** Faults `image-not-ready`, `image-locked` {holder}, `too-many-leases`. When it answers, nothing that was let in before changes the image. */
   async acquire(image: string, options: LeaseOptions): Promise<Lease> {
     const { access, book, catalog, clock, entropy } = this.#parts;
     const { id: imageId } = await access.findReady(image);

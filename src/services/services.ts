@@ -58,6 +58,7 @@ export type { JobResults } from './job-kinds.ts';
 export type { Job, JobPage } from './jobs.ts';
 export { chainDepthMax } from './new-images.ts';
 export { Passphrases } from './passphrases.ts';
+export { leasesMax } from './lease-book.ts';
 export type { LeaseClaim, LeaseView } from './lease-book.ts';
 export type { Lease, LeaseOptions } from './leases.ts';
 export { chunkLengthMax } from './read-session.ts';

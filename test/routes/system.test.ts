@@ -40,6 +40,7 @@ describe('the service', () => {
     assert.deepEqual(info.formats, ['qcow2', 'raw']);
     assert.equal(info.limits['virtualSizeMax'], 2 ** 53 - 512);
     assert.equal(info.limits['chainDepthMax'], 64);
+    assert.equal(info.limits['leasesMax'], 128);
     assert.ok(answer.text.endsWith('}\n'));
   });
 

@@ -4,6 +4,7 @@ import { describe, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 
 import { Fault } from '../../src/base/fault.ts';
+import { leasesMax } from '../../src/services/lease-book.ts';
 import type { Lease, LeaseClaim, LeaseView, Services, WorkControl } from '../../src/services/services.ts';
 import { brakedEngine } from '../support/braked-service.ts';
 import type { Brake } from '../support/braked-service.ts';
@@ -148,6 +149,22 @@ describe('the end of a lease', () => {
     await write(services, claimOf(lease));
     clocks.steadyMs += ttlMs;
     await acquire(services);
+  });
+});
+
+describe('as many leases as an image may have', () => {
+  test('keep out one more until one of them is over', async () => {
+    await using lived = await live();
+    const { services, clocks } = lived;
+    const first = await acquire(services, 'shared');
+    for (let count = 1; count < leasesMax; count += 1) await acquire(services, 'shared');
+    await assert.rejects(acquire(services, 'shared'), faultOf('too-many-leases'));
+    await assert.rejects(acquire(services), faultOf('image-locked'));
+    clocks.steadyMs += 1;
+    await services.leases.renew('vm', first.id);
+    clocks.steadyMs += ttlMs - 1;
+    await acquire(services, 'shared');
+    assert.equal((await leasesOf(services)).length, 2);
   });
 });
 

@@ -10,6 +10,7 @@ import { mock } from 'node:test';
 import type { Response } from 'supertest';
 
 import { chainDepthMax } from '../../src/services/new-images.ts';
+import { leasesMax } from '../../src/services/lease-book.ts';
 import { bodyPatience } from '../../src/http/request-body.ts';
 import { startBrakedService } from './braked-service.ts';
 import type { BrakedService } from './braked-service.ts';
@@ -135,6 +136,12 @@ const leases: Readonly<Record<string, Provocation>> = {
     await service.create({ name: 'vm', virtualSize: MiB });
     await service.post('/v1/images/vm/leases', { mode: 'exclusive' }).expect(201);
     return service.post('/v1/images/vm/zero', { offset: 0, length: 1 });
+  }),
+  'too-many-leases': alone({}, async (service) => {
+    await service.create({ name: 'vm', virtualSize: MiB });
+    const acquire = () => service.post('/v1/images/vm/leases', { mode: 'shared' });
+    for (let count = 0; count < leasesMax; count += 1) await acquire().expect(201);
+    return acquire();
   }),
   'lease-lost': alone({}, async (service) => {
     await service.create({ name: 'vm', virtualSize: MiB });
