@@ -234,9 +234,10 @@ async function snapshotOf(job: JobRecord, visit: Visit): Promise<SnapshotDescrip
 
 /** Whether an image is what was asked for; what was not asked for is whatever it is. */
 function isAmended(found: ImageDescription, wish: Partial<AmendWish>): boolean {
-  const { compat, refcountBits, lazyRefcounts } = wish;
+  const { compat, refcountBits, lazyRefcounts, dataFileRaw } = wish;
   if (compat !== undefined && compat !== found.compat) return false;
   if (refcountBits !== undefined && refcountBits !== found.refcountBits) return false;
+  if (dataFileRaw !== undefined && dataFileRaw !== (found.dataFileRaw ?? false)) return false;
   return lazyRefcounts === undefined || lazyRefcounts === found.lazyRefcounts;
 }
 

@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
+import { houseEngine } from '../support/service-engine.ts';
+import { newImage, openHouse } from '../support/service-house.ts';
+import type { ServiceHouse } from '../support/service-house.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 import { makeTemplate, tear, tornKinds } from '../support/torn-jobs.ts';
 import type { Template, TornKind } from '../support/torn-jobs.ts';
 
@@ -55,4 +59,51 @@ describe('a job whose process ends before it', { timeout: 300_000 }, () => {
       assert.ok(torn !== undefined);
     });
   }
+});
+
+describe('an amendment whose process ends before it tells how it ended', { timeout: 60_000 }, () => {
+  const wishes = [{ refcountBits: 64 }, { lazyRefcounts: true }, { dataFileRaw: false }] as const;
+  const same = { compat: undefined, refcountBits: undefined, lazyRefcounts: undefined, dataFileRaw: undefined };
+
+  /** As a process leaves them that is killed, one job for each wish; returns their ids. */
+  async function leaveJobs(house: ServiceHouse, imageId: string, round: number): Promise<readonly string[]> {
+    const ids = wishes.map((_, index) => `job_01900000-0000-7000-8000-0000000000${String(round)}${String(index)}`);
+    for (const [index, id] of ids.entries()) {
+      const work = { kind: 'amend', imageId, state: 'running', options: { ...same, ...wishes[index] } } as const;
+      const times = { createdAtMs: 1, startedAtMs: 1, endedAtMs: undefined };
+      const end = { done: 0, total: 0, result: undefined, fault: undefined, requestId: 'request', trace: {} };
+      await house.catalog.jobs.save({ id, ...work, ...times, ...end });
+    }
+    return ids;
+  }
+
+  async function statesOf({ services }: ServiceHouse, ids: readonly string[]): Promise<readonly string[]> {
+    const jobs = ids.map((id) => services.jobs.get(id, { waitMs: 10_000, signal: undefined }));
+    return (await Promise.all(jobs)).map(({ state }) => state);
+  }
+
+  test('succeeded where the image is what was asked for, and failed where it is not, whatever that was', async () => {
+    using folder = tempFolder();
+    const open = (): Promise<ServiceHouse> => openHouse({ engine: houseEngine, path: folder.path });
+    let [id, ids]: [string, readonly string[]] = ['', []];
+    {
+      await using house = await open();
+      ({ id } = await house.services.images.create(newImage({ name: 'vm', dataFile: { raw: true } })));
+      ids = await leaveJobs(house, id, 1);
+    }
+    {
+      await using house = await open();
+      assert.deepEqual(
+        await statesOf(house, ids),
+        wishes.map(() => 'failed'),
+      );
+      await house.services.images.amend('vm', { ...same, refcountBits: 64, lazyRefcounts: true, dataFileRaw: false });
+      ids = await leaveJobs(house, id, 2);
+    }
+    await using house = await open();
+    assert.deepEqual(
+      await statesOf(house, ids),
+      wishes.map(() => 'succeeded'),
+    );
+  });
 });
