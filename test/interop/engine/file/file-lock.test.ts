@@ -20,8 +20,12 @@ function open(path: string, writable: boolean): Image {
 }
 
 /** A qemu-io that has the image open until it is told to quit. */
-async function holdWithQemu(path: string, flags: readonly string[]): Promise<() => Promise<void>> {
-  const holder = spawn('qemu-io', ['-f', 'qcow2', ...flags, path], { stdio: ['pipe', 'pipe', 'inherit'] });
+async function holdWithQemu(
+  path: string,
+  flags: readonly string[],
+  format: 'qcow2' | 'raw' = 'qcow2',
+): Promise<() => Promise<void>> {
+  const holder = spawn('qemu-io', ['-f', format, ...flags, path], { stdio: ['pipe', 'pipe', 'inherit'] });
   // It answers the first command only once the image is open.
   holder.stdin.write('length\n');
   await once(holder.stdout, 'data');
@@ -133,5 +137,67 @@ describe('while a qemu holds an image', () => {
     const release = await holdWithQemu(path, []);
     Image.open({ path, writable: true, locks: 'none', backing: [] }).close();
     await release();
+  });
+});
+
+describe('a data file', () => {
+  const makePair = (folder: string): { readonly path: string; readonly data: string } => {
+    const [path, data] = [join(folder, 'image.qcow2'), join(folder, 'image.data')];
+    qemuImg('create', '-q', '-f', 'qcow2', '-o', `data_file=${data}`, path, '1M');
+    return { path, data };
+  };
+  const openPair = ({ path, data }: ReturnType<typeof makePair>, writable: boolean): Image =>
+    Image.open({ path, writable, locks: 'qemu', backing: [], dataFile: { fileName: data, path: data } });
+  const succeeds = (words: readonly string[]): boolean => runTool('qemu-io', words, '').exit === 0;
+  /** What another QEMU may do with a data file at this moment. */
+  const allowed = (data: string): Readonly<Record<string, boolean>> => ({
+    read: succeeds(['-r', '-f', 'raw', '-c', 'read 0 512', data]),
+    write: succeeds(['-f', 'raw', '-c', 'write 0 512', data]),
+    resize: runTool('qemu-img', ['resize', '-q', '-f', 'raw', data, '2M'], '').exit === 0,
+    replace: runTool('qemu-img', ['create', '-q', '-f', 'raw', data, '1M'], '').exit === 0,
+  });
+
+  test('is kept from others by an image that is open here as by one that qemu has open (CHK-16, T63)', async () => {
+    using folder = tempFolder();
+    const pair = makePair(folder.path);
+    for (const writable of [true, false]) {
+      const image = openPair(pair, writable);
+      const ours = allowed(pair.data);
+      image.close();
+      const release = await holdWithQemu(pair.path, writable ? [] : ['-r']);
+      const theirs = allowed(pair.data);
+      await release();
+      assert.deepEqual(ours, theirs, `writable: ${String(writable)}`);
+      assert.ok(!ours['resize'] && !ours['replace'], 'nobody changes its length');
+    }
+    assert.deepEqual(new Set(Object.values(allowed(pair.data))), new Set([true]), 'after closing all is free');
+  });
+
+  test('that a qemu has open keeps its image from being opened here as from qemu', async () => {
+    using folder = tempFolder();
+    const pair = makePair(folder.path);
+    // Another image with the same data: only the data file stands between the two.
+    const other = join(folder.path, 'other.qcow2');
+    qemuImg('create', '-q', '-f', 'qcow2', '-o', `data_file=${pair.data}`, other, '1M');
+    const verdicts = new Set<boolean>();
+    for (const [file, format] of [
+      [pair.data, 'raw'],
+      [pair.path, 'qcow2'],
+      [other, 'qcow2'],
+    ] as const) {
+      for (const flags of [[], ['-r']]) {
+        const release = await holdWithQemu(file, flags, format);
+        const seen = [true, false].map((writable) => ({
+          fault: faultCodeOf(() => openPair(pair, writable).close()),
+          isOpenToQemu: succeeds([...(writable ? [] : ['-r']), '-f', 'qcow2', '-c', 'read 0 512', pair.path]),
+        }));
+        await release();
+        for (const { fault, isOpenToQemu } of seen) {
+          assert.equal(fault, isOpenToQemu ? undefined : 'image-in-use', `${format} ${flags.join()}`);
+          verdicts.add(isOpenToQemu);
+        }
+      }
+    }
+    assert.equal(verdicts.size, 2);
   });
 });
