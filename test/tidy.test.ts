@@ -161,6 +161,23 @@ describe('the documents', () => {
     ]);
   });
 
+  test('let npx fetch what is tried here, with all that it needs beside it', () => {
+    const versions = readVersions();
+    const commands = ['README.md', 'docs/client.md'].flatMap((page) =>
+      Array.from(readRepositoryFile(page).matchAll(/^npx .+$/gm), ([command]) => ({ page, command })),
+    );
+    assert.ok(commands.length > 0, 'the pages name commands');
+    const wanting = commands.flatMap(({ page, command }) => {
+      const named = Array.from(command.matchAll(/ ((?:@[\w-]+\/)?[\w-]+)@([\w.-]+)/g), (found) => found.slice(1));
+      const needed = named.flatMap(([name = '']) => peersOf(name));
+      return [
+        ...named.filter(([name = '', version]) => versions[name] !== version).map(([name]) => name),
+        ...needed.filter((peer) => !named.some(([name]) => name === peer)),
+      ].map((name) => `${page}: ${command}: not as in package.json: ${name}`);
+    });
+    expectNone(wanting);
+  });
+
   test('list every setting with the README', () => {
     const config = byPath.get('src/config.ts');
     if (config === undefined) return;
@@ -332,10 +349,21 @@ function quotedRows(some: readonly SourceFile[]): readonly { readonly id: string
 
 /** Every package that package.json names. */
 function readManifest(): readonly string[] {
-  const manifest = JSON.parse(readRepositoryFile('package.json')) as Record<string, unknown>;
-  return ['dependencies', 'devDependencies', 'optionalDependencies'].flatMap((kind) =>
-    Object.keys(manifest[kind] as Record<string, string>),
-  );
+  return Object.keys(readVersions());
+}
+
+/** The packages of all kinds, and their versions. */
+function readVersions(): Readonly<Record<string, string>> {
+  const manifest = JSON.parse(readRepositoryFile('package.json')) as Record<string, Record<string, string>>;
+  return { ...manifest['dependencies'], ...manifest['devDependencies'], ...manifest['optionalDependencies'] };
+}
+
+/** What a package wants to find beside it. */
+function peersOf(name: string): readonly string[] {
+  const { peerDependencies } = JSON.parse(readRepositoryFile(`node_modules/${name}/package.json`)) as {
+    readonly peerDependencies?: Readonly<Record<string, string>>;
+  };
+  return Object.keys(peerDependencies ?? {});
 }
 
 /** Links of a page to files of the repository that are not there. */
