@@ -33,12 +33,6 @@ export interface Compacted {
   readonly reclaimedBytes: number;
 }
 
-/** A pass over the disk: where its progress begins, and where that of all passes ends, in bytes. */
-interface Pass {
-  readonly before: number;
-  readonly total: number;
-}
-
 /** What one step looks at. */
 const stepLength = 1 * MiB;
 const clustersPerStep = 100_000;
@@ -51,28 +45,31 @@ export function* compact(parts: WriteParts, wish: { readonly detectZeroes: boole
   const before = file.allocatedSize;
   // A version 2 overlay has no entry for zeroes (MAP-05).
   const looksForZeroes = wish.detectZeroes && (parts.version === 3 || parts.backing === undefined);
-  // The disk is gone through once for zeroes, if they are looked for, and once for what moves.
-  const { virtualSize } = parts.header;
-  const pass = looksForZeroes ? { before: virtualSize, total: virtualSize * 2 } : { before: 0, total: virtualSize };
-  if (looksForZeroes) yield* dropZeroes(parts, pass.total);
+  // The disk is gone through once for zeroes, if they are looked for, and once for what moves; each is half of the way.
+  const total = parts.header.virtualSize;
+  const half = looksForZeroes ? Math.floor(total / 2) : 0;
+  if (looksForZeroes) yield* partOf(dropZeroes(parts), { from: 0, to: half, total });
   order.settle();
-  yield* moveEnd(parts, pass, yield* countUsed(parts, pass));
+  // Nothing of the disk is done by counting, and it does not take long beside what follows.
+  const used = yield* partOf(countUsed(parts), { from: half, to: half, total });
+  yield* partOf(moveEnd(parts, used), { from: half, to: total, total });
   order.settle();
-  yield* partOf(cutFile(parts), { from: pass.total, to: pass.total, total: pass.total });
+  yield* partOf(cutFile(parts), { from: total, to: total, total });
   file.flush();
   return { reclaimedBytes: Math.max(0, before - file.allocatedSize) };
 }
 
 /** Makes whole clusters that read as zeroes zero in their entries, and takes the places of those that are. */
-function* dropZeroes(parts: WriteParts, total: number): Generator<Progress, void, undefined> {
+function* dropZeroes(parts: WriteParts): Generator<Progress, void, undefined> {
   const { clusterSize } = parts.geometry;
   const { virtualSize } = parts.header;
   let at = 0;
   while (at < virtualSize) {
-    const extent = lookup(parts, guestOffset(at), {
-      lengthMax: Math.min(Math.max(stepLength, clusterSize), virtualSize - at),
-    });
-    const end = at + extent.length;
+    const rest = virtualSize - at;
+    const extent = lookup(parts, guestOffset(at), { lengthMax: Math.min(Math.max(stepLength, clusterSize), rest) });
+    const isBare = extent.kind === 'absent' || (extent.kind === 'zero' && extent.host === undefined);
+    // Where there are no clusters there is nothing to look at: it is passed over in one go, up to the end of its table.
+    const end = at + (isBare ? lookup(parts, guestOffset(at), { lengthMax: rest }) : extent).length;
     const start = alignUp(at, clusterSize);
     const wholeEnd = end === virtualSize ? end : alignDown(end, clusterSize);
     at = end;
@@ -81,7 +78,7 @@ function* dropZeroes(parts: WriteParts, total: number): Generator<Progress, void
       if (extent.kind === 'data' || extent.kind === 'compressed') findZeroes(parts, start, wholeEnd);
     }
     parts.order.relieve();
-    yield { done: at, total };
+    yield { done: at, total: virtualSize };
   }
 }
 
@@ -99,24 +96,24 @@ function makeZero(parts: WriteParts, start: number, end: number): void {
 }
 
 /** How many clusters of the file are in use: so many it could have. */
-function* countUsed({ file, geometry, refcounts }: WriteParts, { before, total }: Pass): Steps<number> {
+function* countUsed({ file, geometry, refcounts }: WriteParts): Steps<number> {
   const count = divideUp(file.size, geometry.clusterSize);
   let used = 0;
   for (let cluster = 0; cluster < count; cluster += 1) {
     if (refcounts.get(hostCluster(cluster)) > 0) used += 1;
-    // Nothing of the disk is done by it, and it does not take long beside what follows.
-    if (cluster % clustersPerStep === clustersPerStep - 1) yield { done: before, total };
+    if (cluster % clustersPerStep === clustersPerStep - 1) yield { done: cluster, total: count };
   }
   return used;
 }
 
 /** Moves what the active tree alone has in clusters from `end` on to free ones before. */
-function* moveEnd(parts: WriteParts, pass: Pass, end: number): Generator<Progress, void, undefined> {
+function* moveEnd(parts: WriteParts, end: number): Generator<Progress, void, undefined> {
   const { geometry, mapping } = parts;
+  const total = parts.header.virtualSize;
   // The last tables may reach beyond the disk, and a VM state lies there.
   const progressAt = (l1Index: number, l2Index: number): Progress => ({
-    done: Math.min(pass.before + l1Index * geometry.l2Span + l2Index * geometry.clusterSize, pass.total),
-    total: pass.total,
+    done: Math.min(l1Index * geometry.l2Span + l2Index * geometry.clusterSize, total),
+    total,
   });
   for (let l1Index = 0; l1Index < mapping.l1Entries; l1Index += 1) {
     const table = mapping.l2Table(l1Index);

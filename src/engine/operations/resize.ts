@@ -168,12 +168,13 @@ function* hideBelow(
  */
 function* clearBehind(parts: WriteParts, size: number): Generator<Progress, void, undefined> {
   const { geometry, order } = parts;
-  const total = alignUp(size, geometry.l2Span);
+  const end = alignUp(size, geometry.l2Span);
   clearRestOfSubcluster(parts, size);
   const start = alignUp(size, geometry.clusterSize);
   if (geometry.extendedL2 && alignUp(size, geometry.subclusterSize) < start) clearRestOfCluster(parts, size);
-  if (start < total) {
-    for (const done of discardFully(parts, { offset: start, length: total - start })) yield { done, total };
+  const span = { offset: start, length: end - start };
+  if (span.length > 0) {
+    for (const done of discardFully(parts, span)) yield { done: done - start, total: span.length };
   }
   yield* dropTables(parts, l1EntriesFor(geometry, size));
   order.flush();

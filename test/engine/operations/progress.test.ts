@@ -3,9 +3,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
+import { MiB } from '../../../src/base/units.ts';
 import type { Image, Steps } from '../../../src/engine/image.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
-import { fillGuest, imageOver, newFile } from '../../support/memory-parts.ts';
+import { fillGuest, guestBytes, imageOver, newFile } from '../../support/memory-parts.ts';
 
 const cluster = 512;
 const size = 14_000 * cluster;
@@ -45,4 +46,19 @@ describe('the progress of a run', () => {
       }
     });
   }
+
+  it('is a number that JSON has, and soon at its end, for the largest disk with little on it', () => {
+    const virtualSize = Number.MAX_SAFE_INTEGER + 1 - 512;
+    const image = imageOver(newFile({ virtualSize, clusterSize: 2 * MiB }), undefined);
+    fillGuest(image, 0, cluster, 0);
+    fillGuest(image, virtualSize - 4 * MiB, cluster, 1);
+    let count = 0;
+    for (const { done, total } of image.compact({ detectZeroes: true })) {
+      count += 1;
+      assert.ok(done <= total && Number.isSafeInteger(total), `${done} of ${total}`);
+      assert.ok(count < 100_000, 'there is a step for each L2 table, and for each cluster that is there');
+    }
+    assert.equal(guestBytes(image, virtualSize - 4 * MiB, 1)[0], 1);
+    image.abandon();
+  });
 });
