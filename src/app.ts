@@ -9,6 +9,7 @@ import { documentHead } from '../routes/document.ts';
 import { allRoutes } from '../routes/index.ts';
 import type { ProcessFigures } from '../routes/route-parts.ts';
 import { demandOf } from '../routes/operation-scopes.ts';
+import { assert } from './base/assert.ts';
 import { IdSource } from './base/id-source.ts';
 import { StartError } from './base/start-error.ts';
 import { GiB } from './base/units.ts';
@@ -39,12 +40,22 @@ export interface ApplicationOptions {
   readonly engine: 'threads' | 'inline';
 }
 
+/** Where the service listens. */
+export interface ListeningPlace {
+  /** Works from this machine, also when the service listens on all its addresses. */
+  readonly url: string;
+  /** What was bound, with the port: `0.0.0.0:8080`. */
+  readonly address: string;
+  /** Whether that is every address of this machine. */
+  readonly isEverywhere: boolean;
+}
+
 /** The service, made and ready to be asked, not listening yet. */
 export interface Application {
   readonly server: App;
   readonly log: Log;
-  /** Binds the address of the settings; returns the URL that was bound. */
-  listen(): Promise<string>;
+  /** Binds the address of the settings. */
+  listen(): Promise<ListeningPlace>;
   /** Reads the files of tokens and certificate again; what was known before stays when they cannot be used. */
   reload(): Promise<void>;
   /** Ends everything in named phases, together within {@link stopMsMax}. Returns what went wrong in them. */
@@ -153,7 +164,11 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
       mayBeCut: true,
       end: async () => services.prepareToStop(),
     });
-    const listen = (): Promise<string> => server.listen({ host: config.http.host, port: config.http.port });
+    const listen = async (): Promise<ListeningPlace> => {
+      const url = await server.listen({ host: config.http.host, port: config.http.port });
+      // Nobody is asked at the address that stands for all: this machine reaches itself by loopback.
+      return { url: url.replace('//[::]:', '//[::1]:'), ...boundTo(server) };
+    };
     const reload = async (): Promise<void> => {
       await entrance.reloadTokens();
       const certificate = await entrance.rereadCertificate();
@@ -168,6 +183,14 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
 
 /** In bytes: two processes are not told apart by less. */
 const processChanceLength = 9;
+
+function boundTo(server: App): Omit<ListeningPlace, 'url'> {
+  const bound = server.server.address();
+  assert(bound !== null && typeof bound === 'object', 'whoever listens has an address and a port');
+  const { address, family, port } = bound;
+  const host = family === 'IPv6' ? `[${address}]` : address;
+  return { address: `${host}:${port}`, isEverywhere: address === '0.0.0.0' || address === '::' };
+}
 
 /** What this process takes of the machine. */
 function processFigures(): ProcessFigures {

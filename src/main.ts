@@ -29,10 +29,11 @@ async function main(): Promise<void> {
   process.on('SIGXFSZ', () => undefined);
   if (config.http.tokensFile !== undefined || config.http.tls !== undefined) reloadOnHangUp(application);
   try {
-    const url = await application.listen();
-    application.log.info({ url, dataDirectory: config.data.directory }, 'ready');
+    const { url, address, isEverywhere } = await application.listen();
+    application.log.info({ url, address, dataDirectory: config.data.directory }, 'ready');
     // Whoever starts the service learns where it is, whatever the log leaves out.
-    process.stderr.write(`qcowd: listening on ${url}, data in ${config.data.directory}\n`);
+    const beside = isEverywhere ? ` and on all other addresses of this machine (${address})` : '';
+    process.stderr.write(`qcowd: listening on ${url}${beside}, data in ${config.data.directory}\n`);
     // Where NODE_COMPILE_CACHE says so, what was compiled is kept now: a killed process would keep nothing.
     flushCompileCache();
   } catch (error) {

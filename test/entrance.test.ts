@@ -38,7 +38,10 @@ describe('the entrance', () => {
   test('asks others for the token that it made', watchdog, async () => {
     using folder = tempFolder();
     await using service = await startService({ QCOWD_DATA_DIR: folder.path, QCOWD_HOST: '0.0.0.0' });
-    const url = `http://127.0.0.1:${new URL(service.url).port}/v1`;
+    const { port } = new URL(service.url);
+    const place = `http://127.0.0.1:${port} and on all other addresses of this machine (0.0.0.0:${port})`;
+    assert.equal(service.announcement, `qcowd: listening on ${place}, data in ${folder.path}`);
+    const url = `${service.url}/v1`;
     assert.equal((await fetch(url)).status, 401);
     const token = readFileSync(join(folder.path, 'admin-token'), 'utf8').trim();
     assert.equal((await fetch(url, { headers: { authorization: `Bearer ${token}` } })).status, 200);

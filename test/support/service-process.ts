@@ -10,6 +10,8 @@ import { KiB } from '../../src/base/units.ts';
 /** A process that answers. */
 export interface ServiceProcess extends AsyncDisposable {
   readonly url: string;
+  /** The line in which it says where it listens. */
+  readonly announcement: string;
   readonly child: ChildProcess;
   /** Ends it by a signal; its exit code. */
   readonly end: (signal: 'SIGTERM' | 'SIGINT') => Promise<number | null>;
@@ -42,7 +44,7 @@ export async function startService(
   limits: ProcessLimits = unlimited,
 ): Promise<ServiceProcess> {
   const child = launch({ QCOWD_PORT: '0', ...settings }, limits);
-  const url = await readUrl(child);
+  const { url, announcement } = await readAnnouncement(child);
   const end = async (signal: 'SIGTERM' | 'SIGINT'): Promise<number | null> => {
     if (child.exitCode === null && child.signalCode === null) {
       const exit = once(child, 'exit');
@@ -53,6 +55,7 @@ export async function startService(
   };
   return {
     url,
+    announcement,
     child,
     end,
     [Symbol.asyncDispose]: async () => {
@@ -117,7 +120,7 @@ function launch(settings: Readonly<Record<string, string>>, { fileLengthMax }: P
   });
 }
 
-async function readUrl(child: ChildProcess): Promise<string> {
+async function readAnnouncement(child: ChildProcess): Promise<Pick<ServiceProcess, 'url' | 'announcement'>> {
   let [log, errors] = ['', ''];
   child.stdout?.on('data', (piece: Buffer) => {
     log += piece.toString();
@@ -134,10 +137,10 @@ async function readUrl(child: ChildProcess): Promise<string> {
     child.once('exit', () => fail('ended before it listened'));
     child.stderr?.on('data', (piece: Buffer) => {
       errors += piece.toString();
-      const url = /^qcowd: listening on (https?:[^,]+),/m.exec(errors)?.[1];
-      if (url === undefined) return;
+      const [announcement, url] = /^qcowd: listening on (https?:[^, ]+)[, ].*$/m.exec(errors) ?? [];
+      if (announcement === undefined || url === undefined) return;
       clearTimeout(watchdog);
-      resolve(url);
+      resolve({ url, announcement });
     });
   });
 }
