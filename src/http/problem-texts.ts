@@ -357,9 +357,12 @@ export const problemTexts = {
   },
   'engine-busy': {
     cause: 'Too much is waiting, or something long is under way on the image that does not let this in.',
-    cure: 'Try again after Retry-After.',
+    cure: 'Try again after Retry-After, or, where the verb takes it, ask with `Prefer: respond-async` for a job, which waits as long as it takes. GET /v1/jobs lists the jobs that are under way; they can be cancelled.',
     members: [],
-    detail: undefined,
+    detail: (context) => {
+      const { waitedMs } = context;
+      return typeof waitedMs === 'number' ? `It has waited ${String(waitedMs / 1000)} s for its turn.` : undefined;
+    },
   },
   'engine-lost': {
     cause:

@@ -143,6 +143,8 @@ export interface EnginePool {
    * them any more: a response has to be closed. Never necessary.
    */
   recycle(bytes: Uint8Array): void;
+  /** How long a call waits for what is under way on its image, in milliseconds; then it is `engine-busy`. */
+  readonly patienceMs: number;
   figures(): PoolFigures;
   /**
    * Proves that every thread answers; in the place of one that has died a new one is started. Faults `engine-busy` {waitedMs}

@@ -141,6 +141,10 @@ export class LanePool implements EnginePool {
     this.#spares.give(bytes);
   }
 
+  get patienceMs(): number {
+    return this.#options.limits.gateWaitMs;
+  }
+
   figures(): PoolFigures {
     return {
       threads: this.#crew.all.length,
@@ -219,8 +223,7 @@ export class LanePool implements EnginePool {
   /** The image that nobody has used for longest gives way. */
   async #makeRoom(): Promise<void> {
     const [pin] = this.#idle.keys();
-    const { openImagesMax } = this.#options.limits;
-    if (pin === undefined) throw new Fault('engine-busy', { openImagesMax });
+    if (pin === undefined) throw new Fault('engine-busy', { openImagesMax: this.#options.limits.openImagesMax });
     await this.#closeUnasked(pin);
   }
 

@@ -111,8 +111,9 @@ export class ImageAccess {
     using visit = await this.enter(image, { ...visitor, signal: undefined });
     control?.admitted(visit.imageId);
     const one = this.#inUse(visit);
-    return await one.structural.take(async () => {
-      control?.signal.throwIfAborted();
+    const signals = control === undefined ? [] : [control.signal];
+    return await one.structural.takeUnless({ signals }, async (stay) => {
+      stay();
       control?.started();
       const marking = {
         ...this.#parts,

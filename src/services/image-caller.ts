@@ -1,10 +1,12 @@
 // Who uses an image, and what an image in use tells everybody.
 
+import { Fault } from '../base/fault.ts';
 import type { CallOptions, RunOptions } from '../pool/engine-pool.ts';
 import type { RunName, VolumeKeys } from '../pool/protocol.ts';
 import type { Patience } from './job-patience.ts';
 import type { LeaseClaim } from './lease-book.ts';
 import type { Passphrases } from './passphrases.ts';
+import type { MayLeave } from './turns.ts';
 import type { WorkControl } from './work-control.ts';
 
 /** For whom an image is entered. */
@@ -51,10 +53,26 @@ export interface ImagePulse {
   readonly lossCount: number;
 }
 
-/** What the pool is told of a caller. */
-export function callOptionsOf({ signal, epoch, keys, patience }: CallerOptions): CallOptions {
+/**
+ * How long a caller waits for the turn in which the image is opened for it: until it goes away, its job is cancelled, or
+ * as long as for a run. Otherwise each of those who wait for a run would wait for all before it, one after the other.
+ */
+export function mayLeaveOf(
+  { signal, patience }: CallerOptions,
+  { patienceMs, onLeft }: { readonly patienceMs: number; readonly onLeft: () => void },
+): MayLeave {
+  const late = (): Fault => new Fault('engine-busy', { waitedMs: patienceMs });
+  const signals = [signal, patience?.signal].filter((one) => one !== undefined);
+  return { within: { limitMs: patienceMs, late }, signals, onLeft };
+}
+
+/**
+ * What the pool is told of a caller. What a job only reads it does not need any more when it is cancelled; a change, and
+ * what tells of it, goes on to its end.
+ */
+export function callOptionsOf({ changes, signal, epoch, keys, patience }: CallerOptions): CallOptions {
   return {
-    signal,
+    signal: signal ?? (changes ? undefined : patience?.signal),
     ...(epoch === undefined ? {} : { epoch }),
     ...(keys === undefined ? {} : { keys }),
     ...(patience?.accepted() === true ? { patient: true } : {}),

@@ -3,7 +3,7 @@
 import type { FaultCode } from '../base/fault-codes.ts';
 import { Fault } from '../base/fault.ts';
 import type { ImageRecord } from '../catalog/catalog.ts';
-import { learn } from './opening.ts';
+import { closeImage, learn } from './opening.ts';
 import type { Opening, OpeningParts } from './opening.ts';
 
 const losses: readonly FaultCode[] = ['engine-lost', 'image-failed'];
@@ -31,15 +31,21 @@ export function countDoubt(
   if (leavesDoubts(error)) doubts.set(imageId, (doubts.get(imageId) ?? 0) + 1);
 }
 
-/** What to do about an image that could not be closed as it should have been. */
-export async function doubtAfterClose(
+/** See {@link closeImage}; an image that could not be closed as it should have been is verified before anybody gets in again. */
+export async function closeOrDoubt(
   parts: OpeningParts & { readonly doubts: Map<string, number> },
-  { record, writable }: Opening,
-  error: unknown,
+  opening: Opening,
 ): Promise<void> {
-  if (!writable || !leavesDoubts(error)) return;
-  countDoubt(parts, record.id, error);
-  await markDoubtful(parts, record.id);
+  const { record, writable } = opening;
+  try {
+    await closeImage(parts, opening);
+  } catch (error) {
+    if (writable && leavesDoubts(error)) {
+      countDoubt(parts, record.id, error);
+      await markDoubtful(parts, record.id);
+    }
+    throw error;
+  }
 }
 
 /** What to do about an image that was given up. */

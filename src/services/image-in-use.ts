@@ -5,19 +5,20 @@ import { Fault } from '../base/fault.ts';
 import type { ImageRecord } from '../catalog/catalog.ts';
 import type { EngineHandle } from '../pool/engine-pool.ts';
 import type { CallName, EngineCalls, EngineRuns, RunName } from '../pool/protocol.ts';
-import { callOptionsOf, readingRuns, runOptionsOf } from './image-caller.ts';
+import { callOptionsOf, mayLeaveOf, readingRuns, runOptionsOf } from './image-caller.ts';
 import type { CallerOptions, ImagePulse, RunCaller } from './image-caller.ts';
 import type { ImageInUseParts } from './image-in-use-parts.ts';
 import { IdleWatch } from './idle-watch.ts';
-import { countDoubt, doubtAfterClose, leavesImageUnknown, recordAfter, settleLoss } from './image-failures.ts';
+import { closeOrDoubt, countDoubt, leavesImageUnknown, recordAfter, settleLoss } from './image-failures.ts';
 import type { Retirement } from './image-retirement.ts';
 import { patiently } from './job-patience.ts';
-import { abandonImage, closeImage, learn, requireDetached, requireUsable } from './opening.ts';
+import { abandonImage, learn, requireDetached, requireUsable } from './opening.ts';
 import type { Opening } from './opening.ts';
 import { openWithRoom } from './opening-with-room.ts';
 import { Presence } from './presence.ts';
 import { explainStorage } from './storage-faults.ts';
 import { Turns } from './turns.ts';
+import type { MayLeave } from './turns.ts';
 
 /**
  * The fast path asks memory only: while the image is open (for writing, if the caller changes it), a call goes straight
@@ -103,11 +104,12 @@ export class ImageInUse {
       return this.#now.record;
     }
     try {
-      return await this.#turns.take(async () => {
+      return await this.#turns.takeUnless(this.#mayLeave(caller), async (stay) => {
         if (this.closedTo !== undefined) throw this.closedTo;
-        const { record } = await this.#ensureOpen(caller);
+        await this.#ensureOpen(caller);
+        stay();
         this.#visits.come();
-        return record;
+        return this.#now.record;
       });
     } catch (error) {
       this.#watchIdle();
@@ -294,23 +296,26 @@ export class ImageInUse {
   }
 
   async #beginInTurn(caller: CallerOptions): Promise<Opening> {
-    return this.#turns.take(async () => {
+    return this.#turns.takeUnless(this.#mayLeave(caller), async (stay) => {
       await this.#ensureOpen(caller);
+      stay();
       return this.#begin();
     });
   }
 
-  async #ensureOpen(caller: CallerOptions): Promise<Opening> {
+  #mayLeave(caller: CallerOptions): MayLeave {
+    return mayLeaveOf(caller, { patienceMs: this.#parts.pool.patienceMs, onLeft: () => this.#watchIdle() });
+  }
+
+  async #ensureOpen(caller: CallerOptions): Promise<void> {
     if (this.#cut !== undefined) throw this.#cut;
-    caller.signal?.throwIfAborted();
     if (this.#lost !== undefined) await this.#giveUp(this.#lost);
-    if (this.#admits(caller.changes)) return this.#now;
+    if (this.#admits(caller.changes)) return;
     if (this.lent !== undefined) throw this.lent;
     const record = await requireUsable(this.#parts, this.id, caller);
     if (caller.changes && !(await this.keepers.emptyWithin(this.#parts.graceMs))) throw new Fault('engine-busy', {});
     const earlier = this.#opening === undefined ? [] : [...this.#opening.earlier, this.#opening.handle];
     this.#opening = await openWithRoom(this.#parts, record, { ...caller, earlier });
-    return this.#opening;
   }
 
   async #stop(): Promise<void> {
@@ -326,13 +331,7 @@ export class ImageInUse {
   }
 
   async #close(): Promise<void> {
-    const opening = this.#take();
-    try {
-      await closeImage(this.#parts, opening);
-    } catch (error) {
-      await doubtAfterClose(this.#parts, opening, error);
-      throw error;
-    }
+    await closeOrDoubt(this.#parts, this.#take());
   }
 
   async #cutOff(reason: Fault): Promise<void> {

@@ -1,5 +1,17 @@
 // Turns: work that must happen alone waits for the work that asked before it.
 
+/** What ends the waiting of whoever asked for a turn. */
+export interface MayLeave {
+  /** How long it waits for its turn to come, in milliseconds, and what it is told after that; as long as it takes when left out. */
+  readonly within?: { readonly limitMs: number; readonly late: () => Error };
+  readonly signals: readonly AbortSignal[];
+  /** Told after the turn of somebody who has left, whatever became of it. */
+  readonly onLeft?: () => void;
+}
+
+/** Whoever asked does not leave from now on; throws the signal's reason when it has left already. */
+export type Stay = () => void;
+
 /** A queue of one: works begin in the order in which they asked, each after the end of the one before. */
 export class Turns {
   #last: Promise<void> = Promise.resolve();
@@ -12,17 +24,42 @@ export class Turns {
 
   /** Like {@link take}, unless the turn does not come in time: then the work is not done, and `late` says so. */
   async takeWithin<Result>(limitMs: number, work: () => Promise<Result>, late: () => Error): Promise<Result> {
-    const state = { isLate: false };
-    const limit = Promise.withResolvers<never>();
-    const timer = setTimeout(() => {
-      state.isLate = true;
-      limit.reject(late());
-    }, limitMs);
-    const turn = this.take(async () => {
+    const mayLeave = { within: { limitMs, late }, signals: [] };
+    return this.takeUnless(mayLeave, async () => work());
+  }
+
+  /**
+   * Like {@link take}, for whoever may leave: told so at once with the signal's reason, whatever goes on in the turn. A work
+   * whose turn has not come is not done then; one that has begun goes on as far as {@link Stay}, which throws.
+   */
+  async takeUnless<Result>(mayLeave: MayLeave, work: (stay: Stay) => Promise<Result>): Promise<Result> {
+    for (const signal of mayLeave.signals) signal.throwIfAborted();
+    const late = new AbortController();
+    const { within } = mayLeave;
+    const timer = within && setTimeout(() => late.abort(within.late()), within.limitMs);
+    const signal = AbortSignal.any([late.signal, ...mayLeave.signals]);
+    const leaving = Promise.withResolvers<never>();
+    const leave = (): void => leaving.reject(signal.reason);
+    signal.addEventListener('abort', leave, { once: true });
+    const end = (): void => {
       clearTimeout(timer);
-      return state.isLate ? await limit.promise : await work();
+      signal.removeEventListener('abort', leave);
+    };
+    const stay = (): void => {
+      signal.throwIfAborted();
+      end();
+    };
+    const turn = this.take(async () => {
+      signal.throwIfAborted();
+      clearTimeout(timer);
+      return work(stay);
     });
-    return Promise.race([turn, limit.promise]);
+    try {
+      return await Promise.race([turn, leaving.promise]);
+    } finally {
+      end();
+      if (signal.aborted && mayLeave.onLeft !== undefined) turn.then(mayLeave.onLeft, mayLeave.onLeft);
+    }
   }
 
   /** Does the work when its turn comes; its failure is the caller's and holds up nobody else. */

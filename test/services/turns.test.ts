@@ -32,6 +32,58 @@ test('turns are not idle while somebody waits', async () => {
   assert.equal(turns.idle, true);
 });
 
+test('who leaves before its turn is told at once, and its work is not done', async () => {
+  const turns = new Turns();
+  const ahead = Promise.withResolvers<undefined>();
+  const first = turns.take(() => ahead.promise);
+  const client = new AbortController();
+  let log = '';
+  const left = (): void => void (log += 'left');
+  const work = async (): Promise<void> => void (log += 'done');
+  const second = turns.takeUnless({ signals: [client.signal], onLeft: left }, work);
+  const late = (): Error => new Error('late');
+  const third = turns.takeUnless({ within: { limitMs: 1, late }, signals: [] }, work);
+  client.abort(new Error('gone'));
+  await assert.rejects(second, { message: 'gone' });
+  await assert.rejects(third, { message: 'late' });
+  assert.equal(log, '');
+  ahead.resolve(undefined);
+  await first;
+  await turns.take(pause);
+  assert.equal(log, 'left');
+});
+
+test('who leaves in its turn is told at once, and its work goes on as far as it would have stayed', async () => {
+  const turns = new Turns();
+  const opened = Promise.withResolvers<undefined>();
+  const client = new AbortController();
+  let log = '';
+  const asked = turns.takeUnless({ signals: [client.signal] }, async (stay) => {
+    await opened.promise;
+    log += 'opened';
+    stay();
+    log += 'used';
+  });
+  await pause();
+  client.abort(new Error('gone'));
+  await assert.rejects(asked, { message: 'gone' });
+  opened.resolve(undefined);
+  await turns.take(pause);
+  assert.equal(log, 'opened');
+});
+
+test('who has stayed does not leave', async () => {
+  const turns = new Turns();
+  const client = new AbortController();
+  const asked = turns.takeUnless({ signals: [client.signal] }, async (stay) => {
+    stay();
+    client.abort(new Error('gone'));
+    await pause();
+    return 'used';
+  });
+  assert.equal(await asked, 'used');
+});
+
 test('who waits for an empty room waits until the last one has left', async () => {
   const presence = new Presence();
   presence.come();
