@@ -350,7 +350,7 @@ function answerError(error: unknown, request: FastifyRequest, reply: FastifyRepl
   const problem = toProblem(fault, { instance: pathOf(request), requestId: request.id });
   if (problem.status >= logFromStatus && !(error instanceof ClientGone)) {
     const facts = fault instanceof Fault ? fault.context : undefined;
-    const where = { requestId: request.id, path: pathOf(request), status: problem.status };
+    const where = { requestId: request.id, path: pathOf(request), status: problem.status, code: problem.body.code };
     // Too much to do is no bug: the client is told to come again, and a line says so.
     if (problem.status === busyStatus) request.log.warn({ ...where, facts }, 'refused');
     else request.log.error({ ...where, err: error, facts }, 'failed');
