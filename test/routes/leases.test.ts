@@ -225,17 +225,29 @@ describe('the list', () => {
     const all = await list('');
     assert.deepEqual([all.items.length, all.nextCursor], [5, null]);
     assert.deepEqual(await list('?limit=5'), { items: all.items, nextCursor: null });
-    const walked: (string | null)[] = [];
-    for (let cursor: string | null = ''; cursor !== null;) {
-      const page = await list(`?limit=2${cursor === '' ? '' : `&cursor=${cursor}`}`);
-      walked.push(...page.items.map(({ owner }) => owner));
-      cursor = page.nextCursor;
-      await service.delete(`${at}/${leases.get(walked.at(-1) ?? '') ?? ''}`).expect(204);
+    const owners = all.items.map(({ owner }) => owner ?? '');
+    const pages = [owners.slice(0, 2), owners.slice(2, 4), owners.slice(4)];
+    for (const ends of [false, true]) {
+      const walked: string[][] = [];
+      for (let cursor: string | null = ''; cursor !== null;) {
+        const page = await list(`?limit=2${cursor === '' ? '' : `&cursor=${cursor}`}`);
+        const names = page.items.map(({ owner }) => owner ?? '');
+        walked.push(names);
+        cursor = page.nextCursor;
+        if (ends) await service.delete(`${at}/${leases.get(names.at(-1) ?? '') ?? ''}`).expect(204);
+      }
+      assert.deepEqual(walked, pages);
     }
-    assert.deepEqual(
-      walked,
-      all.items.map(({ owner }) => owner),
-    );
+  });
+
+  test('takes no cursor of another image', async () => {
+    const image = await newImage();
+    for (const _ of [1, 2]) await acquire(image, { mode: 'shared' });
+    const page = await service.get(`/v1/images/${image}/leases?limit=1`).expect(200);
+    const { nextCursor } = page.body as { nextCursor: string };
+    await service.get(`/v1/images/${image}/leases?cursor=${nextCursor}`).expect(200);
+    const other = await service.get(`/v1/images/${await newImage()}/leases?cursor=${nextCursor}`).expect(400);
+    assert.deepEqual(pointersOf(other), ['/cursor']);
   });
 });
 
