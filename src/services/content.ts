@@ -5,6 +5,7 @@ import type { ByteSpan } from '../base/byte-span.ts';
 import { Fault } from '../base/fault.ts';
 import type { EnginePool } from '../pool/engine-pool.ts';
 import type { EngineCalls, ExtentPage } from '../pool/protocol.ts';
+import { bodyRoom } from './body-room.ts';
 import { clusterSizeOf } from './image-facts.ts';
 import type { ImageAccess } from './image-access.ts';
 import type { LeaseClaim } from './lease-book.ts';
@@ -45,6 +46,7 @@ export class Content {
   readonly #pool: Pick<EnginePool, 'recycle'>;
   readonly #usage: Pick<Usage, 'requireQuota'>;
   readonly #ahead: ReadAhead;
+  readonly #bodies = bodyRoom();
 
   constructor(parts: {
     readonly access: ImageAccess;
@@ -100,6 +102,7 @@ export class Content {
       clusterSize: clusterSizeOf(visit.record),
       receiptOf: () => this.#receiptOf(visit),
       requireRoom: () => this.#usage.requireQuota(0),
+      bodies: this.#bodies,
     });
   }
 

@@ -5,9 +5,10 @@ import { createHash } from 'node:crypto';
 import { endOf } from '../base/byte-span.ts';
 import type { ByteSpan } from '../base/byte-span.ts';
 import { Fault } from '../base/fault.ts';
-import { MiB } from '../base/units.ts';
+import { KiB, MiB } from '../base/units.ts';
 import type { ExpectedGeneration } from '../pool/protocol.ts';
 import { bodyChunks, bodyOf, exactly, gatherAll, lengthMismatch, watched } from './body-chunks.ts';
+import type { BodyPlace, BodyRoom } from './body-room.ts';
 import { requireFacts } from './image-facts.ts';
 import { WriteWindow } from './write-window.ts';
 import type { Visit } from './visit.ts';
@@ -60,6 +61,9 @@ export const writeChunkLength = 1 * MiB;
 /** One whose clusters are packed is longer, so that there is something to do for several threads. */
 const packedChunkLength = 2 * MiB;
 
+/** One for which there is no room; a body of this length needs none. */
+const shortChunkLength = 64 * KiB;
+
 /** How many chunks are under way at a time: enough for the thread to never wait, few enough to hold them all. */
 export const writesAtOnceMax = 4;
 
@@ -72,6 +76,7 @@ export class ImageWriteSession implements WriteSession {
   readonly #clusterSize: number;
   readonly #receiptOf: (visit: Visit) => WriteReceipt;
   readonly #requireRoom: () => Promise<void> | undefined;
+  readonly #bodies: BodyRoom;
 
   constructor(
     visit: Visit,
@@ -80,6 +85,8 @@ export class ImageWriteSession implements WriteSession {
       readonly receiptOf: (visit: Visit) => WriteReceipt;
       /** Faults `quota-exceeded` once there is no room for more. */
       readonly requireRoom: () => Promise<void> | undefined;
+      /** Where bodies are held that are not written yet. */
+      readonly bodies: BodyRoom;
     },
   ) {
     this.imageId = visit.imageId;
@@ -89,6 +96,7 @@ export class ImageWriteSession implements WriteSession {
     this.#clusterSize = options.clusterSize;
     this.#receiptOf = options.receiptOf;
     this.#requireRoom = options.requireRoom;
+    this.#bodies = options.bodies;
   }
 
   async write(span: ByteSpan, body: AsyncIterable<Uint8Array>, options: WriteOptions): Promise<WriteReceipt> {
@@ -141,6 +149,18 @@ export class ImageWriteSession implements WriteSession {
     throw new Fault('unsupported-option', { option: 'compress', value: true, reason });
   }
 
+  /**
+   * Where the body is held while it comes in. What is verified first needs its place, and faults `engine-busy` when it
+   * gets none; all else goes in shorter chunks without one.
+   */
+  #placeOf(
+    length: number,
+    how: { readonly verifiedFirst: boolean; readonly chunkLength: number },
+  ): Promise<BodyPlace> | BodyPlace | undefined {
+    if (length <= shortChunkLength) return undefined;
+    return how.verifiedFirst ? this.#bodies.take(length) : this.#bodies.tryTake(Math.min(length, how.chunkLength));
+  }
+
   async #writeAll(
     span: ByteSpan,
     work: {
@@ -154,6 +174,8 @@ export class ImageWriteSession implements WriteSession {
     const verifiedFirst = expected !== undefined && span.length <= verifiedFirstMax;
     const hash = createHash('sha256');
     let body: AsyncIterable<Uint8Array> = exactly(work.body, span.length);
+    const usual = Math.max(options.compress ? packedChunkLength : writeChunkLength, this.#clusterSize);
+    using place = await this.#placeOf(span.length, { verifiedFirst, chunkLength: usual });
     if (verifiedFirst) {
       const whole = await gatherAll(body, span.length);
       requireDigest(hash.update(whole).digest(), expected);
@@ -162,12 +184,11 @@ export class ImageWriteSession implements WriteSession {
       body = watched(body, (piece) => hash.update(piece));
     }
 
-    const rule = {
-      offset: span.offset,
-      lengthMax: Math.max(options.compress ? packedChunkLength : writeChunkLength, this.#clusterSize),
-      alignment: this.#clusterSize,
-      length: span.length,
-    };
+    const needsClusters = options.compress || options.detectZeroes;
+    const short = needsClusters ? this.#clusterSize : Math.min(shortChunkLength, this.#clusterSize);
+    const lengthMax = place === undefined && span.length > shortChunkLength ? short : usual;
+    const alignment = Math.min(this.#clusterSize, lengthMax);
+    const rule = { offset: span.offset, lengthMax, alignment, length: span.length };
     let { expected: expectedGeneration } = options;
     for await (const { offset, bytes } of bodyChunks(body, rule)) {
       // The first was let in; a long body must not get far beyond the quota.
