@@ -316,7 +316,7 @@ async function withBrokenFlush(code: 'EIO' | 'ENOSPC', act: () => Promise<Respon
 }
 
 /** Changes an image's file while the service has handed it over. */
-async function changeFile(service: TestService, id: string, change: (bytes: Buffer) => Buffer): Promise<void> {
+export async function changeFile(service: TestService, id: string, change: (bytes: Buffer) => Buffer): Promise<void> {
   await service.post(`/v1/images/${id}/detach`).expect(200);
   const path = join(service.folder, 'images', `${id}.qcow2`);
   fs.writeFileSync(path, change(fs.readFileSync(path)));
@@ -349,7 +349,7 @@ function withBitmapInUse(): Uint8Array {
 }
 
 /** As many snapshots as the format allows, of an image without content: none of them has an L1 table. */
-function addSnapshots(bytes: Buffer): Buffer {
+export function addSnapshots(bytes: Buffer): Buffer {
   const entryLength = 72;
   const table = Buffer.alloc(snapshotCountMax * entryLength);
   for (let index = 0; index < snapshotCountMax; index += 1) {
