@@ -114,11 +114,13 @@ describe('over HTTP', () => {
   });
 });
 
-/** Without LUKS: for each, qemu-img derives a key for seconds; the unit test has what it says. */
+/** Without LUKS: for each, qemu-img derives a key for seconds; the unit test has what it says. A base is only named. */
 function randomSpec(chance: Prng): MeasureSpec {
   const clusterSize = 2 ** (9 + chance.below(13));
   const isOld = chance.chance(20);
   const extendedL2 = !isOld && clusterSize >= 16 * KiB && chance.chance(40);
+  const preallocation = chance.pick(['off', 'off', 'metadata', 'falloc', 'full'] as const);
+  const mayStand = preallocation === 'off' || extendedL2;
   return {
     ...usual,
     clusterSize,
@@ -126,7 +128,8 @@ function randomSpec(chance: Prng): MeasureSpec {
     refcountBits: isOld ? 16 : 2 ** chance.below(7),
     extendedL2,
     compressionType: !isOld && chance.chance(30) ? 'zstd' : 'zlib',
-    preallocation: chance.pick(['off', 'off', 'metadata', 'falloc', 'full']),
+    preallocation,
+    backing: mayStand && chance.chance(25) ? { fileName: 'below.qcow2', format: 'qcow2' } : undefined,
   };
 }
 
