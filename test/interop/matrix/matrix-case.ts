@@ -105,6 +105,7 @@ export function storyOf(choice: MatrixCase): readonly StoryStep[] {
     step('unmap', 0, 4, 1),
     step('write', 4, 6, 2.5),
     ...(choice.compression === 'none' ? [] : compressed),
+    step('zero', 0, 21, 1),
     { kind: 'write', offset: sizeOf(choice) - 512, length: 512, value: 9 },
   ];
 }

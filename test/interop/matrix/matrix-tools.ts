@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+import { present } from '../../../src/base/assert.ts';
 import { Image, oldAesKeyOf } from '../../../src/engine/image.ts';
 import type { BackingFile, CreateSpec, DataFileSource } from '../../../src/engine/image.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
@@ -18,12 +19,19 @@ import {
 import { quickLuks, usualLuks } from '../../support/luks-image.ts';
 import { listAll, plainRuns } from '../../support/guest-oracle.ts';
 import { assertTellsLike } from '../../support/info-judge.ts';
-import { qemuImg, qemuIo, runTool } from '../../support/qemu-img.ts';
+import { infoJson, qemuImg, qemuIo, runTool } from '../../support/qemu-img.ts';
 import type { MapRun } from '../../support/qemu-img.ts';
+import { dirtyByQemu } from '../bitmap-bits.ts';
+import type { Stretch } from '../bitmap-bits.ts';
 import { createOptions, sizeOf } from './matrix-case.ts';
 import type { MatrixCase } from './matrix-case.ts';
 
 const topName = 'image.qcow2';
+
+interface Bitmap {
+  readonly name: string;
+  readonly granularity: number;
+}
 
 /** One image in a folder of its own. */
 export class MatrixImage {
@@ -117,6 +125,22 @@ export class MatrixImage {
 
   addBitmap(name: string): void {
     qemuImg('bitmap', '--add', ...this.#named, name);
+  }
+
+  /** What `qemu-img info` says of a bitmap. */
+  granularityOf(name: string): number {
+    const { data } = infoJson(this.path)['format-specific'] as {
+      readonly data: { readonly bitmaps?: readonly Bitmap[] };
+    };
+    return present(
+      (data.bitmaps ?? []).find((bitmap) => bitmap.name === name),
+      'QEMU knows the bitmap',
+    ).granularity;
+  }
+
+  /** The dirty stretches by QEMU's word; undefined of an encrypted image, which its server would have to unlock. */
+  async dirtyByQemu(name: string): Promise<readonly Stretch[] | undefined> {
+    return this.#isEncrypted ? undefined : await dirtyByQemu(this.path, name);
   }
 
   /** What we tell of it, open for reading, is what `qemu-img info` and `qemu-img map` say. */

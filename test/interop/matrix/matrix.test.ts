@@ -12,6 +12,7 @@ import { commandsOf, matrixCases, nameOf, storyOf } from './matrix-case.ts';
 import type { MatrixCase } from './matrix-case.ts';
 import { MatrixImage } from './matrix-tools.ts';
 import { changeBoth, tellBoth } from './our-changes.ts';
+import type { Span } from './our-changes.ts';
 
 const theirs = 'theirs';
 const ours = 'ours';
@@ -22,7 +23,7 @@ describe('an image that QEMU made', () => {
   });
 
   for (const choice of matrixCases) {
-    it(`is read and changed by us, and sound for QEMU: ${nameOf(choice)}`, () => {
+    it(`is read and changed by us, and sound for QEMU: ${nameOf(choice)}`, async () => {
       using folder = tempFolder();
       const made = new MatrixImage(folder.path, choice);
       makeWithQemu(made, choice);
@@ -33,6 +34,14 @@ describe('an image that QEMU made', () => {
       assert.equal(made.check(), 0, 'qemu-img check finds nothing');
       assertSame(made.content(), changed.end, 'what QEMU reads');
       assertSame(made.dataByItself() ?? changed.end, changed.end, 'the data file by itself');
+      if (choice.bitmap) {
+        const spans = [...storyOf(choice), ...changed.spans];
+        const expected = dirtyAfter(spans, made.granularityOf(theirs), changed.end.length);
+        // BMP-08.
+        readingOurs(made, (image) => assert.deepEqual(dirtyByUs(image, theirs), expected, "QEMU's bitmap, read by us"));
+        const byQemu = await made.dirtyByQemu(theirs);
+        assert.deepEqual(byQemu ?? expected, expected, "QEMU's bitmap, read by QEMU");
+      }
       if (choice.snapshot) {
         assertSame(made.content(theirs), before, "QEMU's own snapshot");
         assertSame(made.content(ours), changed.atSnapshot, 'our snapshot');
@@ -43,7 +52,7 @@ describe('an image that QEMU made', () => {
 
 describe('an image that we made', () => {
   for (const choice of matrixCases) {
-    it(`is sound for QEMU, which reads and changes it: ${nameOf(choice)}`, () => {
+    it(`is sound for QEMU, which reads and changes it: ${nameOf(choice)}`, async () => {
       using folder = tempFolder();
       const made = new MatrixImage(folder.path, choice);
       const bytes = makeWithOurs(made, choice);
@@ -52,6 +61,11 @@ describe('an image that we made', () => {
       readingOurs(made, (image) => made.assertToldAlike(image));
       assertSame(made.dataByItself() ?? bytes, bytes, 'the data file by itself');
       if (choice.snapshot) assertSame(made.content(ours), bytes, 'our snapshot');
+      const spans: Span[] = [...storyOf(choice)];
+      if (choice.bitmap) {
+        const expected = dirtyAfter(spans, made.granularityOf(ours), bytes.length);
+        assert.deepEqual((await made.dirtyByQemu(ours)) ?? expected, expected, 'our bitmap, read by QEMU');
+      }
 
       const cluster = 2 ** choice.clusterBits;
       const changed = [
@@ -63,10 +77,37 @@ describe('an image that we made', () => {
       readingOurs(made, (image) => {
         assertSame(readAll(image), bytes, 'what we read after QEMU has changed it');
         assert.equal(runToEnd(image.check()).clean, true, 'our check finds nothing');
+        if (!choice.bitmap) return;
+        const expected = dirtyAfter([...spans, ...changed], made.granularityOf(ours), bytes.length);
+        assert.deepEqual(dirtyByUs(image, ours), expected, 'our bitmap, in which QEMU has gone on');
       });
     });
   }
 });
+
+/** What is dirty after these changes, stretch by stretch. */
+function dirtyAfter(spans: readonly Span[], granularity: number, size: number): readonly Span[] {
+  const isDirty = new Array<boolean>(Math.ceil(size / granularity)).fill(false);
+  for (const { offset, length } of spans) {
+    isDirty.fill(true, Math.floor(offset / granularity), Math.ceil((offset + length) / granularity));
+  }
+  const stretches: Span[] = [];
+  for (const [index, dirty] of isDirty.entries()) {
+    if (!dirty) continue;
+    const offset = index * granularity;
+    const length = Math.min(granularity, size - offset);
+    const last = stretches.at(-1);
+    if (last !== undefined && last.offset + last.length === offset) {
+      stretches[stretches.length - 1] = { offset: last.offset, length: last.length + length };
+    } else stretches.push({ offset, length });
+  }
+  return stretches;
+}
+
+function dirtyByUs(image: Image, name: string): readonly Span[] {
+  const page = image.dirtyExtents(name, { offset: 0, length: image.virtualSize, limit: 100_000 });
+  return page.items.filter(({ dirty }) => dirty).map(({ offset, length }) => ({ offset, length }));
+}
 
 function readingOurs(made: MatrixImage, work: (image: Image) => void): void {
   const image = made.openOurs({ writable: false });
@@ -107,13 +148,13 @@ function changeWithOurs(
   made: MatrixImage,
   choice: MatrixCase,
   before: Uint8Array,
-): { readonly atSnapshot: Uint8Array; readonly end: Uint8Array } {
+): { readonly atSnapshot: Uint8Array; readonly end: Uint8Array; readonly spans: readonly Span[] } {
   const bytes = Uint8Array.from(before);
   const image = made.openOurs({ writable: true });
   try {
     assertSame(readAll(image), before, 'what we read');
     assert.equal(runToEnd(image.check()).clean, true, 'our check finds nothing');
-    changeBoth(image, bytes, choice);
+    const spans = changeBoth(image, bytes, choice);
     const atSnapshot = Uint8Array.from(bytes);
     if (choice.snapshot) {
       runToEnd(image.createSnapshot({ name: ours, seconds: 1, nanoseconds: 0, idFloor: 1 }));
@@ -127,7 +168,7 @@ function changeWithOurs(
       );
     }
     image.flush();
-    return { atSnapshot, end: bytes };
+    return { atSnapshot, end: bytes, spans };
   } finally {
     image.close();
   }

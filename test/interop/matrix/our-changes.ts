@@ -6,14 +6,22 @@ import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { Prng } from '../../support/prng.ts';
 import type { MatrixCase, StoryStep } from './matrix-case.ts';
 
-/** Changes both in places that hold every kind of cluster, and in between. */
-export function changeBoth(image: Image, bytes: Uint8Array, choice: MatrixCase): void {
+/** Bytes of the guest. */
+export interface Span {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** Changes both in places that hold every kind of cluster, and in between; where. */
+export function changeBoth(image: Image, bytes: Uint8Array, choice: MatrixCase): readonly Span[] {
+  const spans: Span[] = [];
   const cluster = 2 ** choice.clusterBits;
   const random = new Prng(choice.clusterBits);
   const write = (offset: number, length: number): void => {
     const source = random.bytes(length);
     image.write(guestOffset(offset), source, { detectZeroes: false });
     bytes.set(source, offset);
+    spans.push({ offset, length });
   };
   write(cluster / 2, cluster);
   write(2 * cluster + 100, 300);
@@ -24,13 +32,20 @@ export function changeBoth(image: Image, bytes: Uint8Array, choice: MatrixCase):
   const zero = (offset: number, length: number, unmap: boolean): void => {
     runToEnd(image.zero(guestOffset(offset), length, { unmap }));
     bytes.fill(0, offset, offset + length);
+    spans.push({ offset, length });
   };
   zero(7 * cluster, cluster + 3, true);
   zero(13 * cluster - 5, cluster + 5, false);
+  // Nothing else touches it: a bitmap has it from here.
+  zero(17 * cluster, cluster, true);
   // What a discarded cluster reads as is the format's business only in version 3.
-  if (choice.version === 2) return;
-  runToEnd(image.discard(guestOffset(6 * cluster), cluster));
-  bytes.fill(0, 6 * cluster, 7 * cluster);
+  if (choice.version === 2) return spans;
+  for (const offset of [6 * cluster, 19 * cluster]) {
+    runToEnd(image.discard(guestOffset(offset), cluster));
+    bytes.fill(0, offset, offset + cluster);
+    spans.push({ offset, length: cluster });
+  }
+  return spans;
 }
 
 /** The story, told by us. */
