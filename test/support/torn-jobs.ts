@@ -19,13 +19,18 @@ const KiB = 1024;
 const MiB = 1024 * KiB;
 const virtualSize = 8 * MiB;
 
-/** A data directory with the image `vm`, to be cut again and again, and `beside` to compare it with. */
+/**
+ * A data directory with the image `vm`, to be cut again and again, `beside` to compare it with, and the overlay `top` over
+ * `below`, which may go over `other`.
+ */
 export interface Template extends Disposable {
   readonly path: string;
   readonly imageId: string;
   /** What the guest sees, and what it saw when `s` was taken. */
   readonly live: Buffer;
   readonly snapshot: Buffer;
+  /** What the guest sees of `top`. */
+  readonly top: Buffer;
   /** A file to import. */
   readonly file: Buffer;
 }
@@ -52,6 +57,17 @@ export async function makeTemplate(): Promise<Template> {
   const snapshot = await readAll(services, 'vm');
   await writeAt(services, 'vm', 128 * KiB, pattern(256 * KiB, 3));
   const live = await readAll(services, 'vm');
+  for (const [name, backing] of [
+    ['below', undefined],
+    ['other', undefined],
+    ['top', 'below'],
+  ] as const) {
+    await services.images.create(newImage({ name, virtualSize: MiB, clusterSize: 512, backing }));
+    const seed = name.length;
+    for (let at = 0; at < MiB; at += 256 * KiB)
+      await writeAt(services, name, at + 1000 * seed, pattern(64 * KiB, seed));
+  }
+  const top = await readAll(services, 'top');
   const session = await services.exports.openExport('vm', exportOptions);
   const pieces: Uint8Array[] = [];
   for await (const piece of session.chunks({ offset: 0, length: session.length })) pieces.push(piece);
@@ -61,6 +77,7 @@ export async function makeTemplate(): Promise<Template> {
     imageId,
     live,
     snapshot,
+    top,
     file: Buffer.concat(pieces),
     [Symbol.dispose]: () => {
       folder[Symbol.dispose]();
@@ -88,6 +105,10 @@ const requests = {
   'grow': (service) => service.post(`${at}/resize`, { virtualSize: virtualSize + 2 * MiB, preallocation: 'metadata' }),
   'shrink': (service) => service.post(`${at}/resize`, { virtualSize: 4 * MiB, allowShrink: true }),
   'compare': (service) => service.post(`${at}/compare`, { with: 'beside' }),
+  'digest': (service) => service.post(`${at}/digest`),
+  'rebase': (service) => service.post('/v1/images/top/rebase', { backing: { image: 'other' } }),
+  'flatten': (service) => service.post('/v1/images/top/flatten'),
+  'commit': (service) => service.post('/v1/images/top/commit'),
   'check': (service) => service.post(`${at}/check`),
   'repair': (service) => service.post(`${at}/check`, { repair: 'all' }),
   'empty': (service) => service.post(`${at}/empty`),
@@ -124,7 +145,7 @@ export async function tear(
   {
     await using service = await startBrakedService(before, brake);
     // The image is open and mended before anything is held.
-    await service.post(`${at}/flush`, {}).expect(204);
+    await service.post(`/v1/images/${isOfChain(kind) ? 'top' : 'vm'}/flush`, {}).expect(204);
     brake.heldAt = step;
     const state = { answered: false };
     // Done with a lease, which lives on: a repair that begins again is still its holder's.
@@ -169,13 +190,19 @@ async function judge(
   const job = ended.body as { state: string; result?: object; problem?: { code: string } };
   const done = job.state === 'succeeded';
   if (!done) assert.deepEqual([job.state, job.problem?.code], ['failed', 'job-interrupted'], kind);
-  await judgeImage(service, { template, kind, done });
-  await judgeNew(service, { kind, done });
-  const report = await service.post(`${at}/check`).expect(200);
-  const { corruptions, checkErrors } = report.body as { corruptions: number; checkErrors: number };
-  assert.deepEqual([corruptions, checkErrors], [0, 0]);
+  if (isOfChain(kind)) {
+    await judgeChain(service, { template, kind, done });
+  } else {
+    await judgeImage(service, { template, kind, done });
+    await judgeNew(service, { kind, done });
+  }
   const { catalog, failures } = service.house;
-  assert.equal((await catalog.findImage('vm'))?.structural, undefined);
+  for (const name of isOfChain(kind) ? ['top', 'below'] : ['vm']) {
+    const report = await service.post(`/v1/images/${name}/check`).expect(200);
+    const { corruptions, checkErrors } = report.body as { corruptions: number; checkErrors: number };
+    assert.deepEqual([corruptions, checkErrors], [0, 0], name);
+    assert.equal((await catalog.findImage(name))?.structural, undefined, name);
+  }
   assert.deepEqual(failures, []);
   assert.deepEqual(service.house.files('staging'), []);
   return job.state;
@@ -215,6 +242,7 @@ async function judgeImage(
       assert.ok(disk.equals(done ? snapshot : live), kind);
       break;
     case 'compare':
+    case 'digest':
     case 'check':
     case 'repair':
       assert.ok(done, `${kind} begins again`);
@@ -223,6 +251,28 @@ async function judgeImage(
     default:
       assert.ok(disk.equals(live), kind);
   }
+}
+
+/** Those that are about the overlay. */
+function isOfChain(kind: TornKind): boolean {
+  return kind === 'rebase' || kind === 'flatten' || kind === 'commit';
+}
+
+/** The overlay shows what it showed, over the image that the job says. */
+async function judgeChain(
+  service: BrakedService,
+  torn: { readonly template: Template; readonly kind: TornKind; readonly done: boolean },
+): Promise<void> {
+  const { template, kind, done } = torn;
+  const { services, catalog } = service.house;
+  assert.ok(template.top.equals(await readAll(services, 'top')), `${kind}: the overlay`);
+  const after: Readonly<Partial<Record<TornKind, string | undefined>>> = { rebase: 'other', flatten: undefined };
+  const expected = done && kind in after ? after[kind] : 'below';
+  assert.equal((await catalog.findImage('top'))?.backing?.name, expected, kind);
+  for (const name of ['below', 'other']) {
+    assert.equal((await catalog.findImage(name))?.dependentCount, name === expected ? 1 : 0, `${kind}: ${name}`);
+  }
+  if (done && kind === 'commit') assert.ok(template.top.equals(await readAll(services, 'below')), 'all was committed');
 }
 
 const namesAfter: Readonly<Partial<Record<TornKind, readonly string[]>>> = {
@@ -237,7 +287,7 @@ async function judgeNew(service: BrakedService, torn: { kind: TornKind; done: bo
   const answer = await service.get('/v1/images/new');
   assert.equal(answer.status, isThere ? 200 : 404, torn.kind);
   if (isThere) assert.equal((answer.body as ImageBody)['state'], 'ready');
-  assert.equal(service.house.files('images').length, isThere ? 3 : 2);
+  assert.equal(service.house.files('images').length, isThere ? 6 : 5);
 }
 
 function isPartlyZero(disk: Buffer, live: Buffer): boolean {
