@@ -4,6 +4,11 @@
 
 const takesAll = process.env['GRID'] === 'all';
 
+/** The usual choices of a table, or `all` of them with `GRID=all`. */
+export function usually<Choice>(usual: readonly Choice[], all: readonly Choice[]): readonly Choice[] {
+  return takesAll ? all : usual;
+}
+
 /** Every second row, the first included; all of them with `GRID=all`. */
 export function everySecond<Row>(rows: readonly Row[]): readonly Row[] {
   return everySecondFrom(0, rows);
