@@ -8,10 +8,11 @@ import { join } from 'node:path';
 import { MemoryFile } from '../../../src/engine/file/memory-file.ts';
 import { guestOffset } from '../../../src/engine/format/offsets.ts';
 import { chanceLength, Image, oldAesKeyOf } from '../../../src/engine/image.ts';
-import type { AmendWish, NewEncryption } from '../../../src/engine/image.ts';
+import type { AmendWish, NewEncryption, RuntimeOptions } from '../../../src/engine/image.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { deriveHere } from '../../../src/engine/transform/key-derivation.ts';
 import { passphrase, quickLuks, usualLuks } from '../../support/luks-image.ts';
+import { Prng } from '../../support/prng.ts';
 import { chainBelow, dataFileOf, imageName } from './layers.ts';
 import { leavesCopies } from './stream.ts';
 import type { Amendment, BitmapChange, LayerName, Operation, Stream, StreamOptions } from './stream.ts';
@@ -68,6 +69,7 @@ export function liveOurs(folder: string, stream: Stream): Standing {
 class OurLife {
   readonly #folder: string;
   readonly #hostCopies: boolean;
+  readonly #chance: Prng;
   #standing: Standing;
   #image: Image;
 
@@ -75,8 +77,10 @@ class OurLife {
     const { below, encryption } = stream.options;
     this.#folder = folder;
     this.#hostCopies = leavesCopies(stream);
+    this.#chance = new Prng(stream.seed);
     this.#standing = { below, encryption };
     this.#image = this.#open();
+    if (stream.seed % 4 === 0) this.#runOtherwise();
   }
 
   act(operation: Operation): void {
@@ -162,6 +166,12 @@ class OurLife {
   #reopen(): void {
     this.#image.close();
     this.#image = this.#open();
+    this.#runOtherwise();
+  }
+
+  /** OPT-15: how it is run is no business of the format, and QEMU's life knows nothing of it. */
+  #runOtherwise(): void {
+    this.#image.setRuntime(someRuntime(this.#chance, this.#image));
   }
 
   #check(): void {
@@ -204,6 +214,21 @@ class OurLife {
           });
     image.changeKeySlots(deriveHere(plan));
   }
+}
+
+/** Caches of any size, refcounts that lag behind or do not, and every rule but the one that QEMU 7.2 has not (OPT-10). */
+function someRuntime(chance: Prng, image: Image): RuntimeOptions {
+  const { clusterSize, compat } = image.describe();
+  const l2CacheEntryBytes = 2 ** chance.pick([9, 9 + chance.below(Math.log2(clusterSize) - 8)]);
+  return {
+    l2CacheEntryBytes,
+    l2CacheBytes: l2CacheEntryBytes * chance.pick([16, 64]),
+    refcountCacheBytes: undefined,
+    lazyRefcounts: compat === '1.1' && chance.chance(65) ? chance.chance(50) : undefined,
+    passDiscard: chance.chance(50),
+    overlapCheck: chance.pick(['none', 'constant', 'cached', 'all']),
+    overlapAreas: chance.chance(25) ? { activeL2: false, inactiveL2: true } : {},
+  };
 }
 
 /** A copy takes the place of the image, whose data file goes. */
