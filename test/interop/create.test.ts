@@ -7,6 +7,8 @@ import { after, before, describe, it } from 'node:test';
 
 import { GiB, KiB, MiB, PiB } from '../../src/base/units.ts';
 import { NodeFile } from '../../src/engine/file/node-file.ts';
+import { guestOffset } from '../../src/engine/format/offsets.ts';
+import { Image } from '../../src/engine/image.ts';
 import type { CreateSpec } from '../../src/engine/operations/create-spec.ts';
 import { createImage } from '../../src/engine/operations/create.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
@@ -115,6 +117,7 @@ describe('a large image that we make', () => {
       assertSound(path, 'as made');
       assert.equal(infoJson(path)['virtual-size'], spec.virtualSize);
       useWithQemu(path, spec);
+      goOnWithOurs(path, spec);
     });
   }
 });
@@ -253,6 +256,19 @@ function lengthOfFile(path: string): number {
   } finally {
     file.close();
   }
+}
+
+/** After {@link useWithQemu}: we read what QEMU has written at the very end, and QEMU what we write there. */
+function goOnWithOurs(path: string, { virtualSize }: CreateSpec): void {
+  const image = Image.open({ path, writable: true, locks: 'qemu', backing: [] });
+  const bytes = new Uint8Array(4096);
+  const at = virtualSize - bytes.length;
+  image.read(guestOffset(at), bytes);
+  assert.ok(bytes.every((byte) => byte === 91));
+  image.write(guestOffset(at + 1000), bytes.fill(92).subarray(1000), { detectZeroes: false });
+  image.close();
+  assertSound(path, 'after our writing');
+  qemuIo(path, [`read -P 91 ${at} 1000`, `read -P 92 ${at + 1000} 3096`], ioOptions);
 }
 
 /** QEMU writes into the image, reads it back in another process, and still finds it sound. */
