@@ -142,6 +142,39 @@ describe('images that share a budget', () => {
     assert.equal(caches.members.size, 0);
   });
 
+  it('hold no more than the budget together, however many are open and whatever they are asked for', () => {
+    using folder = tempFolder();
+    const size = 512 * MiB;
+    // More than each of the twelve caches keeps in any case.
+    const little = 1 * MiB;
+    const holding = (budget: number): { readonly most: number; readonly atEnd: number } => {
+      const caches = new CacheBudget(budget);
+      const images = [0, 1, 2, 3, 4, 5].map((index) => {
+        const path = join(folder.path, `${String(budget)}-${String(index)}.qcow2`);
+        runToEnd(Image.create(path, { ...smallSpec, clusterSize: 4096, virtualSize: size }));
+        return Image.open({ path, writable: true, backing: [], locks: 'none', caches });
+      });
+      let most = 0;
+      for (const [index, image] of images.entries()) {
+        // A table of entries each.
+        for (let at = 0; at < size; at += 2 * MiB) fillGuest(image, at, 512, index + 1);
+        // What was changed leaves when it has been written.
+        image.flush();
+        most = Math.max(most, caches.totals.length);
+      }
+      for (const [index, image] of images.entries()) {
+        for (let at = 0; at < size; at += 2 * MiB) assert.equal(guestBytes(image, at, 1)[0], index + 1);
+        most = Math.max(most, caches.totals.length);
+      }
+      for (const image of images) image.close();
+      return { most, atEnd: caches.totals.length };
+    };
+    const [tight, ample] = [holding(little), holding(64 * MiB)];
+    assert.ok(tight.most > 0 && tight.most <= little, String(tight.most));
+    assert.ok(ample.most > 4 * little, `they would take more: ${String(ample.most)}`);
+    assert.deepEqual([tight.atEnd, ample.atEnd], [0, 0]);
+  });
+
   it('keep every byte when there is next to no memory for their tables', () => {
     using folder = tempFolder();
     const caches = new CacheBudget(1);
