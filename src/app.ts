@@ -10,6 +10,7 @@ import { allRoutes } from '../routes/index.ts';
 import type { ProcessFigures } from '../routes/route-parts.ts';
 import { demandOf } from '../routes/operation-scopes.ts';
 import { assert } from './base/assert.ts';
+import { Fault } from './base/fault.ts';
 import { IdSource } from './base/id-source.ts';
 import { StartError } from './base/start-error.ts';
 import { GiB } from './base/units.ts';
@@ -30,6 +31,7 @@ import { createServices } from './services/services.ts';
 import type { BackgroundFailure } from './services/services.ts';
 import { DataDirectory } from './store/data-directory.ts';
 import { DirectoryLock } from './store/directory-lock.ts';
+import type { DirectoryLockOrReason } from './store/directory-lock.ts';
 import { endPhases } from './stop-phases.ts';
 import type { StopFailure, StopPhase } from './stop-phases.ts';
 
@@ -80,7 +82,7 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
       mayBeCut: true,
       end: async () => lock?.[Symbol.dispose](),
     });
-    const catalog = SqliteCatalog.open(directory.catalogPath);
+    const catalog = openCatalog(directory.catalogPath);
     phases.push({ name: 'close the catalog', spareMs: catalogSpareMs, mayBeCut: true, end: () => catalog.close() });
     // Before the server is made: the two are got ready side by side.
     const early: BackgroundFailure[] = [];
@@ -233,9 +235,40 @@ async function openDirectory(path: string): Promise<DataDirectory> {
   try {
     return await DataDirectory.open(path);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    throw unusable(error);
+  }
+}
+
+function unusable(error: unknown): StartError {
+  const reason = error instanceof Error ? error.message : String(error);
+  return new StartError(
+    `QCOWD_DATA_DIR: the folder cannot be made or used (${reason}). Give it to the user that runs the service, or choose another one.`,
+    { cause: error },
+  );
+}
+
+function takeLock(path: string): DirectoryLockOrReason {
+  try {
+    return DirectoryLock.take(path);
+  } catch (error) {
+    throw unusable(error);
+  }
+}
+
+/** What SQLite or the system says of the file is for whoever runs the service; a bug of ours keeps its own words. */
+function openCatalog(path: string): SqliteCatalog {
+  try {
+    return SqliteCatalog.open(path);
+  } catch (error) {
+    if (error instanceof Fault && error.code === 'catalog-too-new') {
+      throw new StartError(
+        `${path} was written by a later version of qcowd. Start that version, or give this one a data directory of its own.`,
+        { cause: error },
+      );
+    }
+    if (!(error instanceof Error && 'code' in error && /^(?:SQLITE_|E[A-Z]+$)/.test(String(error.code)))) throw error;
     throw new StartError(
-      `QCOWD_DATA_DIR: the folder cannot be made or used (${reason}). Give it to the user that runs the service, or choose another one.`,
+      `${path}: the catalog cannot be opened (${error.message}). Make room on the disk if it is full; otherwise give the file to the user that runs the service, or bring the data directory back from a backup.`,
       { cause: error },
     );
   }
@@ -245,7 +278,7 @@ function ownDirectory(path: string): {
   readonly lock: DirectoryLock | undefined;
   readonly warning: string | undefined;
 } {
-  const answer = DirectoryLock.take(path);
+  const answer = takeLock(path);
   switch (answer.kind) {
     case 'own':
       return { lock: answer.lock, warning: undefined };
