@@ -222,7 +222,10 @@ function mayGoDown({ form, snapshots, bitmaps, dataFile, encryption }: Life): bo
 function chooseRebase(prng: Prng, life: Life): Operation | undefined {
   if (life.dataFile === 'raw') return undefined;
   // QEMU finds no relative name below an image that is given by its options, as encrypted ones are.
-  const mayBeSafe = life.snapshots.size === 0 && life.bitmaps.size === 0 && life.encryption === 'none';
+  const isPlain = life.snapshots.size === 0 && life.bitmaps.size === 0 && life.encryption === 'none';
+  // There QEMU shows the base where the disk had nothing: see `shownBase` in differences.ts.
+  const isBare = life.below === undefined && life.form.compat === '0.10';
+  const mayBeSafe = isPlain && !isBare;
   const mode = mayBeSafe && prng.chance(75) ? 'safe' : 'unsafe';
   const below = prng.chance(25) ? undefined : prng.pick(layerNames);
   life.below = below;

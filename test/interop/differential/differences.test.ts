@@ -1,7 +1,7 @@
 // Each difference on purpose, shown: QEMU does what the list says of it, and we do what it says of us.
 
 import assert from 'node:assert/strict';
-import { copyFileSync } from 'node:fs';
+import { copyFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
@@ -137,6 +137,24 @@ describe('on purpose we differ', () => {
     image.close();
     ours.io(['read -P 9 0 64k', 'read -P 0 64k 960k'], { readOnly: true });
     ours.assertSound();
+  });
+
+  test(`${differences.shownBase.row}: ${differences.shownBase.qemu}`, () => {
+    using folder = tempFolder();
+    const [ours, twin] = [join(folder.path, 'ours.qcow2'), join(folder.path, 'twin.qcow2')];
+    const base = join(folder.path, 'base.raw');
+    writeFileSync(base, Buffer.alloc(256 * 1024, 7));
+    qemuImg('create', '-q', '-f', 'qcow2', '-o', 'compat=0.10', ours, '512k');
+    copyFileSync(ours, twin);
+    qemuImg('rebase', '-q', '-f', 'qcow2', '-F', 'raw', '-b', base, twin);
+    qemuIo(twin, ['read -P 7 0 256k'], { ...quiet, readOnly: true });
+
+    const image = openOurs(ours);
+    runToEnd(image.rebase({ chain: [{ fileName: base, path: base, format: 'raw' }], mode: 'safe' }));
+    image.close();
+    qemuIo(ours, ['read -P 0 0 512k'], { ...quiet, readOnly: true });
+    assert.equal(infoJson(ours)['backing-filename'], base);
+    assert.equal(checkImage(ours, 'none').exit, 0);
   });
 
   test(`${differences.lostSnapshots.row}: ${differences.lostSnapshots.qemu}`, () => {

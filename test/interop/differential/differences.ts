@@ -42,6 +42,11 @@ export const differences = {
     qemu: 'going to version 2 makes noise of the zero clusters of an encrypted image',
     ours: 'they become encrypted zeroes',
   },
+  shownBase: {
+    row: 'OPS-35',
+    qemu: 'a safe rebase of a version 2 disk that stands on nothing shows the new base wherever the disk had no clusters',
+    ours: 'what the disk had no clusters for still reads as zeroes',
+  },
   lostSnapshots: {
     row: 'CHK-02',
     qemu: 'a repair of an image with bitmaps takes all snapshots out of the header, also where nothing is wrong',
