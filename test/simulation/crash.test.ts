@@ -51,7 +51,7 @@ const others = [
   // ORD-12.
   ['an amendment', liveAmendment, 24],
   ['a change of key slots', liveKeySlots, 2],
-  ['the life of an image with a data file', liveTwoFiles, 30],
+  ['the life of an image with a data file', liveTwoFiles, 42],
   ['the life of an encrypted image', liveEncrypted, 6],
   // ORD-16, T59.
   ['a life of packed writes', livePacked, 2],

@@ -75,7 +75,7 @@ function allRuns(lives: number): readonly Run[] {
     ...seeds(40).map((seed) => small('header', seed, liveHeaderChange)),
     ...seeds(24).map((seed) => small('amendment', seed, liveAmendment)),
     ...seeds(2).map((seed) => small('key slots', seed, liveKeySlots)),
-    ...seeds(30).map((seed) => small('data file', seed, liveTwoFiles)),
+    ...seeds(42).map((seed) => small('data file', seed, liveTwoFiles)),
     ...seeds(6).map((seed) => small('encrypted', seed, liveEncrypted)),
     ...seeds(2).map((seed) => small('packed', seed, livePacked)),
     ...seeds(6).map((seed) => small('options', seed, liveOtherwise)),

@@ -3,17 +3,18 @@
 
 import { crc32 } from 'node:zlib';
 
-import { alignUp } from '../../src/base/integers.ts';
+import { alignDown, alignUp } from '../../src/base/integers.ts';
 import { sectorSize } from '../../src/base/units.ts';
 import { MemoryFile } from '../../src/engine/file/memory-file.ts';
 import { guestOffset } from '../../src/engine/format/offsets.ts';
 import { Image } from '../../src/engine/image.ts';
-import type { CreateSpec } from '../../src/engine/image.ts';
+import type { CreateSpec, NewEncryption } from '../../src/engine/image.ts';
 import { RawLayer } from '../../src/engine/layer/raw-layer.ts';
 import { createImage } from '../../src/engine/operations/create.ts';
 import { runToEnd } from '../../src/engine/operations/steps.ts';
 import { contentAfterCrash, FaultyFile, prefixSurvival, survivals } from '../support/faulty-file.ts';
 import type { Epoch } from '../support/faulty-file.ts';
+import { luksOf } from '../support/memory-chain.ts';
 import { fileBytes } from '../support/memory-parts.ts';
 import { smallSpec } from '../support/plain-spec.ts';
 import { judgeContent, ModelDisk } from '../support/model-disk.ts';
@@ -23,10 +24,14 @@ import type { TrialOptions, TrialRecord } from './crash-trials.ts';
 
 const actionsPerLife = 14;
 
+/** From here on lives discard, too, and every second image is encrypted; earlier ones stay what they were. */
+const widerFromSeed = 30;
+
 interface Start {
   readonly spec: CreateSpec;
   readonly raw: boolean;
   readonly backing: Uint8Array | undefined;
+  readonly key: NewEncryption | undefined;
 }
 
 interface Pair {
@@ -48,6 +53,7 @@ export function liveTwoFiles(seed: number, options: TrialOptions): TrialRecord {
 
 class TwoFileLife {
   readonly #start: Start;
+  readonly #discards: boolean;
   readonly #options: TrialOptions;
   readonly #chance: Prng;
   readonly #crashes: Prng;
@@ -64,10 +70,13 @@ class TwoFileLife {
     this.#options = options;
     this.#chance = new Prng(seed);
     this.#crashes = new Prng(seed + 1);
-    this.#start = startOf(this.#chance);
+    this.#discards = seed >= widerFromSeed;
+    const key = this.#discards && seed % 2 === 0 ? luksOf(seed) : undefined;
+    this.#start = { ...startOf(this.#chance), key };
     const { spec, raw, backing } = this.#start;
     const pair = { file: MemoryFile.empty(), data: MemoryFile.empty() };
-    runToEnd(createImage(pair.file, { ...spec, dataFile: { fileName: 'd', path: '/nowhere', raw } }, pair.data));
+    const dataFile = { fileName: 'd', path: '/nowhere', raw };
+    runToEnd(createImage(pair.file, { ...spec, dataFile, encryption: key }, pair.data));
     this.#file = this.#faulty(pair.file);
     this.#data = this.#faulty(pair.data);
     this.#model = new ModelDisk(backing ?? new Uint8Array(spec.virtualSize), []);
@@ -78,7 +87,7 @@ class TwoFileLife {
   }
 
   run(): void {
-    const image = openPair({ file: this.#file, data: this.#data }, this.#start.backing);
+    const image = openPair({ file: this.#file, data: this.#data }, this.#start);
     for (let index = 0; index < actionsPerLife && this.#failure === undefined; index += 1) this.#act(image);
     image.close();
     this.#model.flushed();
@@ -112,6 +121,14 @@ class TwoFileLife {
       model.announce(offset, bytes);
       image.write(guestOffset(offset), bytes, { detectZeroes: false });
       model.write(offset, bytes);
+    } else if (this.#discards && sort < 65) {
+      // Whole clusters, the rest of the last one, too.
+      const { clusterSize } = this.#start.spec;
+      const first = alignDown(offset, clusterSize);
+      const whole = Math.min(alignUp(offset + length, clusterSize), size) - first;
+      model.announce(first, new Uint8Array(whole));
+      runToEnd(image.discard(guestOffset(first), whole));
+      model.write(first, new Uint8Array(whole));
     } else if (sort < 75) {
       model.announce(offset, new Uint8Array(length));
       runToEnd(image.zero(guestOffset(offset), length, { unmap: sort % 2 === 0 }));
@@ -164,7 +181,7 @@ class TwoFileLife {
     if (this.#failure !== undefined || this.#seen.has(key)) return;
     this.#seen.add(key);
     const { expectation } = this.#model;
-    const image = openPair(pair, this.#start.backing);
+    const image = openPair(pair, this.#start);
     if (image.needsRecovery) runToEnd(image.recover());
     const wrong =
       judgeReport(runToEnd(image.check()), { mayLeak: true }) ?? judgeContent(contentOf(image), expectation);
@@ -174,7 +191,7 @@ class TwoFileLife {
   }
 }
 
-function startOf(chance: Prng): Start {
+function startOf(chance: Prng): Omit<Start, 'key'> {
   const extendedL2 = chance.chance(25);
   const clusterSize = extendedL2 ? 16_384 : chance.pick([512, 1024, 4096]);
   const raw = chance.chance(40);
@@ -196,10 +213,12 @@ function startOf(chance: Prng): Start {
 
 function openPair(
   pair: { readonly file: MemoryFile | FaultyFile; readonly data: MemoryFile | FaultyFile },
-  backing: Uint8Array | undefined,
+  { backing, key }: Pick<Start, 'backing' | 'key'>,
 ): Image {
   const layer = backing === undefined ? undefined : new RawLayer(MemoryFile.of(backing));
-  return Image.openFile(pair.file, { writable: true, backing: layer, dataFile: pair.data });
+  const image = Image.openFile(pair.file, { writable: true, backing: layer, dataFile: pair.data });
+  if (key !== undefined) image.unlock(key.volumeKey);
+  return image;
 }
 
 function newest(epoch: Epoch): MemoryFile {

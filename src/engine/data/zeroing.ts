@@ -225,7 +225,7 @@ function changeSlice(
     else if (hasPlace(before)) appendSpan(lost, { offset: at + step * clusterSize, length: clusterSize });
   }
   for (const { offset, length } of emptied) parts.file.punch(hostOffset(offset), length);
-  if (work.dataFile !== 'left' && !parts.header.isDataFileRaw) giveBack(parts, lost);
+  if (work.dataFile !== 'left') giveBack(parts, lost);
 }
 
 function appendSpan(spans: ByteSpan[], next: ByteSpan): void {
@@ -236,21 +236,26 @@ function appendSpan(spans: ByteSpan[], next: ByteSpan): void {
 
 /**
  * DAT-04, DAT-05: who reads a raw data file by itself finds what the tables say. The file comes first: once the entries
- * are durable, so are its zeroes.
+ * are durable, so are its zeroes. An encrypted one is nothing by itself, and its zeroes are noise to the guest.
  */
 function clearRawData(parts: WriteParts, span: ByteSpan, options: { readonly keep: boolean }): void {
-  const { dataFile, header, order } = parts;
-  if (dataFile === undefined || !header.isDataFileRaw) return;
+  const { dataFile, encryption, header, order } = parts;
+  if (dataFile === undefined || !header.isDataFileRaw || encryption !== undefined) return;
   dataFile.clear(span, options);
   order.dataWritten();
 }
 
 /**
  * Clusters of the data file whose entries have let go of them. At once: a place is its guest offset for good, and the
- * next write there goes to it. A crash before the entries are durable finds zeroes, as after it.
+ * next write there goes to it. A crash before the entries are durable finds zeroes, as after it; with encryption it would
+ * find noise, so the entries come first then.
  */
 function giveBack(parts: WriteParts, lost: readonly ByteSpan[]): void {
-  for (const span of lost) parts.dataFile?.clear(span, { keep: false });
+  const { dataFile, encryption, header, order } = parts;
+  if (dataFile === undefined || lost.length === 0) return;
+  if (encryption !== undefined) order.flush();
+  else if (header.isDataFileRaw) return;
+  for (const span of lost) dataFile.clear(span, { keep: false });
 }
 
 /**
