@@ -1,5 +1,8 @@
 // Changes of guest data and of what belongs to it, on a disk that fails at every single step of them.
 
+import assert from 'node:assert/strict';
+
+import { Fault } from '../../../src/base/fault.ts';
 import { MemoryFile } from '../../../src/engine/file/memory-file.ts';
 import { guestOffset } from '../../../src/engine/format/offsets.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
@@ -126,6 +129,38 @@ const encrypted: Kind = {
 };
 const copying = changes.filter(({ name }) => name.startsWith('a write'));
 describeFailures(encrypted, copying);
+
+/** With clusters for what is new, which lies behind every layer. */
+function growing(preallocation: 'metadata' | 'falloc' | 'full'): Change {
+  return {
+    name: `growing with preallocation ${preallocation}`,
+    isStructural: true,
+    after: (before, cluster) => ({ ...before, bytes: resized(before.bytes, 30 * cluster) }),
+    run: (image, cluster) => {
+      const { virtualSize } = image;
+      try {
+        runToEnd(image.resize({ virtualSize: 30 * cluster, allowShrink: false, preallocation }));
+      } catch (error) {
+        if (faultIn(error) === 'insufficient-storage')
+          assert.equal(image.virtualSize, virtualSize, 'the size is the old one');
+        throw error;
+      }
+    },
+  };
+}
+
+function faultIn(error: unknown): string | undefined {
+  return error instanceof Fault ? error.code : undefined;
+}
+
+const [plain, , lazy, extended] = kinds;
+for (const [kind, preallocation] of [
+  [plain, 'full'],
+  [lazy, 'falloc'],
+  [extended, 'metadata'],
+] as const) {
+  if (kind !== undefined) describeFailures({ ...kind, name: `${kind.name}, reserving` }, [growing(preallocation)]);
+}
 
 for (const kind of kinds) {
   // OPS-20.
