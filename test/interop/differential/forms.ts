@@ -11,7 +11,7 @@ export function chooseOptions(prng: Prng): StreamOptions {
   const isBacked = prng.chance(40);
   const hasDataFile = compat === '1.1' && prng.chance(20);
   const dataFile = !hasDataFile ? 'none' : !isBacked && prng.chance(50) ? 'raw' : 'mapped';
-  const encryption = dataFile === 'none' && prng.chance(20) ? prng.pick(['luks', 'luks', 'aes'] as const) : 'none';
+  const encryption = chooseEncryption(prng, dataFile);
   const middleClusterSize = 2 ** (9 + prng.below(8));
   const middleSize = middleClusterSize * Math.ceil((virtualSize * (1 + prng.below(150))) / 100 / middleClusterSize);
   return {
@@ -36,6 +36,13 @@ export function chooseOptions(prng: Prng): StreamOptions {
         ? prng.pick(['metadata', 'falloc', 'full'])
         : 'off',
   };
+}
+
+/** The twin of a LUKS image is a copy of ours, which names our data file; a raw one is nothing by itself when it is encrypted. */
+function chooseEncryption(prng: Prng, dataFile: StreamOptions['dataFile']): StreamOptions['encryption'] {
+  if (dataFile === 'raw') return 'none';
+  if (dataFile === 'mapped') return prng.chance(40) ? 'aes' : 'none';
+  return prng.chance(20) ? prng.pick(['luks', 'luks', 'aes'] as const) : 'none';
 }
 
 /** How an image, or a copy of one, is laid out. */
