@@ -10,6 +10,7 @@ import { guestOffset } from '../../../src/engine/format/offsets.ts';
 import { Image } from '../../../src/engine/image.ts';
 import type { CreateSpec } from '../../../src/engine/image.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
+import { luksOf } from '../../support/memory-chain.ts';
 import { plainSpec } from '../../support/plain-spec.ts';
 import { Prng } from '../../support/prng.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
@@ -130,6 +131,12 @@ const ways: readonly Giving[] = [
     give: (image) => runToEnd(image.discard(at(0), MiB)),
     freed: MiB,
   },
+  ...[true, false].map((raw): Giving => ({
+    name: `a discard in ${raw ? 'a raw' : 'the'} data file of an encrypted image`,
+    change: { dataFile: { fileName: dataName, path: dataName, raw }, encryption: luksOf(1) },
+    give: (image) => runToEnd(image.discard(at(0), MiB)),
+    freed: MiB,
+  })),
 ];
 
 describe('space goes back', () => {
@@ -140,6 +147,7 @@ describe('space goes back', () => {
       const dataFile = change.dataFile && { ...change.dataFile, path: join(folder.path, dataName) };
       runToEnd(Image.create(path, { ...plainSpec, virtualSize: 4 * MiB, ...change, ...(dataFile && { dataFile }) }));
       const image = Image.open({ path, writable: true, locks: 'none', backing: [], ...(dataFile && { dataFile }) });
+      if (change.encryption !== undefined) image.unlock(change.encryption.volumeKey);
       overwrite(image);
       prepare?.(image);
       image.settle();
