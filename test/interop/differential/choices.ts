@@ -40,6 +40,7 @@ const choosers: readonly (readonly [number, Chooser])[] = [
   [12, choosePacked],
   [13, (prng, life) => ({ kind: 'zero', ...chooseSpan(prng, life), unmap: prng.chance(50) })],
   [8, (prng, life) => ({ kind: 'discard', ...chooseSpan(prng, life) })],
+  [2, (prng, life) => ({ kind: 'blank', ...chooseSpan(prng, life) })],
   [2, () => ({ kind: 'flush' })],
   [3, () => ({ kind: 'reopen' })],
   [3, () => ({ kind: 'check' })],

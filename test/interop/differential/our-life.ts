@@ -91,6 +91,9 @@ class OurLife {
         image.write(guestOffset(operation.offset), bytes, { detectZeroes: false });
         return;
       }
+      case 'blank':
+        image.write(guestOffset(operation.offset), new Uint8Array(operation.length), { detectZeroes: true });
+        return;
       case 'pack': {
         const bytes = new Uint8Array(operation.length).fill(operation.pattern);
         runToEnd(image.writeCompressed(guestOffset(operation.offset), bytes, { detectZeroes: false }));

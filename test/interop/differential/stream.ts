@@ -47,6 +47,8 @@ export type BitmapChange =
 
 export type Operation =
   | { readonly kind: 'write'; readonly offset: number; readonly length: number; readonly pattern: number }
+  /** Zeroes, which ours looks for in what is written. */
+  | { readonly kind: 'blank'; readonly offset: number; readonly length: number }
   /** Packed: whole clusters, or to the end of the disk. */
   | { readonly kind: 'pack'; readonly offset: number; readonly length: number; readonly pattern: number }
   | { readonly kind: 'zero'; readonly offset: number; readonly length: number; readonly unmap: boolean }

@@ -82,6 +82,9 @@ class TwinLife {
       case 'write':
         this.#commands.push(`write -P ${String(operation.pattern)} ${spanOf(operation)}`);
         return;
+      case 'blank':
+        this.#commands.push(`write -P 0 ${spanOf(operation)}`);
+        return;
       case 'pack':
         // REF-13: a process that packs a second time may overwrite what has taken the place of the first blobs.
         if (this.#commands.some((command) => command.startsWith('write -c'))) this.#settle();

@@ -85,6 +85,8 @@ function isRaw(info: Info): boolean {
 function compareMaps({ seed, operations }: Stream, ours: QemuFile, twin: QemuFile): void {
   // Another granularity of copying is no other content: what is stored then differs from 64 KiB on and below.
   if (operations.some(({ kind }) => kind === 'commit' || kind === 'copy')) return;
+  // What one side has found to be zeroes the other has stored.
+  if (operations.some(({ kind }) => kind === 'blank')) return;
   const isRebased = operations.some((one) => one.kind === 'rebase' && one.mode === 'safe');
   // OPS-25: what was copied unread may be zeroes.
   if (isRebased && leavesCopies({ seed })) return;
