@@ -226,7 +226,7 @@ class TwinLife {
 
 type WholeOperation = Exclude<
   Operation,
-  { readonly kind: 'write' | 'pack' | 'zero' | 'discard' | 'flush' | 'check' | 'compact' | 'resize' }
+  { readonly kind: 'write' | 'blank' | 'pack' | 'zero' | 'discard' | 'flush' | 'check' | 'compact' | 'resize' }
 >;
 
 function spanOf({ offset, length }: { readonly offset: number; readonly length: number }): string {
