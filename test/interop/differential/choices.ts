@@ -4,7 +4,7 @@ import { present } from '../../../src/base/assert.ts';
 import { Prng } from '../../support/prng.ts';
 import { chooseForm, chooseOptions } from './forms.ts';
 import { layerNames, sector } from './stream.ts';
-import type { BitmapChange, Form, LayerName, Operation, Stream, StreamOptions } from './stream.ts';
+import type { BitmapChange, Form, LayerName, Operation, Preallocation, Stream, StreamOptions } from './stream.ts';
 
 /** The stream of a seed. */
 export function makeStream(seed: number): Stream {
@@ -152,12 +152,11 @@ function chooseResize(prng: Prng, life: Life): Operation | undefined {
   if (life.hasVmState && virtualSize > life.virtualSize) return undefined;
   // What QEMU reserves in an encrypted image reads as noise (CRE-05).
   const preallocates = virtualSize > life.virtualSize && life.encryption === 'none' && prng.chance(25);
+  // There QEMU copies from below: see `copiedHead` in differences.ts.
+  const isCut = life.form.extendedL2 && life.below !== undefined && !isAligned;
+  const modes: readonly Preallocation[] = isCut ? ['metadata'] : ['metadata', 'falloc', 'full'];
   life.virtualSize = virtualSize;
-  return {
-    kind: 'resize',
-    virtualSize,
-    preallocation: preallocates ? prng.pick(['metadata', 'falloc', 'full']) : 'off',
-  };
+  return { kind: 'resize', virtualSize, preallocation: preallocates ? prng.pick(modes) : 'off' };
 }
 
 const bitmapsMax = 3;

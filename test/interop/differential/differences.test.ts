@@ -9,7 +9,7 @@ import { guestOffset } from '../../../src/engine/format/offsets.ts';
 import { Image } from '../../../src/engine/image.ts';
 import { runToEnd } from '../../../src/engine/operations/steps.ts';
 import { createEncrypted, openUnlocked } from '../../support/encrypted-image.ts';
-import { checkImage, infoJson, qemuImg, qemuIo } from '../../support/qemu-img.ts';
+import { checkImage, infoJson, mapJson, qemuImg, qemuIo } from '../../support/qemu-img.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { differences } from './differences.ts';
 import { QemuFile } from './qemu-file.ts';
@@ -61,6 +61,32 @@ describe('on purpose we differ', () => {
     image.close();
     qemuIo(ours, ['read -P 0 0 65536'], { ...quiet, readOnly: true });
     assert.equal(checkImage(ours, 'none').exit, 0);
+  });
+
+  test(`${differences.copiedHead.row}: ${differences.copiedHead.qemu}`, () => {
+    using folder = tempFolder();
+    const [ours, twin, base] = ['ours.qcow2', 'twin.qcow2', 'base.raw'].map((name) => join(folder.path, name));
+    assert.ok(ours !== undefined && twin !== undefined && base !== undefined);
+    writeFileSync(base, Buffer.alloc(256 * 1024, 7));
+    const [head, end] = [98_304, 102_400];
+    const form = 'extended_l2=on,cluster_size=16k';
+    qemuImg('create', '-q', '-f', 'qcow2', '-o', form, '-b', base, '-F', 'raw', ours, String(end));
+    copyFileSync(ours, twin);
+    const own = (path: string): number | undefined => mapJson(path).find(({ depth }) => depth === 0)?.start;
+    qemuImg('resize', '-q', '-f', 'qcow2', '--preallocation=falloc', twin, '192k');
+    assert.equal(own(twin), head);
+
+    const image = Image.open({
+      ...{ path: ours, writable: true, locks: 'qemu' },
+      backing: [{ fileName: base, path: base, format: 'raw' }],
+    });
+    runToEnd(image.resize({ virtualSize: 192 * 1024, allowShrink: false, preallocation: 'falloc' }));
+    image.close();
+    assert.equal(own(ours), end);
+    for (const path of [ours, twin]) {
+      qemuIo(path, [`read -P 7 0 ${String(end)}`, `read -P 0 ${String(end)} 94208`], { ...quiet, readOnly: true });
+      assert.equal(checkImage(path, 'none').exit, 0);
+    }
   });
 
   test(`${differences.snapshotSize.row}: ${differences.snapshotSize.qemu}`, () => {

@@ -22,6 +22,11 @@ export const differences = {
     qemu: 'growing over VM state that was left in the active L1 table shows it as data of the disk',
     ours: 'L2 tables behind the end are dropped before the disk grows over them',
   },
+  copiedHead: {
+    row: 'OPS-18',
+    qemu: 'growing with falloc over a longer layer copies into the cluster of the old end, with extended entries, too',
+    ours: 'what lies below in front of the old end stays visible through its subclusters',
+  },
   snapshotSize: {
     row: 'T71',
     qemu: 'a snapshot is read at the current size of the disk',
