@@ -150,8 +150,10 @@ function chooseResize(prng: Prng, life: Life): Operation | undefined {
   const unit = life.bitmaps.size > 0 ? clusterSize : sector;
   const virtualSize = Math.max(unit, unit * Math.ceil((life.virtualSize * factor) / unit));
   if (life.hasVmState && virtualSize > life.virtualSize) return undefined;
-  // What QEMU reserves in an encrypted image reads as noise (CRE-05).
-  const preallocates = virtualSize > life.virtualSize && life.encryption === 'none' && prng.chance(25);
+  // What QEMU reserves in an encrypted image reads as noise (CRE-05). Elsewhere it may show what freed clusters held; what
+  // hides that in the twin would be dirty in its bitmaps.
+  const mayReserve = life.encryption === 'none' && life.bitmaps.size === 0;
+  const preallocates = virtualSize > life.virtualSize && mayReserve && prng.chance(25);
   // There QEMU copies from below: see `copiedHead` in differences.ts.
   const isCut = life.form.extendedL2 && life.below !== undefined && !isAligned;
   const modes: readonly Preallocation[] = isCut ? ['metadata'] : ['metadata', 'falloc', 'full'];

@@ -89,6 +89,26 @@ describe('on purpose we differ', () => {
     }
   });
 
+  test(`${differences.freedBytes.row}: ${differences.freedBytes.qemu}`, () => {
+    using folder = tempFolder();
+    const [ours, twin] = [join(folder.path, 'ours.qcow2'), join(folder.path, 'twin.qcow2')];
+    qemuImg('create', '-q', '-f', 'qcow2', ours, '1M');
+    // The bits of a bitmap that was removed lie in a cluster that is free now.
+    qemuImg('bitmap', '--add', '-g', '512', '-f', 'qcow2', ours, 'one');
+    qemuIo(ours, ['write -P 7 0 1M'], quiet);
+    qemuImg('bitmap', '--remove', '-f', 'qcow2', ours, 'one');
+    copyFileSync(ours, twin);
+    qemuImg('resize', '-q', '-f', 'qcow2', '--preallocation=metadata', twin, '1280k');
+    const complaint = new QemuFile(twin, { isEncrypted: false }).tryIo(['read -P 0 1M 256k'], { readOnly: true });
+    assert.match(complaint ?? '', /Pattern verification failed/);
+
+    const image = openOurs(ours);
+    runToEnd(image.resize({ virtualSize: 1280 * 1024, allowShrink: false, preallocation: 'metadata' }));
+    image.close();
+    qemuIo(ours, ['read -P 7 0 1M', 'read -P 0 1M 256k'], { ...quiet, readOnly: true });
+    assert.equal(checkImage(ours, 'none').exit, 0);
+  });
+
   test(`${differences.snapshotSize.row}: ${differences.snapshotSize.qemu}`, () => {
     using folder = tempFolder();
     const path = join(folder.path, 'image.qcow2');

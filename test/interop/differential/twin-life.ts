@@ -168,13 +168,14 @@ class TwinLife {
 
   #resize({ virtualSize, preallocation }: Extract<Operation, { readonly kind: 'resize' }>): void {
     this.#commands.push(`truncate -m ${preallocation} ${String(virtualSize)}`);
-    const stale = staleTail({ from: this.#virtualSize, to: virtualSize, clusterSize: this.#clusterSize });
     const from = this.#virtualSize;
-    const mayBeStale = this.#mayBeStale;
+    const tail = staleTail({ from, to: virtualSize, clusterSize: this.#clusterSize });
+    // `freedBytes` in differences.ts: freed clusters become part of the disk with what they held.
+    const stale = preallocation === 'off' ? (this.#mayBeStale ? tail : 0) : virtualSize - from;
     this.#hasSize(virtualSize);
-    if (!mayBeStale || stale === 0) return;
+    if (stale === 0) return;
     this.#settle();
-    // T15: QEMU shows stale bytes behind an end inside a cluster; exactly they are overwritten before anybody looks.
+    // T15: QEMU shows stale bytes behind an end inside a cluster, too; exactly they are overwritten before anybody looks.
     const complaint = this.#file.tryIo([`read -P 0 ${String(from)} ${String(stale)}`], { readOnly: true });
     if (complaint === undefined) return;
     if (!complaint.includes('Pattern verification failed')) throw new Error(complaint);
