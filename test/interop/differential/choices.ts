@@ -30,6 +30,7 @@ interface Life {
   hasPacked: boolean;
   /** QEMU leaves it behind the disk, where a growing disk would show it (T16). */
   hasVmState: boolean;
+  hasBlanks: boolean;
 }
 
 type Chooser = (prng: Prng, life: Life) => Operation | undefined;
@@ -40,7 +41,7 @@ const choosers: readonly (readonly [number, Chooser])[] = [
   [12, choosePacked],
   [13, (prng, life) => ({ kind: 'zero', ...chooseSpan(prng, life), unmap: prng.chance(50) })],
   [8, (prng, life) => ({ kind: 'discard', ...chooseSpan(prng, life) })],
-  [2, (prng, life) => ({ kind: 'blank', ...chooseSpan(prng, life) })],
+  [2, chooseBlank],
   [2, () => ({ kind: 'flush' })],
   [3, () => ({ kind: 'reopen' })],
   [3, () => ({ kind: 'check' })],
@@ -64,7 +65,7 @@ function chooseOperations(prng: Prng, options: StreamOptions): readonly Operatio
     ...{ form: options, virtualSize: options.virtualSize, below: options.below },
     ...{ dataFile: options.dataFile, encryption: options.encryption },
     ...{ snapshots: new Map(), bitmaps: new Set(), keySlots: new Set() },
-    ...{ made: 0, hasPacked: false, hasVmState: false },
+    ...{ made: 0, hasPacked: false, hasVmState: false, hasBlanks: false },
   };
   const count = 3 + prng.below(6);
   return Array.from({ length: count }, () => chooseOperation(prng, life));
@@ -221,6 +222,11 @@ function mayGoDown({ form, snapshots, bitmaps, dataFile, encryption }: Life): bo
   return isPlain && hasWidth && snapshots.size === 0 && bitmaps.size === 0;
 }
 
+function chooseBlank(prng: Prng, life: Life): Operation {
+  life.hasBlanks = true;
+  return { kind: 'blank', ...chooseSpan(prng, life) };
+}
+
 function chooseRebase(prng: Prng, life: Life): Operation | undefined {
   if (life.dataFile === 'raw') return undefined;
   // QEMU finds no relative name below an image that is given by its options, as encrypted ones are.
@@ -228,7 +234,9 @@ function chooseRebase(prng: Prng, life: Life): Operation | undefined {
   // There QEMU shows the base where the disk had nothing: see `shownBase` in differences.ts.
   const isBare = life.below === undefined && life.form.compat === '0.10';
   const mayBeSafe = isPlain && !isBare;
-  const mode = mayBeSafe && prng.chance(75) ? 'safe' : 'unsafe';
+  // Where one side has stored zeroes and the other has nothing, another base shows other bytes.
+  if (life.hasBlanks && !mayBeSafe) return undefined;
+  const mode = mayBeSafe && (prng.chance(75) || life.hasBlanks) ? 'safe' : 'unsafe';
   const below = prng.chance(25) ? undefined : prng.pick(layerNames);
   life.below = below;
   return { kind: 'rebase', mode, below };
@@ -246,7 +254,7 @@ function chooseCopy(prng: Prng, life: Life): Operation {
   life.bitmaps.clear();
   life.keySlots.clear();
   Object.assign(life, { form, below: undefined, dataFile: 'none', encryption: 'none' });
-  Object.assign(life, { hasPacked: compress, hasVmState: false });
+  Object.assign(life, { hasPacked: compress, hasVmState: false, hasBlanks: false });
   return { kind: 'copy', form, compress };
 }
 
