@@ -3,6 +3,7 @@ import { after, before, describe, test } from 'node:test';
 
 import type { Response, Test } from 'supertest';
 
+import { acquireLease } from '../support/leased-image.ts';
 import { codeOf, pattern, pointersOf, startTestService } from '../support/test-service.ts';
 import type { ImageBody, TestService } from '../support/test-service.ts';
 
@@ -20,9 +21,8 @@ async function newImage(): Promise<string> {
 }
 
 /** The id of the lease. */
-async function acquire(image: string, options: object = {}): Promise<string> {
-  const answer = await service.post(`/v1/images/${image}/leases`, { mode: 'exclusive', ...options }).expect(201);
-  return (answer.body as { id: string }).id;
+async function acquire(image: string, options?: object): Promise<string> {
+  return (await acquireLease(service, image, options)).id;
 }
 
 function answerOf(response: Response): readonly [number, string] {

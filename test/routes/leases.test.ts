@@ -3,17 +3,10 @@ import { after, before, describe, test } from 'node:test';
 
 import type { Response, Test } from 'supertest';
 
+import { acquireLease } from '../support/leased-image.ts';
+import type { LeaseBody } from '../support/leased-image.ts';
 import { codeOf, pattern, pointersOf, startTestService } from '../support/test-service.ts';
 import type { ImageBody, TestService } from '../support/test-service.ts';
-
-interface LeaseBody {
-  readonly id: string;
-  readonly mode: string;
-  readonly owner: string | null;
-  readonly fencingToken: number;
-  readonly acquiredAt: string;
-  readonly expiresAt: string;
-}
 
 let service: TestService;
 let images = 0;
@@ -29,10 +22,8 @@ async function newImage(): Promise<string> {
   return name;
 }
 
-async function acquire(image: string, options: object = {}): Promise<LeaseBody> {
-  const answer = await service.post(`/v1/images/${image}/leases`, { mode: 'exclusive', ...options });
-  assert.equal(answer.status, 201, answer.text);
-  return answer.body as LeaseBody;
+function acquire(image: string, options?: object): Promise<LeaseBody> {
+  return acquireLease(service, image, options);
 }
 
 function put(image: string): Test {

@@ -117,13 +117,16 @@ function unreadableSizeOf({ geometry }: CheckSubject, window: FileWindow, entryA
   const at = window.seek(entryAt, snapshotFixedLength + extraLengthMinV3);
   const extraLength = view.getUint32(at + 36);
   if (extraLength >= 8 && !isSafePair(view.getUint32(at + 40))) {
-    return 'has a VM state of 8 PiB or more, which this service does not read: it refuses the image. Delete the snapshot with `qemu-img snapshot -d`; an image of this service is detached meanwhile.';
+    return `has a VM state of 8 PiB or more, which this service does not read${refusedThen}`;
   }
   if (extraLength < extraLengthMinV3) return undefined;
   const size = joinHalves(view.getUint32(at + 48), view.getUint32(at + 52));
   if (Number.isSafeInteger(size) && l1EntriesFor(geometry, size) <= l1EntriesMax) return undefined;
-  return 'is of a disk larger than this service reads: it refuses the image. Delete the snapshot with `qemu-img snapshot -d`; an image of this service is detached meanwhile.';
+  return `is of a disk larger than this service reads${refusedThen}`;
 }
+
+const refusedThen =
+  ': it refuses the image. Delete the snapshot with `qemu-img snapshot -d`; an image of this service is detached meanwhile.';
 
 /** Dropped at once by the repair that asked for it: fixed, not standing. */
 function noteDropped(log: CheckLog, count: number): void {

@@ -30,6 +30,7 @@ interface Life {
   hasPacked: boolean;
   /** QEMU leaves it behind the disk, where a growing disk would show it (T16). */
   hasVmState: boolean;
+  /** Zeroes were written that ours looks for: what holds clusters differs, and what is read does not. */
   hasBlanks: boolean;
 }
 
