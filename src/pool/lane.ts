@@ -9,6 +9,7 @@ import type { Codecs } from './codecs.ts';
 import type { Answer, Message, RequestBody, Supply } from './messages.ts';
 import { Outbox } from './outbox.ts';
 import type { Send } from './outbox.ts';
+import { PendingTable } from './pending-table.ts';
 import { SilenceWatch } from './silence-watch.ts';
 
 /** The way to a thread. */
@@ -82,13 +83,12 @@ interface Pending {
 /** The thread is started for the first request, and again for the first one after its death. */
 export class Lane {
   readonly #parts: LaneParts;
-  readonly #pending = new Map<number, Pending>();
+  readonly #pending = new PendingTable<Pending>();
   readonly #outbox: Outbox<Message>;
   #connection: Connection | undefined;
   /** Whether the thread has said its first word: until then it loads its code, which is no call. */
   #isUp = false;
   #pendingBytes = 0;
-  #lastId = 0;
   #flushAhead = false;
   readonly #waiting: (() => void)[] = [];
   readonly #watch: SilenceWatch;
@@ -139,8 +139,6 @@ export class Lane {
       return Promise.reject(new Fault('engine-busy', { queueLengthMax, queueBytesMax }));
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
-      this.#lastId += 1;
-      const id = this.#lastId;
       const pending: Pending = {
         kind: body.kind,
         resolve,
@@ -149,11 +147,11 @@ export class Lane {
         onAbort: undefined,
         cancelReason: undefined,
       };
+      const id = this.#pending.add(pending);
       if (signal !== undefined) {
         pending.onAbort = () => this.#cancel(id, signal.reason);
         signal.addEventListener('abort', pending.onAbort, { once: true });
       }
-      this.#pending.set(id, pending);
       this.#pendingBytes += options.bytes;
       this.#watch.begin();
       this.#send({ id, body }, options.buffer);
@@ -162,8 +160,9 @@ export class Lane {
 
   /** Drops or undoes everything that is under way but the closing of files; it is rejected with `reason`. */
   cancelAll(reason: Fault): void {
-    for (const [id, { kind }] of [...this.#pending]) {
-      if (!neverCancelled.includes(kind)) this.#cancel(id, reason);
+    for (const id of this.#pending.ids) {
+      const pending = this.#pending.get(id);
+      if (pending !== undefined && !neverCancelled.includes(pending.kind)) this.#cancel(id, reason);
     }
   }
 
@@ -219,8 +218,7 @@ export class Lane {
 
   /** Its answer is for nobody. */
   #askForWord(): void {
-    this.#lastId += 1;
-    this.#outbox.put({ id: this.#lastId, body: { kind: 'hello' } }, undefined);
+    this.#outbox.put({ id: this.#pending.newId(), body: { kind: 'hello' } }, undefined);
     this.#outbox.flush();
   }
 
@@ -295,9 +293,8 @@ export class Lane {
   }
 
   #settle(id: number): Pending | undefined {
-    const pending = this.#pending.get(id);
+    const pending = this.#pending.take(id);
     if (pending === undefined) return undefined;
-    this.#pending.delete(id);
     this.#pendingBytes -= pending.options.bytes;
     if (this.#pending.size === 0) {
       for (const resolve of this.#waiting.splice(0)) resolve();
@@ -307,7 +304,7 @@ export class Lane {
   }
 
   #failAll(reason: string): void {
-    for (const id of [...this.#pending.keys()]) {
+    for (const id of this.#pending.ids) {
       this.#settle(id)?.reject(new Fault('engine-lost', { reason }));
     }
   }
