@@ -98,7 +98,7 @@ export async function answerBytes(
         }
       }
       void reply.header('content-length', wanted.length);
-      await sendChunks(reply, source.chunks(wanted), { onSent: source.recycle });
+      await sendChunks(reply, source.chunks(wanted), { onSent: (chunk) => source.recycle(chunk) });
       return reply;
     }
     const read = await readOrResized(source, wanted, { size, digest: digested });
@@ -117,7 +117,8 @@ export async function answerBytes(
       describe(reply, state);
     }
     if (digested) void reply.header('content-digest', printContentDigest(sha256 ?? sha256Of(bytes)));
-    sendBytes(reply, bytes, { onSent: bytes.length < recycledLengthMin ? undefined : source.recycle });
+    const recycled = bytes.length < recycledLengthMin ? undefined : (sent: Uint8Array) => source.recycle(sent);
+    sendBytes(reply, bytes, { onSent: recycled });
     return reply;
   }
 }
@@ -169,7 +170,7 @@ async function sendDigested(
   const outcome = await digestContent(source, wanted, reading);
   if ('changedTo' in outcome) return outcome.changedTo;
   void reply.header('content-length', wanted.length).header('content-digest', printContentDigest(outcome.sha256));
-  await sendChunks(reply, digestedContent(source, wanted, reading), { onSent: source.recycle });
+  await sendChunks(reply, digestedContent(source, wanted, reading), { onSent: (chunk) => source.recycle(chunk) });
   return undefined;
 }
 
