@@ -109,6 +109,7 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
       tls: entrance.certificate,
       metrics,
       clock: () => performance.now(),
+      wallClock: Date.now,
       isDraining: () => state.draining,
       document: documentHead(options.identity.version),
     });

@@ -7,7 +7,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { present } from '../base/assert.ts';
 import type { ByteSpan } from '../base/byte-span.ts';
 import { Fault } from '../base/fault.ts';
-import { KiB, MiB } from '../base/units.ts';
+import { MiB } from '../base/units.ts';
 import { parseRange, printContentRange, resolveRange } from './byte-range.ts';
 import type { RangePart } from './byte-range.ts';
 import { judgeRead, rangeCounts } from './conditional.ts';
@@ -117,14 +117,10 @@ export async function answerBytes(
       describe(reply, state);
     }
     if (digested) void reply.header('content-digest', printContentDigest(sha256 ?? sha256Of(bytes)));
-    const recycled = bytes.length < recycledLengthMin ? undefined : (sent: Uint8Array) => source.recycle(sent);
-    sendBytes(reply, bytes, { onSent: recycled });
+    sendBytes(reply, bytes, (sent) => source.recycle(sent));
     return reply;
   }
 }
-
-/** To be told that a short answer has left costs more than the buffer it was in. In bytes. */
-const recycledLengthMin = 32 * KiB;
 
 /**
  * After one more reading the state is newer than any that a client can know: conditions cannot be met by accident any

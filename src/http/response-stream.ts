@@ -4,22 +4,22 @@
 import type { FastifyReply } from 'fastify';
 
 import { ClientGone } from './disconnect.ts';
+import { wholeAnswersOf } from './whole-answer.ts';
 
 /** How long a client may take nothing before its connection is cut, in milliseconds. */
 const stallMsMax = 120_000;
 
 /** Sends the head that `reply` holds and the bytes; `onSent` is told of them when the system has taken them over. */
-export function sendBytes(
-  reply: FastifyReply,
-  bytes: Uint8Array,
-  options: { readonly onSent: ((bytes: Uint8Array) => void) | undefined },
-): void {
+export function sendBytes(reply: FastifyReply, bytes: Uint8Array, onSent: (bytes: Uint8Array) => void): void {
   const { raw } = reply;
-  const { onSent } = options;
   void reply.header('content-length', bytes.length);
+  if (wholeAnswersOf(reply).send(reply, bytes)) {
+    onSent(bytes);
+    return;
+  }
   raw.writeHead(reply.statusCode, reply.getHeaders() as Record<string, string>);
   reply.hijack();
-  if (onSent !== undefined) raw.once('finish', () => onSent(bytes));
+  raw.once('finish', () => onSent(bytes));
   raw.end(bytes);
 }
 

@@ -32,6 +32,7 @@ import {
   invalidRequest,
 } from './schema.ts';
 import type { App } from './schema.ts';
+import { prepareWholeAnswers, WholeAnswers } from './whole-answer.ts';
 
 /** The document's own part: everything but paths and components. */
 export interface DocumentHead {
@@ -60,6 +61,8 @@ export interface ServerOptions {
   readonly metrics: RequestMetrics;
   /** Milliseconds that only go on. */
   readonly clock: () => number;
+  /** Milliseconds since 1970, for the dates of answers. */
+  readonly wallClock: () => number;
   /** True from the moment on when no new work is taken. */
   readonly isDraining: () => boolean;
   readonly document: DocumentHead;
@@ -114,6 +117,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
   app.addContentTypeParser(formType, async (request: FastifyRequest) => readNoForm(request.raw));
   app.setErrorHandler(answerError);
   preparePrincipals(app);
+  prepareWholeAnswers(app, new WholeAnswers({ wallClock: options.wallClock, keepAliveMs: keepAliveTimeoutMs }));
   app.addHook('onRequest', judgeRequest(options));
   app.addHook('preValidation', refuseUnasked);
   options.metrics.watch(app.server, options.tls === undefined ? 'connection' : 'secureConnection');

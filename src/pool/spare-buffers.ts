@@ -16,11 +16,12 @@ export class SpareBuffers {
   readonly #byLength = new Map<number, Set<ArrayBuffer>>();
   #kept = 0;
 
-  /** Keeps the buffer under the bytes, or leaves it to the collector. Twice is no harm. */
+  /** Keeps the buffer that the bytes fill, or leaves it to the collector. Twice is no harm. */
   give(bytes: Uint8Array): void {
     const { buffer } = bytes;
     const { byteLength } = buffer;
-    if (!(buffer instanceof ArrayBuffer) || byteLength < lengthMin || !isPowerOfTwo(byteLength)) return;
+    if (byteLength < lengthMin || bytes.length !== byteLength) return;
+    if (!(buffer instanceof ArrayBuffer) || !isPowerOfTwo(byteLength)) return;
     if (this.#kept + byteLength > keptMax || isMarkedAsUntransferable(buffer)) return;
     const spares = this.#byLength.get(byteLength) ?? new Set();
     this.#byLength.set(byteLength, spares);

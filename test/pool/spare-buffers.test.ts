@@ -8,14 +8,16 @@ describe('spare buffers', () => {
   it('are had once, by reads of exactly their length', () => {
     const spares = new SpareBuffers();
     const bytes = new Uint8Array(64 * KiB);
-    spares.give(bytes.subarray(0, 10));
+    spares.give(bytes);
     assert.equal(spares.take(32 * KiB), undefined);
     assert.equal(spares.take(64 * KiB), bytes.buffer);
     assert.equal(spares.take(64 * KiB), undefined);
   });
 
-  it('are not kept when they are small, odd, shared, pooled or handed over already', () => {
+  it('are not kept when they are small, odd, shared, pooled or handed over already, or somebody may see the rest', () => {
     const spares = new SpareBuffers();
+    spares.give(new Uint8Array(64 * KiB).subarray(0, 32 * KiB));
+    assert.equal(spares.take(64 * KiB), undefined);
     spares.give(new Uint8Array(4 * KiB));
     assert.equal(spares.take(4 * KiB), undefined);
     spares.give(new Uint8Array(96 * KiB));

@@ -16,6 +16,7 @@ export function bareServer(): ServerOptions {
     tls: undefined,
     metrics: new RequestMetrics(),
     clock: () => performance.now(),
+    wallClock: Date.now,
     isDraining: () => false,
     document: { title: 'test', version: '1', description: 'a test', tags: [], facts: noFacts },
   };
