@@ -63,7 +63,7 @@ export class ImageAccess {
    * Faults `image-not-ready`; to change it also `image-has-dependents`; then what the leases say, see
    * {@link LeaseBook.admit}.
    */
-  async enter(image: string, visitor: VisitorOptions): Promise<Visit> {
+  enter(image: string, visitor: VisitorOptions): Promise<Visit> {
     // Each time from the beginning: an image that nobody got into is forgotten.
     return patiently(visitor.patience, () => this.#enter(image, visitor));
   }

@@ -154,7 +154,7 @@ export class ImageInUse {
     return opening !== undefined && (opening.handle === handle || opening.earlier.includes(handle));
   }
 
-  async call<Name extends CallName>(
+  call<Name extends CallName>(
     name: Name,
     args: EngineCalls[Name]['args'],
     caller: CallerOptions,

@@ -71,12 +71,11 @@ export class ImageReadSession implements ReadSession {
     return this.#snapshotSize ?? this.#visit.pulse.virtualSize;
   }
 
-  async read({ offset, length }: ByteSpan, options?: ChunkOptions): Promise<ReadChunk> {
+  read({ offset, length }: ByteSpan, options?: ChunkOptions): Promise<ReadChunk> {
     assert(length <= chunkLengthMax, 'a chunk is not longer than a chunk may be');
     const wanted = options?.digest === true ? { offset, length, digest: true } : { offset, length };
-    if (this.snapshotId === undefined) return this.#visit.call('read', wanted);
-    const chunk = await this.#visit.call('readSnapshot', { snapshot: this.snapshotId, ...wanted });
-    return { ...chunk, generation: this.generation };
+    const { snapshotId } = this;
+    return snapshotId === undefined ? this.#visit.call('read', wanted) : this.#readSnapshot(snapshotId, wanted);
   }
 
   chunks(span: ByteSpan): AsyncIterable<Uint8Array> {
@@ -89,6 +88,11 @@ export class ImageReadSession implements ReadSession {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  async #readSnapshot(snapshot: string, wanted: ByteSpan & Partial<ChunkOptions>): Promise<ReadChunk> {
+    const chunk = await this.#visit.call('readSnapshot', { snapshot, ...wanted });
+    return { ...chunk, generation: this.generation };
   }
 }
 

@@ -42,9 +42,9 @@ export class Visit implements Disposable {
 
   /** Judges the caller's claim against the leases of now; a lease that it has is renewed. See {@link LeaseBook.admit}. */
   admit(): void {
+    if (this.#isBareReader) return;
     const { changes } = this.#caller;
     const overlays = this.#overlays;
-    if (!changes && !overlays && this.#claim === undefined) return;
     const { epoch, lease } = this.#leases.admit(this.imageId, this.#claim, { changes, overlays });
     this.#lease = lease;
     if (changes && this.#caller.epoch !== epoch) this.#caller = { ...this.#caller, epoch };
@@ -100,7 +100,8 @@ export class Visit implements Disposable {
     return this.#image.pulse;
   }
 
-  async call<Name extends CallName>(name: Name, args: EngineCalls[Name]['args']): Promise<EngineCalls[Name]['result']> {
+  call<Name extends CallName>(name: Name, args: EngineCalls[Name]['args']): Promise<EngineCalls[Name]['result']> {
+    if (this.#isBareReader) return this.#image.call(name, args, this.#caller);
     return this.#fenced(() => this.#image.call(name, args, this.#caller));
   }
 
@@ -162,6 +163,11 @@ export class Visit implements Disposable {
 
   [Symbol.dispose](): void {
     this.leave();
+  }
+
+  /** Whoever changes nothing and shows no lease: no lease has a say in it. */
+  get #isBareReader(): boolean {
+    return !this.#caller.changes && !this.#overlays && this.#claim === undefined;
   }
 
   /** A change that the thread refused because the leases changed meanwhile is judged once more: that tells why. */
