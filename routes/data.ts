@@ -48,7 +48,7 @@ function readAndWrite(services: Services): Routes {
         querystring: ReadQuery,
         response: { ...bytesResponses(), ...problemResponse() },
       },
-      handler: async (request, reply) => readData(services, request, reply),
+      handler: (request, reply) => readData(services, request, reply),
     });
 
     app.put(

@@ -101,8 +101,11 @@ export async function answerBytes(
       await sendChunks(reply, source.chunks(wanted), { onSent: (chunk) => source.recycle(chunk) });
       return reply;
     }
-    const read = await readOrResized(source, wanted, { size, digest: digested });
-    if (read === undefined) {
+    let read: ReadBytes;
+    try {
+      read = await source.read(wanted, { digest: digested });
+    } catch (error) {
+      if (!isResized(error, source, size)) throw error;
       void reply.code(200).removeHeader('content-range');
       continue;
     }
@@ -128,19 +131,9 @@ export async function answerBytes(
  */
 const rereadsMax = 2;
 
-/** Undefined when the span was inside `size`, but the content is shorter or longer by now: it is to be resolved again. */
-async function readOrResized(
-  source: ByteSource,
-  span: ByteSpan,
-  { size, digest }: { readonly size: number; readonly digest: boolean },
-): Promise<ReadBytes | undefined> {
-  try {
-    return await source.read(span, { digest });
-  } catch (error) {
-    const isResized = error instanceof Fault && error.code === 'range-not-satisfiable' && source.size !== size;
-    if (isResized) return undefined;
-    throw error;
-  }
+/** Whether the span was inside `size`, but the content is shorter or longer by now: it is to be resolved again. */
+function isResized(error: unknown, source: ByteSource, size: number): boolean {
+  return error instanceof Fault && error.code === 'range-not-satisfiable' && source.size !== size;
 }
 
 function lengthOf(part: RangePart): number {

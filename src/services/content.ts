@@ -71,7 +71,8 @@ export class Content {
     },
   ): Promise<ReadSession> {
     const { signal, claim, passphrases } = options;
-    const visit = await this.#access.enter(image, { changes: false, signal, claim, passphrases });
+    const visitor = { changes: false, signal, claim, passphrases };
+    const visit = this.#access.enterNow(image, visitor) ?? (await this.#access.enter(image, visitor));
     try {
       const snapshot = options.snapshot === undefined ? undefined : await findSnapshot(visit, options.snapshot);
       return new ImageReadSession(visit, { snapshot, ahead: this.#ahead });

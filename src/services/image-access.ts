@@ -68,13 +68,29 @@ export class ImageAccess {
     return patiently(visitor.patience, () => this.#enter(image, visitor));
   }
 
+  /** As {@link enter}, at once; undefined where something has to be waited for. */
+  enterNow(image: string, visitor: VisitorOptions): Visit | undefined {
+    const known = visitor.passphrases === undefined ? this.#images.get(image) : undefined;
+    const record = known?.enterNow(visitor);
+    return known === undefined || record === undefined ? undefined : this.#admit(known, record, visitor);
+  }
+
   async #enter(image: string, visitor: VisitorOptions): Promise<Visit> {
     const known = this.#images.get(image) ?? this.#keep(await this.find(image));
-    const { leases, keys } = this.#parts;
-    const visit = new Visit(known, { record: await known.enter(visitor), visitor, leases });
+    const visit = this.#admit(known, await known.enter(visitor), visitor);
+    try {
+      if (visitor.passphrases !== undefined) await visit.bring(visitor.passphrases, this.#parts.keys);
+      return visit;
+    } catch (error) {
+      visit.leave();
+      throw error;
+    }
+  }
+
+  #admit(known: ImageInUse, record: ImageRecord, visitor: VisitorOptions): Visit {
+    const visit = new Visit(known, { record, visitor, leases: this.#parts.leases });
     try {
       visit.admit();
-      if (visitor.passphrases !== undefined) await visit.bring(visitor.passphrases, keys);
       return visit;
     } catch (error) {
       visit.leave();

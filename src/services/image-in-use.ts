@@ -96,21 +96,19 @@ export class ImageInUse {
     return { virtualSize, generation, lossCount: lossCount + (this.#parts.doubts.get(this.id) ?? 0) };
   }
 
+  /** As {@link enter}, at once; undefined where the image must be opened first, or nobody comes in. */
+  enterNow(caller: CallerOptions): ImageRecord | undefined {
+    if (this.closedTo !== undefined || !this.#admits(caller.changes)) return undefined;
+    this.#visits.come();
+    return this.#now.record;
+  }
+
   /** Lets a caller in; {@link leave} must follow. Faults `image-not-ready`, `image-has-dependents`. */
   async enter(caller: CallerOptions): Promise<ImageRecord> {
     if (this.closedTo !== undefined) throw this.closedTo;
-    if (this.#admits(caller.changes)) {
-      this.#visits.come();
-      return this.#now.record;
-    }
     try {
-      return await this.#turns.takeUnless(this.#mayLeave(caller), async (stay) => {
-        if (this.closedTo !== undefined) throw this.closedTo;
-        await this.#ensureOpen(caller);
-        stay();
-        this.#visits.come();
-        return this.#now.record;
-      });
+      const inTurn = (stay: () => void): Promise<ImageRecord> => this.#enterOpen(caller, stay);
+      return this.enterNow(caller) ?? (await this.#turns.takeUnless(this.#mayLeave(caller), inTurn));
     } catch (error) {
       this.#watchIdle();
       throw error;
@@ -124,8 +122,7 @@ export class ImageInUse {
 
   rename(name: string): void {
     this.#name = name;
-    if (this.#opening === undefined) return;
-    this.#opening = { ...this.#opening, record: { ...this.#opening.record, name } };
+    if (this.#opening !== undefined) this.#put(this.#opening.handle, { ...this.#opening.record, name });
   }
 
   /** Does a work with the open image: at once while it is open, otherwise in turn; for a job, when nothing is busy. */
@@ -213,7 +210,7 @@ export class ImageInUse {
   async closeIfIdle(): Promise<void> {
     try {
       await this.#turns.take(async () => {
-        if (this.#visits.count === 0 && this.#opening !== undefined) await this.#close();
+        if (this.#visits.count === 0 && this.#opening !== undefined) await closeOrDoubt(this.#parts, this.#take());
       });
     } finally {
       this.#tellIfUnused();
@@ -232,7 +229,7 @@ export class ImageInUse {
       await this.#visits.emptyWithin(this.#parts.graceMs);
       await this.#cutOff(retirement.reason);
       if (!retirement.keepsFile) await this.#abandon('closing an image that is deleted');
-      if (this.#opening !== undefined) await this.#close();
+      if (this.#opening !== undefined) await closeOrDoubt(this.#parts, this.#take());
       await retirement.end();
     };
     try {
@@ -269,7 +266,7 @@ export class ImageInUse {
     try {
       await this.#turns.take(async () => {
         await this.#cutOff(reason);
-        if (this.#opening !== undefined) await this.#close();
+        if (this.#opening !== undefined) await closeOrDoubt(this.#parts, this.#take());
       });
     } finally {
       this.#tellIfUnused();
@@ -307,6 +304,14 @@ export class ImageInUse {
     return mayLeaveOf(caller, { patienceMs: this.#parts.pool.patienceMs, onLeft: () => this.#watchIdle() });
   }
 
+  async #enterOpen(caller: CallerOptions, stay: () => void): Promise<ImageRecord> {
+    if (this.closedTo !== undefined) throw this.closedTo;
+    await this.#ensureOpen(caller);
+    stay();
+    this.#visits.come();
+    return this.#now.record;
+  }
+
   async #ensureOpen(caller: CallerOptions): Promise<void> {
     if (this.#cut !== undefined) throw this.#cut;
     if (this.#lost !== undefined) await this.#giveUp(this.#lost);
@@ -324,14 +329,10 @@ export class ImageInUse {
       if (!(await this.#calls.emptyWithin(this.#parts.graceMs))) {
         throw new Fault('image-in-use', { imageId: this.id, name: this.name });
       }
-      await this.#close();
+      await closeOrDoubt(this.#parts, this.#take());
     } finally {
       this.#held = false;
     }
-  }
-
-  async #close(): Promise<void> {
-    await closeOrDoubt(this.#parts, this.#take());
   }
 
   async #cutOff(reason: Fault): Promise<void> {
