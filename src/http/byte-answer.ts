@@ -72,55 +72,44 @@ export async function answerBytes(
 ): Promise<FastifyReply> {
   const { source, conditions, range } = options;
   let state = stateOf(source, source.generation);
-  void reply.header('accept-ranges', 'bytes');
   for (let attempt = 0; ; attempt += 1) {
     const { size } = source;
-    const verdict = judgeRead(conditions, state);
-    describe(reply, state);
-    if (verdict === 'not-modified') return reply.code(304).send();
+    if (judgeRead(conditions, state) === 'not-modified') return describe(reply, state).code(304).send();
     const spans = range !== undefined && rangeCounts(conditions, state) ? resolveRange(range, size) : [];
-    if (request.method === 'HEAD') return reply.header('content-length', size).send();
+    if (request.method === 'HEAD') return describe(reply, state).header('content-length', size).send();
+    if (spans.length > 1) return sendParts(request, describe(reply, state), { source, spans });
     const [span] = spans;
-    if (spans.length > 1) return sendParts(request, reply, { source, spans });
     const wanted = span ?? { offset: 0, length: size };
-    if (span !== undefined) void reply.code(206).header('content-range', printContentRange(span, size));
-    if (wanted.length === 0) return reply.send(Buffer.alloc(0));
-    const digested = request.method === 'GET' && wantsSha256(request.headers['want-content-digest']);
-    if (wanted.length > answerLengthMax) {
-      if (digested && wanted.length <= digestLengthMax) {
-        const changedTo = await sendDigested(reply, { source, wanted, generation: state.facts.generation });
-        if (changedTo === undefined) return reply;
-        // Content that never stands still goes out without a digest.
-        if (attempt < rereadsMax) {
-          state = stateOf(source, changedTo);
-          void reply.code(200).removeHeader('content-range');
-          continue;
-        }
-      }
-      void reply.header('content-length', wanted.length);
-      await sendChunks(reply, source.chunks(wanted), { onSent: (chunk) => source.recycle(chunk) });
-      return reply;
+    const place = span === undefined ? wholePlace : { status: 206, headers: contentRangeOf(span, size) };
+    const digested = wantsSha256(request.headers['want-content-digest']);
+    if (wanted.length === 0 || wanted.length > answerLengthMax) {
+      void describe(reply, state).code(place.status).headers(place.headers);
+      const isSummed = digested && wanted.length <= digestLengthMax && attempt <= rereadsMax;
+      const { generation } = state.facts;
+      const changedTo = await sendLong(reply, { source, wanted, generation: isSummed ? generation : undefined });
+      if (changedTo === undefined) return reply;
+      // Content that never stands still goes out without a digest.
+      state = stateOf(source, changedTo);
+      void reply.removeHeader('content-range');
+      continue;
     }
     let read: ReadBytes;
     try {
       read = await source.read(wanted, { digest: digested });
     } catch (error) {
       if (!isResized(error, source, size)) throw error;
-      void reply.code(200).removeHeader('content-range');
       continue;
     }
     const { bytes, generation, sha256 } = read;
     // A change came between the judgement and the bytes: the client must not get them under the old tag.
     if (generation !== state.facts.generation) {
       state = stateOf(source, generation);
-      if (attempt < rereadsMax) {
-        void reply.code(200).removeHeader('content-range');
-        continue;
-      }
-      describe(reply, state);
+      if (attempt < rereadsMax) continue;
     }
-    if (digested) void reply.header('content-digest', printContentDigest(sha256 ?? sha256Of(bytes)));
-    sendBytes(reply, bytes, (sent) => source.recycle(sent));
+    const { etag } = state;
+    const facts = { 'accept-ranges': 'bytes', etag, 'image-generation': generation, ...place.headers };
+    const headers = digested ? { ...facts, 'content-digest': printContentDigest(sha256 ?? sha256Of(bytes)) } : facts;
+    sendBytes(reply, { status: place.status, headers, bytes }, (sent) => source.recycle(sent));
     return reply;
   }
 }
@@ -145,8 +134,27 @@ function stateOf(source: ByteSource, generation: number): ByteState {
   return { etag: source.etagOf(generation), facts: { generation } };
 }
 
-function describe(reply: FastifyReply, state: ByteState): void {
-  void reply.header('etag', state.etag).header('image-generation', state.facts.generation);
+function describe(reply: FastifyReply, { etag, facts }: ByteState): FastifyReply {
+  return reply.header('accept-ranges', 'bytes').header('etag', etag).header('image-generation', facts.generation);
+}
+
+/** An answer that is all of the content. */
+const wholePlace = { status: 200, headers: {} };
+
+function contentRangeOf(span: ByteSpan, size: number): { readonly 'content-range': string } {
+  return { 'content-range': printContentRange(span, size) };
+}
+
+/** Sends content as a stream, with a generation behind its digest; if it has changed then, nothing: its new generation. */
+async function sendLong(
+  reply: FastifyReply,
+  options: { readonly source: ByteSource; readonly wanted: ByteSpan; readonly generation: number | undefined },
+): Promise<number | undefined> {
+  const { source, wanted, generation } = options;
+  if (generation !== undefined && wanted.length > 0) return sendDigested(reply, { source, wanted, generation });
+  void reply.header('content-length', wanted.length);
+  await sendChunks(reply, source.chunks(wanted), { onSent: (chunk) => source.recycle(chunk) });
+  return undefined;
 }
 
 /** Sends the content behind its digest, or nothing when it has changed meanwhile: then the new generation. */

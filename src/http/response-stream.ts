@@ -5,18 +5,20 @@ import type { FastifyReply } from 'fastify';
 
 import { ClientGone } from './disconnect.ts';
 import { wholeAnswersOf } from './whole-answer.ts';
+import type { ByteAnswer } from './whole-answer.ts';
 
 /** How long a client may take nothing before its connection is cut, in milliseconds. */
 const stallMsMax = 120_000;
 
-/** Sends the head that `reply` holds and the bytes; `onSent` is told of them when the system has taken them over. */
-export function sendBytes(reply: FastifyReply, bytes: Uint8Array, onSent: (bytes: Uint8Array) => void): void {
+/** Sends the head that `reply` holds and an answer; `onSent` is told of its bytes when the system has taken them over. */
+export function sendBytes(reply: FastifyReply, answer: ByteAnswer, onSent: (bytes: Uint8Array) => void): void {
   const { raw } = reply;
-  void reply.header('content-length', bytes.length);
-  if (wholeAnswersOf(reply).send(reply, bytes)) {
+  const { status, headers, bytes } = answer;
+  if (wholeAnswersOf(reply).send(reply, answer)) {
     onSent(bytes);
     return;
   }
+  void reply.code(status).headers(headers).header('content-length', bytes.length);
   raw.writeHead(reply.statusCode, reply.getHeaders() as Record<string, string>);
   reply.hijack();
   raw.once('finish', () => onSent(bytes));

@@ -18,13 +18,21 @@ const headLengthMax = 4 * KiB;
 /** A date is told for so long before it is made anew, in milliseconds: it has seconds. */
 const dateMs = 500;
 
-/** What else than a plain character of a header would end it, or not be one byte. */
+/** What would end a header, or is more than one byte. */
 const unprintable = /[^\t\x20-\x7e]/;
 
 /** How Node keeps what it will send as the head of an answer; with `_headerSent` it takes it as sent. */
 interface HeadOfNode {
   _header: string | null;
   _headerSent: boolean;
+}
+
+/** An answer that is bytes. */
+export interface ByteAnswer {
+  readonly status: number;
+  /** What is said of the bytes besides their length: in our own words, which need no second look. */
+  readonly headers: Readonly<Record<string, string | number>>;
+  readonly bytes: Uint8Array;
 }
 
 export class WholeAnswers {
@@ -41,19 +49,20 @@ export class WholeAnswers {
   }
 
   /**
-   * Sends the head that `reply` holds and the bytes, which may be used for something else at once. False, with nothing
-   * done, where more is to be thought of: a connection that ends with this answer, a client that waits for 100 Continue,
-   * headers of an odd kind, bytes that are not short.
+   * Sends the head that `reply` holds and an answer, whose bytes may be used for something else at once. False, with
+   * nothing done, where more is to be thought of: a connection that ends with this answer, a client that waits for 100
+   * Continue, headers of an odd kind, bytes that are not short.
    */
-  send(reply: FastifyReply, bytes: Uint8Array): boolean {
+  send(reply: FastifyReply, answer: ByteAnswer): boolean {
     const { raw, request } = reply;
     const { socket } = raw;
+    const { status, bytes } = answer;
     if (bytes.length > wholeLengthMax || !raw.shouldKeepAlive || raw.headersSent) return false;
     if (socket === null || !socket.writable || request.headers.expect !== undefined) return false;
-    const head = this.#headOf(reply);
+    const head = this.#headOf(reply, answer);
     if (head === undefined || head.length > headLengthMax) return false;
     reply.hijack();
-    raw.statusCode = reply.statusCode;
+    raw.statusCode = status;
     const whole = this.#buffer.subarray(0, head.length + bytes.length);
     whole.write(head, 0, 'latin1');
     whole.set(bytes, head.length);
@@ -65,19 +74,20 @@ export class WholeAnswers {
     return true;
   }
 
-  #headOf(reply: FastifyReply): string | undefined {
-    const { statusCode } = reply;
-    const headers: Readonly<Record<string, unknown>> = reply.getHeaders();
-    if (headers['connection'] !== undefined) return undefined;
+  #headOf(reply: FastifyReply, { status, headers, bytes }: ByteAnswer): string | undefined {
+    const before: Readonly<Record<string, unknown>> = reply.getHeaders();
+    if (before['connection'] !== undefined) return undefined;
     let values = '';
-    let lines = `HTTP/1.1 ${statusCode} ${STATUS_CODES[statusCode] ?? ''}\r\n`;
-    for (const name in headers) {
-      const value = headers[name];
+    let lines = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n`;
+    for (const name in before) {
+      const value = before[name];
       if (typeof value !== 'string' && typeof value !== 'number') return undefined;
       values += String(value);
       lines += `${name}: ${value}\r\n`;
     }
-    return unprintable.test(values) ? undefined : lines + this.#dateLine() + this.#lines;
+    if (unprintable.test(values)) return undefined;
+    for (const name in headers) lines += `${name}: ${headers[name] ?? ''}\r\n`;
+    return `${lines}content-length: ${bytes.length}\r\n${this.#dateLine()}${this.#lines}`;
   }
 
   #dateLine(): string {
