@@ -2,15 +2,16 @@
 
 import type { FastifyReply, FastifyRequest } from 'fastify';
 
-import { answerBytes, isShort, rangeOf } from '../src/http/byte-answer.ts';
+import { answerBytes, isShort, rangeOf, shortAnswerOf } from '../src/http/byte-answer.ts';
 import type { ByteSource, ReadBytes } from '../src/http/byte-answer.ts';
-import { parseContentRange } from '../src/http/byte-range.ts';
+import { parseContentRange, parseRange } from '../src/http/byte-range.ts';
 import type { ContentRange } from '../src/http/byte-range.ts';
 import type { ByteSpan } from '../src/base/byte-span.ts';
 import { Fault } from '../src/base/fault.ts';
 import { conditionsOf, judgeChange, namedGenerations } from '../src/http/conditional.ts';
-import { contentDigestOf } from '../src/http/content-digest.ts';
+import { contentDigestOf, wantsSha256 } from '../src/http/content-digest.ts';
 import { signalOf } from '../src/http/disconnect.ts';
+import type { ExpressLane, ExpressRoute } from '../src/http/express-lane.ts';
 import { bodyLengthOf, bodyOf, bodyPatience } from '../src/http/request-body.ts';
 import { compileNoValidator, invalidRequest, parseQuery } from '../src/http/schema.ts';
 import type { ReadSession, Services, WriteOptions } from '../src/services/services.ts';
@@ -25,7 +26,8 @@ import { ImageParams, isImageKey } from './schemas/common.ts';
 import { DiscardSpan, FlushImage, ReadQuery, WriteQuery, ZeroSpan } from './schemas/content.ts';
 import { bytesBody, bytesResponses, problemResponse } from './schemas/problem.ts';
 
-export function dataRoutes(services: Services): Routes {
+export function dataRoutes(services: Services, express: ExpressLane): Routes {
+  express.add(shortRead(services));
   return async (app) => {
     await app.register(readAndWrite(services));
     await app.register(changes(services));
@@ -74,6 +76,27 @@ function readAndWrite(services: Services): Routes {
   };
 }
 
+/** The route above for a range of a few bytes, whatever conditions, lease or digest it is asked with. */
+function shortRead(services: Services): ExpressRoute {
+  return {
+    operation: 'readImageData',
+    path: /^\/v1\/images\/([A-Za-z0-9._-]+)\/data$/,
+    answer: async (image, headers) => {
+      const range = parseRange(headers.range);
+      if (range === undefined || !isShort(range) || !isImageKey(image)) return undefined;
+      const brought = { claim: claimOf({ headers }), passphrases: passphrasesOf({ headers }) };
+      using session = await services.content.openRead(image, { snapshot: undefined, signal: undefined, ...brought });
+      const conditions = conditionsOf(headers, noQuery);
+      const digested = wantsSha256(headers['want-content-digest']);
+      const short = await shortAnswerOf(new LiveBytes(services, session), { conditions, range, digested });
+      return short && { ...short, headers: { ...contentHeaders, ...short.headers } };
+    },
+  };
+}
+
+/** What is said of guest bytes, whichever they are. */
+const contentHeaders = { 'content-type': 'application/octet-stream', 'cache-control': 'private, no-cache' } as const;
+
 async function readData(services: Services, request: FastifyRequest, reply: FastifyReply) {
   const image = imageOf(request);
   const { generation } = queryOf(request);
@@ -86,7 +109,7 @@ async function readData(services: Services, request: FastifyRequest, reply: Fast
     claim: claimOf(request),
     passphrases: passphrasesOf(request),
   });
-  void reply.header('content-type', 'application/octet-stream').header('cache-control', 'private, no-cache');
+  void reply.headers(contentHeaders);
   return await answerBytes(request, reply, {
     source: new LiveBytes(services, session),
     conditions: conditionsOf(request.headers, { generation }),

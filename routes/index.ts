@@ -53,7 +53,7 @@ function controlRoutes(parts: RouteParts): Routes {
 
 function byteRoutes(parts: RouteParts): Routes {
   return async (app) => {
-    await app.register(dataRoutes(parts.services), { prefix: '/v1' });
+    await app.register(dataRoutes(parts.services, parts.express), { prefix: '/v1' });
     await app.register(snapshotDataRoutes(parts.services), { prefix: '/v1' });
     await app.register(vmStateRoutes(parts.services), { prefix: '/v1' });
     await app.register(exportRoutes(parts.services), { prefix: '/v1' });

@@ -1,11 +1,13 @@
 // What routes are made of.
 
+import type { ExpressLane } from '../src/http/express-lane.ts';
 import type { RequestMetrics } from '../src/http/request-metrics.ts';
 import type { App } from '../src/http/schema.ts';
 import type { Services } from '../src/services/services.ts';
 
 export interface RouteParts {
   readonly services: Services;
+  readonly express: ExpressLane;
   /** What the service calls itself. */
   readonly identity: { readonly name: string; readonly version: string };
   readonly isDraining: () => boolean;

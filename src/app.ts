@@ -17,6 +17,7 @@ import { GiB } from './base/units.ts';
 import { SqliteCatalog } from './catalog/sqlite-catalog.ts';
 import type { Config } from './config.ts';
 import { Entrance } from './entrance.ts';
+import { ExpressLane } from './http/express-lane.ts';
 import { RequestMetrics } from './http/request-metrics.ts';
 import { requestNames } from './http/request-names.ts';
 import type { App } from './http/schema.ts';
@@ -100,6 +101,7 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
     });
     const metrics = new RequestMetrics();
     const log = pino({ level: config.log.level });
+    const express = new ExpressLane();
     const server = await dressServer({
       log,
       newRequestId: requestNames(randomBytes(processChanceLength)),
@@ -110,6 +112,7 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
       metrics,
       clock: () => performance.now(),
       wallClock: Date.now,
+      express,
       isDraining: () => state.draining,
       document: documentHead(options.identity.version),
     });
@@ -151,7 +154,14 @@ export async function createApplication(options: ApplicationOptions): Promise<Ap
     });
     await services.start();
     await server.register(
-      allRoutes({ services, identity: options.identity, isDraining: () => state.draining, metrics, processFigures }),
+      allRoutes({
+        services,
+        express,
+        identity: options.identity,
+        isDraining: () => state.draining,
+        metrics,
+        processFigures,
+      }),
     );
     await server.ready();
     await up;

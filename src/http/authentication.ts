@@ -1,5 +1,7 @@
 // Bearer tokens: who asks (401), and whether that one may (403).
 
+import type { IncomingHttpHeaders } from 'node:http';
+
 import type { FastifyRequest } from 'fastify';
 
 import { Fault } from '../base/fault.ts';
@@ -27,19 +29,28 @@ export function principalOf(request: FastifyRequest): Principal {
 
 /** Finds out who asks; the fault `unauthenticated` when nobody does that we know. */
 export function authenticate(request: FastifyRequest, tokens: TokenFinder): Fault | undefined {
-  const { authorization } = request.headers;
-  if (authorization === undefined) return new Fault('unauthenticated', { given: 'nothing' });
-  const token = bearerPattern.exec(authorization)?.[1];
-  const principal = token === undefined ? undefined : tokens.find(token);
-  if (principal === undefined) return new Fault('unauthenticated', { given: 'unknown' });
-  request.setDecorator(decorator, principal);
+  const found = whoAsks(request.headers, tokens);
+  if (found instanceof Fault) return found;
+  request.setDecorator(decorator, found);
   return undefined;
 }
 
-/** The fault `forbidden` of a principal whose scope is too small for what is asked. */
+/** Who holds the token in these headers, or the fault `unauthenticated`. */
+export function whoAsks({ authorization }: IncomingHttpHeaders, tokens: TokenFinder): Principal | Fault {
+  if (authorization === undefined) return new Fault('unauthenticated', { given: 'nothing' });
+  const token = bearerPattern.exec(authorization)?.[1];
+  const principal = token === undefined ? undefined : tokens.find(token);
+  return principal ?? new Fault('unauthenticated', { given: 'unknown' });
+}
+
+/** As {@link judgePrincipal}, of whoever the request comes from. */
 export function judgeScope(request: FastifyRequest, demand: Demand): Fault | undefined {
+  return judgePrincipal(principalOf(request), demand);
+}
+
+/** The fault `forbidden` of a principal whose scope is too small for what is asked. */
+export function judgePrincipal({ name, scope }: Principal, demand: Demand): Fault | undefined {
   if (demand === 'free') return undefined;
-  const { name, scope } = principalOf(request);
   return covers(scope, demand) ? undefined : new Fault('forbidden', { token: name, scope, neededScope: demand });
 }
 

@@ -15,6 +15,8 @@ import type { Conditions, ContentState } from './conditional.ts';
 import { printContentDigest, wantsSha256 } from './content-digest.ts';
 import { digestContent, digestedContent, digestLengthMax } from './digested-content.ts';
 import { sendBytes, sendChunks } from './response-stream.ts';
+import { wholeLengthMax } from './whole-answer.ts';
+import type { ByteAnswer } from './whole-answer.ts';
 
 /** What is served: its length, its state, and its bytes when they are asked for. */
 export interface ByteSource {
@@ -80,7 +82,7 @@ export async function answerBytes(
     if (spans.length > 1) return sendParts(request, describe(reply, state), { source, spans });
     const [span] = spans;
     const wanted = span ?? { offset: 0, length: size };
-    const place = span === undefined ? wholePlace : { status: 206, headers: contentRangeOf(span, size) };
+    const place = span === undefined ? wholePlace : placeOf(span, size);
     const digested = wantsSha256(request.headers['want-content-digest']);
     if (wanted.length === 0 || wanted.length > answerLengthMax) {
       void describe(reply, state).code(place.status).headers(place.headers);
@@ -100,18 +102,34 @@ export async function answerBytes(
       if (!isResized(error, source, size)) throw error;
       continue;
     }
-    const { bytes, generation, sha256 } = read;
+    const { generation } = read;
     // A change came between the judgement and the bytes: the client must not get them under the old tag.
     if (generation !== state.facts.generation) {
       state = stateOf(source, generation);
       if (attempt < rereadsMax) continue;
     }
-    const { etag } = state;
-    const facts = { 'accept-ranges': 'bytes', etag, 'image-generation': generation, ...place.headers };
-    const headers = digested ? { ...facts, 'content-digest': printContentDigest(sha256 ?? sha256Of(bytes)) } : facts;
-    sendBytes(reply, { status: place.status, headers, bytes }, (sent) => source.recycle(sent));
+    sendBytes(reply, byteAnswerOf(read, { state, place, digested }), (sent) => source.recycle(sent));
     return reply;
   }
+}
+
+/**
+ * The answer to a request for one range of at most {@link wholeLengthMax} bytes; undefined where it comes to anything else, or
+ * the content has changed meanwhile. Faults as {@link answerBytes}.
+ */
+export async function shortAnswerOf(
+  source: ByteSource,
+  wish: { readonly conditions: Conditions; readonly range: readonly RangePart[]; readonly digested: boolean },
+): Promise<ByteAnswer | undefined> {
+  const { conditions, digested } = wish;
+  const { size } = source;
+  const state = stateOf(source, source.generation);
+  if (judgeRead(conditions, state) === 'not-modified' || !rangeCounts(conditions, state)) return undefined;
+  const [span, next] = resolveRange(wish.range, size);
+  if (span === undefined || next !== undefined || span.length > wholeLengthMax) return undefined;
+  const read = await source.read(span, { digest: digested });
+  if (read.generation !== state.facts.generation) return undefined;
+  return byteAnswerOf(read, { state, place: placeOf(span, size), digested });
 }
 
 /**
@@ -138,11 +156,27 @@ function describe(reply: FastifyReply, { etag, facts }: ByteState): FastifyReply
   return reply.header('accept-ranges', 'bytes').header('etag', etag).header('image-generation', facts.generation);
 }
 
-/** An answer that is all of the content. */
-const wholePlace = { status: 200, headers: {} };
+/** Which of the content an answer is. */
+interface Place {
+  readonly status: number;
+  readonly headers: { readonly 'content-range'?: string };
+}
 
-function contentRangeOf(span: ByteSpan, size: number): { readonly 'content-range': string } {
-  return { 'content-range': printContentRange(span, size) };
+/** All of it. */
+const wholePlace: Place = { status: 200, headers: {} };
+
+function placeOf(span: ByteSpan, size: number): Place {
+  return { status: 206, headers: { 'content-range': printContentRange(span, size) } };
+}
+
+function byteAnswerOf(
+  { bytes, generation, sha256 }: ReadBytes,
+  { state, place, digested }: { readonly state: ByteState; readonly place: Place; readonly digested: boolean },
+): ByteAnswer {
+  const { status } = place;
+  const facts = { 'accept-ranges': 'bytes', 'etag': state.etag, 'image-generation': generation, ...place.headers };
+  if (!digested) return { status, headers: facts, bytes };
+  return { status, headers: { ...facts, 'content-digest': printContentDigest(sha256 ?? sha256Of(bytes)) }, bytes };
 }
 
 /** Sends content as a stream, with a generation behind its digest; if it has changed then, nothing: its new generation. */

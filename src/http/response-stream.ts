@@ -14,7 +14,8 @@ const stallMsMax = 120_000;
 export function sendBytes(reply: FastifyReply, answer: ByteAnswer, onSent: (bytes: Uint8Array) => void): void {
   const { raw } = reply;
   const { status, headers, bytes } = answer;
-  if (wholeAnswersOf(reply).send(reply, answer)) {
+  if (wholeAnswersOf(reply).send(raw, reply.getHeaders(), answer)) {
+    reply.hijack();
     onSent(bytes);
     return;
   }

@@ -14,6 +14,7 @@ import { authenticate, judgeScope, preparePrincipals, principalOf } from './auth
 import type { Demand, TokenFinder } from './authentication.ts';
 import { originJudge } from './client-origin.ts';
 import { ClientGone } from './disconnect.ts';
+import type { ExpressLane } from './express-lane.ts';
 import { readJson, readNoForm } from './json-body.ts';
 import { KnownPaths } from './known-paths.ts';
 import { answerParserError, refuseTunnels } from './parser-errors.ts';
@@ -21,6 +22,7 @@ import { tidyDocument } from './openapi-document.ts';
 import type { DocumentFacts } from './openapi-document.ts';
 import { toProblem } from './problem.ts';
 import type { RequestMetrics } from './request-metrics.ts';
+import { requestIdOf } from './request-names.ts';
 import { sendProblem } from './refusal.ts';
 import { authorityOf, judgeHead } from './request-head.ts';
 import { holdContinue } from './request-body.ts';
@@ -63,6 +65,8 @@ export interface ServerOptions {
   readonly clock: () => number;
   /** Milliseconds since 1970, for the dates of answers. */
   readonly wallClock: () => number;
+  /** Where plain requests for a few bytes pass by; routes say which of theirs. */
+  readonly express: ExpressLane;
   /** True from the moment on when no new work is taken. */
   readonly isDraining: () => boolean;
   readonly document: DocumentHead;
@@ -95,7 +99,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
     logController: new LogController({ disableRequestLogging: true }),
     // A logger of its own for each request costs more than naming the request in the few lines that there are.
     childLoggerFactory: () => options.log,
-    genReqId: (request) => requestIdOf(request, options.newRequestId),
+    genReqId: ({ headers }) => requestIdOf(headers, options.newRequestId),
     ...listenerOptions(options.tls),
     requestTimeout: 0,
     connectionTimeout: 0,
@@ -117,7 +121,9 @@ export async function createServer(options: ServerOptions): Promise<App> {
   app.addContentTypeParser(formType, async (request: FastifyRequest) => readNoForm(request.raw));
   app.setErrorHandler(answerError);
   preparePrincipals(app);
-  prepareWholeAnswers(app, new WholeAnswers({ wallClock: options.wallClock, keepAliveMs: keepAliveTimeoutMs }));
+  const answers = new WholeAnswers({ wallClock: options.wallClock, keepAliveMs: keepAliveTimeoutMs });
+  prepareWholeAnswers(app, answers);
+  options.express.open(app.server, { ...options, answers });
   app.addHook('onRequest', judgeRequest(options));
   app.addHook('preValidation', refuseUnasked);
   options.metrics.watch(app.server, options.tls === undefined ? 'connection' : 'secureConnection');
@@ -197,13 +203,6 @@ function listenerOptions(tls: TlsFiles | undefined) {
 
 const formType = 'application/x-www-form-urlencoded';
 
-const requestIdPattern = /^[A-Za-z0-9._~+/=:-]{1,128}$/;
-
-function requestIdOf(request: IncomingMessage, newRequestId: () => string): string {
-  const given = request.headers['request-id'];
-  return typeof given === 'string' && requestIdPattern.test(given) ? given : newRequestId();
-}
-
 /** The one hook that every request passes; data requests too, so it does little. */
 function judgeRequest(options: ServerOptions) {
   const judgeOrigin = originJudge(options.hosts);
@@ -211,7 +210,7 @@ function judgeRequest(options: ServerOptions) {
     // Asked for once: what a route is, is put together anew each time.
     const { config, schema } = request.routeOptions as { config?: RouteConfig; schema?: { operationId?: string } };
     const operation = schema?.operationId;
-    countAnswer(reply.raw, operation, options);
+    options.metrics.follow(reply.raw, operation ?? 'none', options.clock);
     void reply.header('request-id', request.id);
     if (request.raw.url !== undefined && request.raw.url.length > urlLengthMax) {
       done(new Fault('uri-too-long', {}));
@@ -290,14 +289,6 @@ function refuseUnasked(request: FastifyRequest, _reply: FastifyReply, done: (err
   const [member] = schema.body === undefined ? Object.keys(request.body ?? {}) : [];
   const message = 'no such member';
   done(member === undefined ? judgeEncoding(request) : invalidRequest({ pointer: `/${member}`, in: 'body', message }));
-}
-
-/** By a listener of its own: the hook for it would have Fastify bring two more, and take them away again. */
-function countAnswer(raw: ServerResponse, operation: string | undefined, { metrics, clock }: ServerOptions): void {
-  const beganAt = clock();
-  raw.on('finish', () => {
-    metrics.count(operation ?? 'none', { status: raw.statusCode, ms: clock() - beganAt });
-  });
 }
 
 /** What a route's `config` may say. */

@@ -10,8 +10,8 @@ import type { FastifyReply } from 'fastify';
 import { KiB } from '../base/units.ts';
 import type { App } from './schema.ts';
 
-/** Longer bytes are not worth the copy. In bytes. */
-export const wholeLengthMax = 32 * KiB;
+/** Longer bytes are not worth the copy, and their buffer is worth having back. In bytes. */
+export const wholeLengthMax = 32 * KiB - 1;
 /** A head that is longer is Node's, too. In bytes. */
 const headLengthMax = 4 * KiB;
 
@@ -49,19 +49,17 @@ export class WholeAnswers {
   }
 
   /**
-   * Sends the head that `reply` holds and an answer, whose bytes may be used for something else at once. False, with
+   * Sends an answer, with more headers in front of its own; its bytes may be used for something else at once. False, with
    * nothing done, where more is to be thought of: a connection that ends with this answer, a client that waits for 100
    * Continue, headers of an odd kind, bytes that are not short.
    */
-  send(reply: FastifyReply, answer: ByteAnswer): boolean {
-    const { raw, request } = reply;
+  send(raw: ServerResponse, before: Readonly<Record<string, unknown>>, answer: ByteAnswer): boolean {
     const { socket } = raw;
     const { status, bytes } = answer;
     if (bytes.length > wholeLengthMax || !raw.shouldKeepAlive || raw.headersSent) return false;
-    if (socket === null || !socket.writable || request.headers.expect !== undefined) return false;
-    const head = this.#headOf(reply, answer);
+    if (socket === null || !socket.writable || raw.req.headers.expect !== undefined) return false;
+    const head = this.#headOf(before, answer);
     if (head === undefined || head.length > headLengthMax) return false;
-    reply.hijack();
     raw.statusCode = status;
     const whole = this.#buffer.subarray(0, head.length + bytes.length);
     whole.write(head, 0, 'latin1');
@@ -74,8 +72,7 @@ export class WholeAnswers {
     return true;
   }
 
-  #headOf(reply: FastifyReply, { status, headers, bytes }: ByteAnswer): string | undefined {
-    const before: Readonly<Record<string, unknown>> = reply.getHeaders();
+  #headOf(before: Readonly<Record<string, unknown>>, { status, headers, bytes }: ByteAnswer): string | undefined {
     if (before['connection'] !== undefined) return undefined;
     let values = '';
     let lines = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n`;

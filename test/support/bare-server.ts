@@ -2,6 +2,7 @@
 
 import { pino } from 'pino';
 
+import { ExpressLane } from '../../src/http/express-lane.ts';
 import { RequestMetrics } from '../../src/http/request-metrics.ts';
 import type { ServerOptions } from '../../src/http/server.ts';
 
@@ -17,6 +18,7 @@ export function bareServer(): ServerOptions {
     metrics: new RequestMetrics(),
     clock: () => performance.now(),
     wallClock: Date.now,
+    express: new ExpressLane(),
     isDraining: () => false,
     document: { title: 'test', version: '1', description: 'a test', tags: [], facts: noFacts },
   };

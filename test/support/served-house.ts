@@ -5,6 +5,7 @@ import type { Server } from 'node:http';
 import { documentHead } from '../../routes/document.ts';
 import { allRoutes } from '../../routes/index.ts';
 import { demandOf } from '../../routes/operation-scopes.ts';
+import { ExpressLane } from '../../src/http/express-lane.ts';
 import { RequestMetrics } from '../../src/http/request-metrics.ts';
 import { createServer } from '../../src/http/server.ts';
 import { bareServer } from './bare-server.ts';
@@ -20,17 +21,19 @@ export interface ServedHouse extends AsyncDisposable, HttpClient {
 
 export async function serveHouse(house: ServiceHouse, isDraining: () => boolean = () => false): Promise<ServedHouse> {
   const metrics = new RequestMetrics();
+  const express = new ExpressLane();
   const server = await createServer({
     ...bareServer(),
     newRequestId: () => 'request',
     demandOf,
     metrics,
+    express,
     isDraining,
     document: documentHead('0.0.0-test'),
   });
   const identity = { name: 'qcowd', version: '0.0.0-test' };
   await server.register(
-    allRoutes({ services: house.services, identity, isDraining, metrics, processFigures: noFigures }),
+    allRoutes({ services: house.services, express, identity, isDraining, metrics, processFigures: noFigures }),
   );
   await server.listen({ host: '127.0.0.1', port: 0 });
   return {
