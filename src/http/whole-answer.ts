@@ -61,13 +61,15 @@ export class WholeAnswers {
     const head = this.#headOf(before, answer);
     if (head === undefined || head.length > headLengthMax) return false;
     raw.statusCode = status;
-    const whole = this.#buffer.subarray(0, head.length + bytes.length);
+    const length = head.length + bytes.length;
+    // TLS takes its time with every buffer; this one is for sockets that are done with it at once.
+    const whole = 'encrypted' in socket ? Buffer.allocUnsafe(length) : this.#buffer.subarray(0, length);
     whole.write(head, 0, 'latin1');
     whole.set(bytes, head.length);
     noteHead(raw, head);
     socket.write(whole);
     // What the system has not taken yet is still read from there.
-    if (socket.writableLength > 0) this.#buffer = newBuffer();
+    if (socket.writableLength > 0 && whole.buffer === this.#buffer.buffer) this.#buffer = newBuffer();
     raw.end();
     return true;
   }

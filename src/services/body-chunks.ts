@@ -81,15 +81,32 @@ export function lengthMismatch(lengths: { readonly expected: number; readonly re
   return new Fault('content-range-mismatch', lengths);
 }
 
-/** A whole body in one buffer; it is exactly as long as `length` says. */
+/**
+ * A whole body at once: its one piece as it is, or all pieces in a buffer of their own; they may be empty afterwards. Faults `content-range-mismatch` {expected, received} unless
+ * it is exactly as long as `length` says.
+ */
 export async function gatherAll(body: AsyncIterable<Uint8Array>, length: number): Promise<Uint8Array> {
-  const whole = Buffer.allocUnsafeSlow(length);
-  let at = 0;
-  for await (const piece of exactly(body, length)) {
+  let whole: Uint8Array | undefined;
+  let received = 0;
+  for await (const piece of body) {
+    const at = received;
+    received += piece.length;
+    if (received > length) throw lengthMismatch({ expected: length, received });
+    if (piece.length === length) {
+      whole = piece;
+      continue;
+    }
+    whole ??= Buffer.allocUnsafeSlow(length);
     whole.set(piece, at);
-    at += piece.length;
+    releaseBytes(piece);
   }
-  return whole;
+  if (received < length) throw lengthMismatch({ expected: length, received });
+  return whole ?? Buffer.alloc(0);
+}
+
+/** Whether {@link bodyChunks} makes one chunk of a body. */
+export function isOneChunk(rule: ChunkRule & { readonly length: number }): boolean {
+  return rule.length > 0 && nextLength(rule, rule.offset) === rule.length;
 }
 
 /** One buffer as a body. */

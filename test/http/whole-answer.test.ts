@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import { after, before, describe, test } from 'node:test';
 
 import { KiB } from '../../src/base/units.ts';
@@ -9,6 +11,7 @@ import { answerBytes, rangeOf } from '../../src/http/byte-answer.ts';
 import { conditionsOf } from '../../src/http/conditional.ts';
 import type { App } from '../../src/http/schema.ts';
 import { createServer } from '../../src/http/server.ts';
+import type { TlsFiles } from '../../src/http/server.ts';
 import { bareServer } from '../support/bare-server.ts';
 import { exchange, portOf } from '../support/raw-http.ts';
 import { pattern } from '../support/test-service.ts';
@@ -18,9 +21,9 @@ const today = Date.UTC(2026, 10, 30, 12, 0, 0);
 const state = { nowMs: today, headers: {} as Readonly<Record<string, string>> };
 let app: App;
 
-before(async () => {
-  app = await createServer({ ...bareServer(), wallClock: () => state.nowMs });
-  app.get('/bytes', async (asked, reply) => {
+async function serveBytes(tls: TlsFiles | undefined): Promise<App> {
+  const made = await createServer({ ...bareServer(), wallClock: () => state.nowMs, tls });
+  made.get('/bytes', async (asked, reply) => {
     void reply.header('content-type', 'application/octet-stream').headers(state.headers);
     return await answerBytes(asked, reply, {
       source: {
@@ -35,7 +38,12 @@ before(async () => {
       range: rangeOf(asked),
     });
   });
-  await app.listen({ host: '127.0.0.1', port: 0 });
+  await made.listen({ host: '127.0.0.1', port: 0 });
+  return made;
+}
+
+before(async () => {
+  app = await serveBytes(undefined);
 });
 after(async () => app.close());
 
@@ -155,5 +163,23 @@ describe('a short answer', () => {
     state.headers = {};
     assert.equal(status, 500);
     assert.doesNotMatch(text, /set-cookie/);
+  });
+
+  test('has its own bytes over TLS, many connections side by side', async () => {
+    const pem = (name: string): Buffer => readFileSync(new URL(`../support/localhost-${name}.pem`, import.meta.url));
+    const secret = await serveBytes({ cert: pem('cert'), key: pem('key') });
+    const drive = async (seed: number): Promise<void> => {
+      const socket = connectTls({ port: portOf(secret.server), host: '127.0.0.1', rejectUnauthorized: false });
+      for (let round = 0; round < 30; round += 1) {
+        const first = (seed * 7919 + round * 104_729) % (content.length - 31 * KiB);
+        socket.write(get(first, first + 31 * KiB - 1));
+        const [answer] = await answersOn(socket, 1);
+        assert.match(answer?.head ?? '', /^HTTP\/1\.1 206 /);
+        assert.ok(answer?.body.equals(content.subarray(first, first + 31 * KiB)));
+      }
+      socket.destroy();
+    };
+    await Promise.all(Array.from({ length: 8 }, (_, seed) => drive(seed)));
+    await secret.close();
   });
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { bodyChunks, exactly, whileWanted } from '../../src/services/body-chunks.ts';
+import { bodyChunks, exactly, gatherAll, isOneChunk, whileWanted } from '../../src/services/body-chunks.ts';
 import type { ChunkRule } from '../../src/services/body-chunks.ts';
 import { Prng } from '../support/prng.ts';
 import { bodyIn, gather } from '../support/service-house.ts';
@@ -41,6 +41,23 @@ test('chunks end on a boundary, all but the last one, and join to the body', asy
   }
 });
 
+test('what is one chunk is known before it comes, and gathered at once it is the same', async () => {
+  const prng = new Prng(8);
+  const counts = { one: 0, more: 0 };
+  for (let round = 0; round < 400; round += 1) {
+    const alignment = 2 ** prng.below(6);
+    const length = prng.below(100);
+    const rule = { offset: prng.below(100), lengthMax: alignment * (1 + prng.below(4)), alignment, length };
+    const bytes = prng.bytes(length);
+    const chunks = await chunksOf(bodyIn(bytes, 1 + prng.below(120)), rule);
+    assert.equal(isOneChunk(rule), chunks.length === 1);
+    counts[chunks.length === 1 ? 'one' : 'more'] += 1;
+    const whole = await gatherAll(bodyIn(bytes, 1 + prng.below(120)), length);
+    assert.deepEqual(Buffer.from(whole), Buffer.from(bytes));
+  }
+  assert.ok(counts.one > 50 && counts.more > 50, JSON.stringify(counts));
+});
+
 test('a piece that is a whole chunk is not copied', async () => {
   const piece = new Uint8Array(64).fill(1);
   const rule = { offset: 0, lengthMax: 64, alignment: 8, length: 64 };
@@ -50,6 +67,7 @@ test('a piece that is a whole chunk is not copied', async () => {
     yield whole;
   }
   for await (const { bytes } of bodyChunks(once(), { ...rule, length: 32 })) assert.equal(bytes.buffer, whole.buffer);
+  assert.equal(await gatherAll(once(), 32), whole);
 });
 
 test('gathered chunks fill a buffer of their own, so that they can be given away', async () => {
@@ -64,6 +82,9 @@ test('a body that is too short or too long is refused', async () => {
   assert.equal((await gather(exactly(body(), 10))).length, 10);
   await assert.rejects(gather(exactly(body(), 11)), faultOf('content-range-mismatch', { expected: 11, received: 10 }));
   await assert.rejects(gather(exactly(body(), 9)), faultOf('content-range-mismatch', { expected: 9 }));
+  await assert.rejects(gatherAll(body(), 11), faultOf('content-range-mismatch', { expected: 11, received: 10 }));
+  await assert.rejects(gatherAll(body(), 4), faultOf('content-range-mismatch', { expected: 4 }));
+  await assert.rejects(gatherAll(body(), 0), faultOf('content-range-mismatch', { expected: 0 }));
 });
 
 test('a body that nobody wants any more ends between two pieces', async () => {
