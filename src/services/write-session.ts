@@ -190,7 +190,7 @@ export class ImageWriteSession implements WriteSession {
     const alignment = Math.min(this.#clusterSize, lengthMax);
     const rule = { offset: span.offset, lengthMax, alignment, length: span.length };
     let { expected: expectedGeneration } = options;
-    // Most bodies are one short chunk; taken through the general way they cost a third more, and leave more behind.
+    // Most bodies are one short chunk. The general way would cost their requests a twentieth more.
     const isShort = span.length <= shortChunkLength && hash === undefined && !verifiedFirst && isOneChunk(rule);
     const chunks = isShort
       ? [{ offset: span.offset, bytes: await gatherAll(work.body, span.length) }]
