@@ -83,9 +83,10 @@ function shortRead(services: Services): ExpressRoute {
     path: /^\/v1\/images\/([A-Za-z0-9._-]+)\/data$/,
     answer: async (image, headers) => {
       const range = parseRange(headers.range);
-      if (range === undefined || !isShort(range) || !isImageKey(image)) return undefined;
-      const brought = { claim: claimOf({ headers }), passphrases: passphrasesOf({ headers }) };
-      using session = await services.content.openRead(image, { snapshot: undefined, signal: undefined, ...brought });
+      // A passphrase is worked on for seconds.
+      if (range === undefined || !isShort(range) || headers['image-passphrase'] !== undefined) return undefined;
+      using session = isImageKey(image) ? services.content.openReadNow(image, claimOf({ headers })) : undefined;
+      if (session === undefined) return undefined;
       const conditions = conditionsOf(headers, noQuery);
       const digested = wantsSha256(headers['want-content-digest']);
       const short = await shortAnswerOf(new LiveBytes(services, session), { conditions, range, digested });

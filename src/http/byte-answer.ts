@@ -127,8 +127,11 @@ export async function shortAnswerOf(
   if (judgeRead(conditions, state) === 'not-modified' || !rangeCounts(conditions, state)) return undefined;
   const [span, next] = resolveRange(wish.range, size);
   if (span === undefined || next !== undefined || span.length > wholeLengthMax) return undefined;
-  const read = await source.read(span, { digest: digested });
-  if (read.generation !== state.facts.generation) return undefined;
+  const read = await source.read(span, { digest: digested }).catch((error: unknown) => {
+    if (!isResized(error, source, size)) throw error;
+    return undefined;
+  });
+  if (read?.generation !== state.facts.generation) return undefined;
   return byteAnswerOf(read, { state, place: placeOf(span, size), digested });
 }
 

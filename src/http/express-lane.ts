@@ -1,10 +1,10 @@
 // The express lane: a plain request for a few bytes goes past the framework, whose general ways are an eighth of what such a
 // request costs. It is let in by the same judges and answered in the same words. What is not plain (another method, a query,
-// a body, a long answer, a fault of any kind) goes to the framework as if nothing had been, and is explained there.
+// a body, a long answer, something to wait for) goes to the framework as if nothing had been, and a fault is explained there.
 //
 //   request ──> plain? ──> welcome? ──> a short answer? ──> sent, counted
-//                 │no         │no            │no, or a fault
-//                 └───────────┴──────────────┴──────> the framework: hooks, routes, problems
+//                 │no         │no            │no    │fault, and with it
+//                 └───────────┴──────────────┴──────┴───> the framework: hooks, routes, problems
 
 import type { IncomingHttpHeaders, IncomingMessage, Server, ServerResponse } from 'node:http';
 
@@ -17,6 +17,13 @@ import type { RequestMetrics } from './request-metrics.ts';
 import { requestIdOf } from './request-names.ts';
 import type { ByteAnswer, WholeAnswers } from './whole-answer.ts';
 
+/** What became of a request on the lane. */
+interface Failure {
+  readonly error: unknown;
+  /** By the clock of the server, in milliseconds. */
+  readonly beganAt: number;
+}
+
 /** A route that has short answers. */
 export interface ExpressRoute {
   /** The operation that it is a shorter way to. */
@@ -24,8 +31,8 @@ export interface ExpressRoute {
   /** All of the path, without a query; its one group is the name in it. */
   readonly path: RegExp;
   /**
-   * The answer, whose bytes are looked at once; undefined where there is no short one. What it throws is asked for again by
-   * the framework, and told there.
+   * The answer, whose bytes are looked at once; undefined where there is no short one, which is known before anything is
+   * waited for. What it throws is told by the framework.
    */
   readonly answer: (name: string, headers: IncomingHttpHeaders) => Promise<ByteAnswer | undefined>;
 }
@@ -45,10 +52,16 @@ type Listener = (request: IncomingMessage, response: ServerResponse) => void;
 
 export class ExpressLane {
   readonly #routes: ExpressRoute[] = [];
+  readonly #failures = new WeakMap<IncomingMessage, Failure>();
 
   /** To be called before the server is asked. */
   add(route: ExpressRoute): void {
     this.#routes.push(route);
+  }
+
+  /** How a request has failed on the lane; undefined for those that have not. */
+  failureOf(request: IncomingMessage): Failure | undefined {
+    return this.#failures.get(request);
   }
 
   /** Puts itself between a server and whoever has answered its requests until now. */
@@ -60,9 +73,9 @@ export class ExpressLane {
     };
     server.removeAllListeners('request');
     server.on('request', (request: IncomingMessage, response: ServerResponse) => {
-      const asked = isPlain(request) ? this.#find(request.url) : undefined;
+      const asked = isPlain(request, response) ? this.#find(request.url) : undefined;
       if (asked === undefined || !isWelcome(request, asked.route, { ...options, judgeOrigin })) pass(request, response);
-      else void answer(request, response, { ...options, ...asked, pass });
+      else void answer(request, response, { ...options, ...asked, pass, failures: this.#failures });
     });
   }
 
@@ -80,8 +93,12 @@ interface Asked {
   readonly name: string;
 }
 
-/** Whether the head is all that there is of a request, and says nothing of how to treat it. */
-function isPlain({ method, httpVersion, headers }: IncomingMessage): boolean {
+/** Whether the head is all that there is of a request, and the answer may leave at once on a connection that stays. */
+function isPlain(
+  { method, httpVersion, headers }: IncomingMessage,
+  { socket, shouldKeepAlive }: ServerResponse,
+): boolean {
+  if (socket === null || !shouldKeepAlive) return false;
   if (method !== 'GET' || httpVersion !== '1.1' || headers.expect !== undefined) return false;
   return bodyHeaders.every((name) => headers[name] === undefined);
 }
@@ -104,7 +121,7 @@ function isWelcome(
 async function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  options: ExpressOptions & Asked & { readonly pass: Listener },
+  options: ExpressOptions & Asked & { readonly pass: Listener; readonly failures: WeakMap<IncomingMessage, Failure> },
 ): Promise<void> {
   const { route, name, clock } = options;
   const { headers } = request;
@@ -112,8 +129,9 @@ async function answer(
   let short: ByteAnswer | undefined;
   try {
     short = await route.answer(name, headers);
-  } catch {
-    // Whatever it was: the framework meets it again, and tells the client and the log.
+  } catch (error) {
+    // The framework tells the client and the log, as if its own route had thrown it.
+    options.failures.set(request, { error, beganAt });
   }
   const isSent =
     short !== undefined &&

@@ -16,6 +16,12 @@ interface OperationFigures {
 const boundsMs = [1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 60_000] as const;
 const msPerSecond = 1_000;
 
+/** When something began, by which clock; left out, now. */
+interface Timing {
+  readonly clock: () => number;
+  readonly beganAt?: number | undefined;
+}
+
 export class RequestMetrics {
   readonly #operations = new Map<string, OperationFigures>();
   readonly #sockets = new Set<Socket>();
@@ -38,8 +44,7 @@ export class RequestMetrics {
    * Counts an answer when it has left, timed by a clock in milliseconds that only go on. By a listener of its own: Fastify's
    * hook for it would bring two more, and take them away again.
    */
-  follow(answer: ServerResponse, operation: string, clock: () => number): void {
-    const beganAt = clock();
+  follow(answer: ServerResponse, operation: string, { clock, beganAt = clock() }: Timing): void {
     answer.on('finish', () => {
       this.count(operation, { status: answer.statusCode, ms: clock() - beganAt });
     });

@@ -210,7 +210,8 @@ function judgeRequest(options: ServerOptions) {
     // Asked for once: what a route is, is put together anew each time.
     const { config, schema } = request.routeOptions as { config?: RouteConfig; schema?: { operationId?: string } };
     const operation = schema?.operationId;
-    options.metrics.follow(reply.raw, operation ?? 'none', options.clock);
+    const failure = options.express.failureOf(request.raw);
+    options.metrics.follow(reply.raw, operation ?? 'none', { clock: options.clock, beganAt: failure?.beganAt });
     void reply.header('request-id', request.id);
     if (request.raw.url !== undefined && request.raw.url.length > urlLengthMax) {
       done(new Fault('uri-too-long', {}));
@@ -244,12 +245,16 @@ function judgeRequest(options: ServerOptions) {
       done(nameless);
       return;
     }
-    if (options.tokens !== undefined) {
-      done(judgeScope(request, demand));
-      return;
-    }
-    done(judgeOrigin(request.headers, authorityOf(request.raw)));
+    const refusal =
+      options.tokens === undefined
+        ? judgeOrigin(request.headers, authorityOf(request.raw))
+        : judgeScope(request, demand);
+    done(refusal ?? (failure && toError(failure.error)));
   };
+}
+
+function toError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
 
 /** A path that names nothing where a name belongs is no path of ours: `/v1/images/` is not an image. */

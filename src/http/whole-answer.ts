@@ -15,8 +15,8 @@ export const wholeLengthMax = 32 * KiB - 1;
 /** A head that is longer is Node's, too. In bytes. */
 const headLengthMax = 4 * KiB;
 
-/** A date is told for so long before it is made anew, in milliseconds: it has seconds. */
-const dateMs = 500;
+/** A date is told for as long as it is true, in milliseconds. */
+const dateMs = 1_000;
 
 /** What would end a header, or is more than one byte. */
 const unprintable = /[^\t\x20-\x7e]/;
@@ -51,7 +51,7 @@ export class WholeAnswers {
   /**
    * Sends an answer, with more headers in front of its own; its bytes may be used for something else at once. False, with
    * nothing done, where more is to be thought of: a connection that ends with this answer, a client that waits for 100
-   * Continue, headers of an odd kind, bytes that are not short.
+   * Continue, headers of an odd kind or said twice, bytes that are not short.
    */
   send(raw: ServerResponse, before: Readonly<Record<string, unknown>>, answer: ByteAnswer): boolean {
     const { socket } = raw;
@@ -81,6 +81,8 @@ export class WholeAnswers {
     for (const name in before) {
       const value = before[name];
       if (typeof value !== 'string' && typeof value !== 'number') return undefined;
+      // Said before of other bytes, and again of these: Node's way keeps one of the two.
+      if (name in headers || name === 'content-length') return undefined;
       values += String(value);
       lines += `${name}: ${value}\r\n`;
     }
@@ -94,7 +96,7 @@ export class WholeAnswers {
     // A clock that was set back is believed, too.
     if (now >= this.#dateUntil || now < this.#dateUntil - dateMs) {
       this.#date = `Date: ${new Date(now).toUTCString()}\r\n`;
-      this.#dateUntil = now + dateMs;
+      this.#dateUntil = (Math.floor(now / dateMs) + 1) * dateMs;
     }
     return this.#date;
   }

@@ -82,8 +82,8 @@ export function lengthMismatch(lengths: { readonly expected: number; readonly re
 }
 
 /**
- * A whole body at once: its one piece as it is, or all pieces in a buffer of their own; they may be empty afterwards. Faults `content-range-mismatch` {expected, received} unless
- * it is exactly as long as `length` says.
+ * A whole body at once: its one piece as it is, or all pieces in a buffer of their own; they may be empty afterwards. Faults
+ * `content-range-mismatch` {expected, received} unless it is exactly as long as `length` says.
  */
 export async function gatherAll(body: AsyncIterable<Uint8Array>, length: number): Promise<Uint8Array> {
   let whole: Uint8Array | undefined;

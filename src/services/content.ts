@@ -82,6 +82,12 @@ export class Content {
     }
   }
 
+  /** As {@link openRead} of the live image, at once; undefined where something has to be waited for. */
+  openReadNow(image: string, claim: LeaseClaim | undefined): ReadSession | undefined {
+    const visit = this.#access.enterNow(image, { changes: false, signal: undefined, claim });
+    return visit && new ImageReadSession(visit, { snapshot: undefined, ahead: this.#ahead });
+  }
+
   /** Bytes that were read, from an image or an export, and that nobody looks at any more. Never necessary. */
   recycle(bytes: Uint8Array): void {
     this.#pool.recycle(bytes);

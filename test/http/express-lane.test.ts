@@ -5,9 +5,11 @@ import type { IncomingMessage, OutgoingHttpHeaders, Server } from 'node:http';
 import { after, before, describe, test } from 'node:test';
 
 import fc from 'fast-check';
+import { pino } from 'pino';
 
 import { allRoutes } from '../../routes/index.ts';
 import { demandOf } from '../../routes/operation-scopes.ts';
+import { Fault } from '../../src/base/fault.ts';
 import { KiB } from '../../src/base/units.ts';
 import { ExpressLane } from '../../src/http/express-lane.ts';
 import type { ExpressOptions } from '../../src/http/express-lane.ts';
@@ -193,6 +195,39 @@ describe('a request has the same answer on the express lane and in the framework
   }
 });
 
+test('what fails on the express lane is told by the framework, and not done again', async () => {
+  const express = new ExpressLane();
+  const lines: string[] = [];
+  const log = pino({ level: 'error' }, { write: (line: string) => void lines.push(line) });
+  await using app = await createServer({ ...bareServer(), express, log });
+  let done = 0;
+  const errors = [new Fault('engine-busy', { waitedMs: 7 }), new Error('a bug')];
+  app.get('/things/:name', async () => {
+    done += 1;
+    return {};
+  });
+  express.add({
+    operation: 'none',
+    path: /^\/things\/(\w+)$/,
+    answer: async (name) => {
+      const error = errors[Number(name)];
+      if (error !== undefined) throw error;
+      return undefined;
+    },
+  });
+  await app.listen({ host: '127.0.0.1', port: 0 });
+  const get = async (name: string) => {
+    const { status, body } = await ask(app, { method: 'GET', path: `/things/${name}`, headers: {}, body: '' });
+    return [status, (JSON.parse(body.toString()) as { readonly code?: string }).code];
+  };
+  assert.deepEqual(await get('0'), [503, 'engine-busy']);
+  assert.deepEqual(await get('1'), [500, 'internal']);
+  assert.equal(done, 0);
+  assert.match(lines.join(''), /a bug/);
+  assert.deepEqual(await get('2'), [200, undefined]);
+  assert.equal(done, 1);
+});
+
 describe('the express lane', () => {
   let twins: Twins;
   before(async () => {
@@ -233,6 +268,8 @@ describe('the express lane', () => {
       { ...short, headers: { ...short.headers, 'if-match': '"other"' } },
       { ...short, headers: { ...short.headers, 'content-encoding': 'gzip' } },
       { ...short, body: '{}' },
+      { ...short, headers: { ...short.headers, 'image-passphrase': ':YQ==:' } },
+      { ...short, headers: { ...short.headers, connection: 'close' } },
     ]) {
       assert.equal(await passesBy(asked), false, JSON.stringify(asked));
     }

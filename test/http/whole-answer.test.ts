@@ -102,6 +102,8 @@ describe('a short answer', () => {
   test('is dated anew, also by a clock that is set back', async () => {
     for (const [nowMs, date] of [
       [today + 61_000, 'Mon, 30 Nov 2026 12:01:01 GMT'],
+      [today + 61_999, 'Mon, 30 Nov 2026 12:01:01 GMT'],
+      [today + 62_000, 'Mon, 30 Nov 2026 12:01:02 GMT'],
       [today - 3_600_000, 'Mon, 30 Nov 2026 11:00:00 GMT'],
       [today, 'Mon, 30 Nov 2026 12:00:00 GMT'],
     ] as const) {
@@ -155,6 +157,14 @@ describe('a short answer', () => {
     state.headers = {};
     assert.deepEqual([status, body.length], [206, 4]);
     assert.deepEqual(text.match(/^connection: .*$/gim), ['connection: close']);
+  });
+
+  test('says once what was said of other bytes before', async () => {
+    state.headers = { 'etag': '"older"', 'content-length': '9' };
+    const { status, text, body } = await exchange(app.server, get(1, 4), { waitMs: 300 });
+    state.headers = {};
+    assert.deepEqual([status, body.length], [206, 4]);
+    assert.deepEqual(text.match(/^(?:etag|content-length): .*$/gim), ['etag: "thing-3"', 'content-length: 4']);
   });
 
   test('has no headers that its values would add', async () => {
