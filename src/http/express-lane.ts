@@ -66,16 +66,16 @@ export class ExpressLane {
 
   /** Puts itself between a server and whoever has answered its requests until now. */
   open(server: Server, options: ExpressOptions): void {
-    const judgeOrigin = originJudge(options.hosts);
     const listeners = server.listeners('request') as Listener[];
     const pass: Listener = (request, response) => {
       for (const listener of listeners) listener.call(server, request, response);
     };
+    const lane = { ...options, judgeOrigin: originJudge(options.hosts), pass, failures: this.#failures };
     server.removeAllListeners('request');
     server.on('request', (request: IncomingMessage, response: ServerResponse) => {
       const asked = isPlain(request, response) ? this.#find(request.url) : undefined;
-      if (asked === undefined || !isWelcome(request, asked.route, { ...options, judgeOrigin })) pass(request, response);
-      else void answer(request, response, { ...options, ...asked, pass, failures: this.#failures });
+      if (asked === undefined || !isWelcome(request, asked.route, lane)) pass(request, response);
+      else void answer({ request, response }, asked, lane);
     });
   }
 
@@ -86,6 +86,14 @@ export class ExpressLane {
     }
     return undefined;
   }
+}
+
+/** What every request is judged and answered with. */
+interface Lane extends ExpressOptions {
+  readonly judgeOrigin: ReturnType<typeof originJudge>;
+  /** To the framework. */
+  readonly pass: Listener;
+  readonly failures: WeakMap<IncomingMessage, Failure>;
 }
 
 interface Asked {
@@ -100,45 +108,40 @@ function isPlain(
 ): boolean {
   if (socket === null || !shouldKeepAlive) return false;
   if (method !== 'GET' || httpVersion !== '1.1' || headers.expect !== undefined) return false;
-  return bodyHeaders.every((name) => headers[name] === undefined);
+  if (headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined) return false;
+  return headers['content-encoding'] === undefined;
 }
 
-const bodyHeaders = ['content-length', 'transfer-encoding', 'content-encoding'] as const;
-
 /** As the hook of the server judges, which explains it to whoever is not. */
-function isWelcome(
-  request: IncomingMessage,
-  { operation }: ExpressRoute,
-  options: ExpressOptions & { readonly judgeOrigin: ReturnType<typeof originJudge> },
-): boolean {
-  const { tokens } = options;
-  if (options.isDraining() || judgeHead(request) !== undefined) return false;
-  if (tokens === undefined) return options.judgeOrigin(request.headers, authorityOf(request)) === undefined;
+function isWelcome(request: IncomingMessage, { operation }: ExpressRoute, lane: Lane): boolean {
+  const { tokens } = lane;
+  if (lane.isDraining() || judgeHead(request) !== undefined) return false;
+  if (tokens === undefined) return lane.judgeOrigin(request.headers, authorityOf(request)) === undefined;
   const asking = whoAsks(request.headers, tokens);
-  return !(asking instanceof Fault) && judgePrincipal(asking, options.demandOf(operation)) === undefined;
+  return !(asking instanceof Fault) && judgePrincipal(asking, lane.demandOf(operation)) === undefined;
 }
 
 async function answer(
-  request: IncomingMessage,
-  response: ServerResponse,
-  options: ExpressOptions & Asked & { readonly pass: Listener; readonly failures: WeakMap<IncomingMessage, Failure> },
+  { request, response }: { readonly request: IncomingMessage; readonly response: ServerResponse },
+  { route, name }: Asked,
+  lane: Lane,
 ): Promise<void> {
-  const { route, name, clock } = options;
   const { headers } = request;
+  const { clock } = lane;
   const beganAt = clock();
   let short: ByteAnswer | undefined;
   try {
     short = await route.answer(name, headers);
   } catch (error) {
     // The framework tells the client and the log, as if its own route had thrown it.
-    options.failures.set(request, { error, beganAt });
+    lane.failures.set(request, { error, beganAt });
   }
   const isSent =
     short !== undefined &&
-    options.answers.send(response, { 'request-id': requestIdOf(headers, options.newRequestId) }, short);
+    lane.answers.send(response, { 'request-id': requestIdOf(headers, lane.newRequestId) }, short);
   if (!isSent) {
-    options.pass(request, response);
+    lane.pass(request, response);
     return;
   }
-  options.metrics.count(route.operation, { status: response.statusCode, ms: clock() - beganAt });
+  lane.metrics.count(route.operation, { status: response.statusCode, ms: clock() - beganAt });
 }
