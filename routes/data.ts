@@ -81,6 +81,8 @@ function shortRead(services: Services): ExpressRoute {
   return {
     operation: 'readImageData',
     path: /^\/v1\/images\/([A-Za-z0-9._-]+)\/data$/,
+    contentType,
+    cacheControl,
     answer: async (image, headers) => {
       const range = parseRange(headers.range);
       // A passphrase is worked on for seconds.
@@ -89,14 +91,13 @@ function shortRead(services: Services): ExpressRoute {
       if (session === undefined) return undefined;
       const conditions = conditionsOf(headers, noQuery);
       const digested = wantsSha256(headers['want-content-digest']);
-      const short = await shortAnswerOf(new LiveBytes(services, session), { conditions, range, digested });
-      return short && { ...short, headers: { ...contentHeaders, ...short.headers } };
+      return await shortAnswerOf(new LiveBytes(services, session), { conditions, range, digested });
     },
   };
 }
 
-/** What is said of guest bytes, whichever they are. */
-const contentHeaders = { 'content-type': 'application/octet-stream', 'cache-control': 'private, no-cache' } as const;
+const contentType = 'application/octet-stream';
+const cacheControl = 'private, no-cache';
 
 async function readData(services: Services, request: FastifyRequest, reply: FastifyReply) {
   const image = imageOf(request);
@@ -110,7 +111,7 @@ async function readData(services: Services, request: FastifyRequest, reply: Fast
     claim: claimOf(request),
     passphrases: passphrasesOf(request),
   });
-  void reply.headers(contentHeaders);
+  void reply.header('content-type', contentType).header('cache-control', cacheControl);
   return await answerBytes(request, reply, {
     source: new LiveBytes(services, session),
     conditions: conditionsOf(request.headers, { generation }),

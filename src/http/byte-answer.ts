@@ -177,7 +177,12 @@ function byteAnswerOf(
   { state, place, digested }: { readonly state: ByteState; readonly place: Place; readonly digested: boolean },
 ): ByteAnswer {
   const { status } = place;
-  const facts = { 'accept-ranges': 'bytes', 'etag': state.etag, 'image-generation': generation, ...place.headers };
+  const { etag } = state;
+  const range = place.headers['content-range'];
+  const facts =
+    range === undefined
+      ? { 'accept-ranges': 'bytes', etag, 'image-generation': generation }
+      : { 'accept-ranges': 'bytes', etag, 'image-generation': generation, 'content-range': range };
   if (!digested) return { status, headers: facts, bytes };
   return { status, headers: { ...facts, 'content-digest': printContentDigest(sha256 ?? sha256Of(bytes)) }, bytes };
 }

@@ -209,6 +209,8 @@ test('what fails on the express lane is told by the framework, and not done agai
   express.add({
     operation: 'none',
     path: /^\/things\/(\w+)$/,
+    contentType: 'application/octet-stream',
+    cacheControl: 'no-store',
     answer: async (name) => {
       const error = errors[Number(name)];
       if (error !== undefined) throw error;
