@@ -191,7 +191,7 @@ export class ImageWriteSession implements WriteSession {
     const rule = { offset: span.offset, lengthMax, alignment, length: span.length };
     let { expected: expectedGeneration } = options;
     // Most bodies are one short chunk. The general way would cost their requests a twentieth more.
-    const isShort = span.length <= shortChunkLength && hash === undefined && !verifiedFirst && isOneChunk(rule);
+    const isShort = expected === undefined && span.length <= shortChunkLength && isOneChunk(rule);
     const chunks = isShort
       ? [{ offset: span.offset, bytes: await gatherAll(work.body, span.length) }]
       : bodyChunks(body, rule);
